@@ -1,0 +1,40 @@
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# The environment is right when .venv was built from this very requirements.txt.
+$(VENV)/ready: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
+	PATH="$$PATH:$(BIN)" uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	PATH="$$PATH:$(BIN)" uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+run: $(VENV)/ready ## run the default workflow: results/report.html
+	$(BIN)/python -m snakemake
+
+test: $(VENV)/ready ## run every test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready ## ruff, snakefmt and snakemake --lint
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/python -m snakemake --lint
+
+report: $(VENV)/ready ## only what the report still needs
+	$(BIN)/python -m snakemake results/report.html
+
+lock: ## pin the newest versions that pyproject.toml allows
+	uv pip compile --quiet --universal --upgrade --extra dev --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
+
+clean: ## delete results, logs and Snakemake's records (not .venv)
+	rm -rf results logs benchmarks/stages .snakemake
+
+.PHONY: help run test lint report lock clean

@@ -1,0 +1,72 @@
+# Deep Restoration: what an image classifier forgets at each layer, and how well it can be restored.
+#
+#   snakemake                      the whole study: results/report.html
+#   snakemake statistics           one stage (also: priors inverters reconstructions evaluation figures)
+#   snakemake --configfile F.yaml  a study of your own
+
+from snakemake.utils import min_version
+
+min_version("9.20")
+
+
+configfile: Path(workflow.basedir) / "config" / "config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/images.smk"
+include: "workflow/rules/classifiers.smk"
+include: "workflow/rules/features.smk"
+include: "workflow/rules/patches.smk"
+include: "workflow/rules/statistics.smk"
+include: "workflow/rules/priors.smk"
+include: "workflow/rules/inverters.smk"
+include: "workflow/rules/reconstructions.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+# Silences one finding of --lint, that rules name no software environment: requirements.txt pins it.
+container: None
+
+
+rule all:
+    default_target: True
+    input:
+        "results/report.html",
+        "results/tables/reconstruction.csv",
+        "results/tables/reconstruction_summary.csv",
+
+
+rule statistics:
+    input:
+        every_layer("results/statistics/{classifier}/{layer}.h5"),
+
+
+rule priors:
+    input:
+        expand("results/priors/{prior}.safetensors", prior=STUDY["priors"]),
+
+
+rule inverters:
+    input:
+        every_layer("results/inverters/{classifier}/{layer}/{inverter}.safetensors", inverter=STUDY["inverters"]),
+
+
+rule reconstructions:
+    input:
+        every_layer("results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]),
+
+
+rule evaluation:
+    input:
+        "results/tables/reconstruction.csv",
+        "results/tables/reconstruction_summary.csv",
+
+
+rule figures:
+    input:
+        all_figures(),

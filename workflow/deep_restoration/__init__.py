@@ -1,0 +1,1 @@
+"""Deep Restoration: images restored from the feature maps of one layer of a classifier."""

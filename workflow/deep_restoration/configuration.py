@@ -1,0 +1,288 @@
+"""The study's configuration: schema, meaning, and the words of the errors. Imports no torch.
+
+`prepare` is all that the workflow calls: it fills in defaults, drops entries set to null, and checks
+everything that can be checked before hours are spent.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import inventory
+from .fingerprint import reached
+
+HAND_CRAFTED = {
+    "alpha_norm": {"alpha"},
+    "colour_norm": {"alpha", "B"},
+    "tv": {"beta", "V"},
+}
+NAMED = ("classifiers", "priors", "inverters", "recipes")  # sections of entries that users name
+EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+
+
+class ConfigurationError(ValueError):
+    """One or several faults of a configuration, a line each."""
+
+    def __init__(self, faults: Iterable[str]):
+        super().__init__("\n".join(["the configuration is not valid:", *(f"  {f}" for f in faults)]))
+
+
+def nearest(word: str, allowed: Iterable[str], count: int = 5) -> str:
+    """The names most like `word`, or the first few where none is alike."""
+    allowed = list(allowed)
+    found = difflib.get_close_matches(str(word), allowed, count, 0.4)
+    more = "" if len(allowed) <= count else f" ... ({len(allowed)} in all)"
+    return ", ".join(found) if found else ", ".join(allowed[:count]) + more
+
+
+def prepare(config: dict, schema_file: str | os.PathLike, cache: str | os.PathLike) -> dict:
+    """The checked configuration with all defaults; `cache` is a folder for what checks found out.
+
+    Raises ConfigurationError with every fault found: schema first, then meaning.
+    """
+    schema = yaml.safe_load(Path(schema_file).read_text(encoding="utf-8"))
+    config = json.loads(json.dumps(config))
+    for section in NAMED:
+        if isinstance(config.get(section), dict):
+            config[section] = {k: v for k, v in config[section].items() if v is not None}
+    if faults := list(schema_faults(config, schema)):
+        raise ConfigurationError(faults)
+    fill(config, schema)
+    if faults := [*path_faults(config), *recipe_faults(config)]:
+        raise ConfigurationError(faults)
+    if faults := list(layer_faults(config, Path(cache))):
+        raise ConfigurationError(faults)
+    return config
+
+
+# ------------------------------------------------------------------------------ schema
+
+
+def schema_faults(config: dict, schema: dict) -> Iterable[str]:
+    """A line for each fault: the key, the value, and what is allowed."""
+    from jsonschema import Draft202012Validator
+
+    errors = Draft202012Validator(schema).iter_errors(config)
+    for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
+        while error.context:  # of the alternatives, the one that came furthest
+            error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator != "type"))
+        key = ".".join(str(part) for part in error.absolute_path)
+        value = error.instance
+        if error.validator == "additionalProperties":
+            allowed = error.schema.get("properties", {})
+            for name in sorted(set(value) - set(allowed)):
+                where = f"{key}.{name}" if key else name
+                yield f"{where} is not a key; did you mean {nearest(name, allowed)}?"
+        elif error.validator == "required":
+            missing = [name for name in error.validator_value if name not in value]
+            yield f"{key or 'the configuration'} lacks {', '.join(missing)}"
+        elif error.validator == "enum":
+            allowed = ", ".join(str(item) for item in error.validator_value)
+            yield f"{key} is {value!r}; allowed: {allowed}"
+        elif error.validator == "propertyNames":
+            yield f"{key}: the name {value!r} holds other characters than letters, digits, . _ + -"
+        else:
+            rule = error.schema.get("description", "").split(". ")[0]
+            hint = ""
+            if error.validator == "type" and isinstance(value, str) and _is_number(value):
+                hint = " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
+            yield f"{key} is {value!r}; {_limit(error)}{hint}" + (f" ({rule})" if rule else "")
+
+
+def _limit(error: Any) -> str:
+    words = {
+        "type": "it must be of type {}",
+        "minimum": "it must be at least {}",
+        "maximum": "it must be at most {}",
+        "exclusiveMinimum": "it must be more than {}",
+        "exclusiveMaximum": "it must be less than {}",
+        "minItems": "it needs {} entries or more",
+        "minProperties": "it needs {} entries or more",
+        "pattern": "it must match {}",
+    }
+    value = error.validator_value
+    value = " or ".join(value) if isinstance(value, list) else value
+    return words.get(error.validator, error.message).format(value)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def fill(config: Any, schema: dict) -> None:
+    """Put the schema's defaults in place of missing keys, at every level."""
+    if not isinstance(config, dict):
+        return
+    known = schema.get("properties", {})
+    for name, rule in known.items():
+        if name not in config and "default" in rule:
+            config[name] = json.loads(json.dumps(rule["default"]))
+    rest = schema.get("additionalProperties")
+    for name, value in config.items():
+        rule = known.get(name, rest if isinstance(rest, dict) else {})
+        fill(value, rule)
+        if isinstance(value, list) and isinstance(rule.get("items"), dict):
+            for item in value:
+                fill(item, rule["items"])
+
+
+# ------------------------------------------------------------------------------ meaning
+
+
+def folder(path: str) -> Path:
+    return Path(os.path.expanduser(path))
+
+
+def path_faults(config: dict) -> Iterable[str]:
+    """Folders without images, and weights that are not there."""
+    for split in ("train", "test"):
+        source = config["images"][split]
+        if source == EMBEDDED:
+            continue
+        try:
+            inventory.image_files(folder(source))
+        except (OSError, ValueError) as error:
+            yield f"images.{split} is {source!r}: {error}"
+    for name, classifier in config["classifiers"].items():
+        weights = classifier["weights"]
+        if is_file(weights) and not folder(weights).is_file():
+            yield (
+                f"classifiers.{name}.weights is {weights!r}: there is no such file; allowed: a file, "
+                f"{EXEMPLAR}, or a name of torchvision's weights such as IMAGENET1K_V1"
+            )
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights:` means a file, by its look: a path, or a known suffix."""
+    return os.sep in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+
+
+def recipe_faults(config: dict) -> Iterable[str]:
+    for name, prior in config["priors"].items():
+        if name in HAND_CRAFTED:
+            yield f"priors.{name}: the name is taken by the hand-crafted prior {name}"
+        size = config["patches"]["images"]["size"]
+        if prior["dimensions"] and prior["dimensions"] > 3 * size * size:
+            yield (
+                f"priors.{name}.dimensions is {prior['dimensions']}; a patch of {size} x {size} x 3 "
+                f"has {3 * size * size} values"
+            )
+    size = config["patches"]["images"]["size"]
+    if size > config["images"]["size"]:
+        yield (
+            f"patches.images.size is {size}; it must be at most images.size, "
+            f"{config['images']['size']}"
+        )
+    for name, recipe in config["recipes"].items():
+        where = f"recipes.{name}"
+        if recipe.get("inverter"):
+            if recipe["inverter"] not in config["inverters"]:
+                known = nearest(recipe["inverter"], config["inverters"])
+                yield f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}"
+            if len(given := [key for key in recipe if key != "inverter" and recipe[key]]) > 0:
+                yield f"{where}: an inverter is not optimised; remove {', '.join(given)}"
+            continue
+        if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
+            yield f"{where} needs either inverter, or {' and '.join(missing)}"
+        for prior, options in (recipe.get("priors") or {}).items():
+            known = [*HAND_CRAFTED, *config["priors"]]
+            if prior not in known:
+                yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
+                continue
+            allowed = {"weight", *HAND_CRAFTED.get(prior, {"lattice"})}
+            if foreign := sorted(set(options) - allowed):
+                yield (
+                    f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
+                    f"allowed: {', '.join(sorted(allowed))}"
+                )
+            published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
+            if isinstance(options["weight"], str) and options["weight"] != published:
+                yield (
+                    f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
+                    + (f", {published}" if published else "")
+                )
+
+
+def layer_faults(config: dict, cache: Path) -> Iterable[str]:
+    """Layers that the architecture lacks or the images are too small for, and patches larger than
+    their maps."""
+    size, patch = config["images"]["size"], config["patches"]["features"]["size"]
+    for name, classifier in config["classifiers"].items():
+        where, architecture = f"classifiers.{name}", classifier["architecture"]
+        known = describe(architecture, size, cache)
+        if "error" in known:
+            yield f"{where}.architecture: {known['error']}"
+            continue
+        whole = describe(architecture, 299, cache)["layers"] if known["stop"] else known["layers"]
+        for layer in classifier["layers"]:
+            if layer == "image":
+                yield f"{where}.layers: 'image' is the input, not a layer"
+            elif layer in known["layers"]:
+                shape = known["layers"][layer]["shape"]
+                if patch and len(shape) == 3 and patch > min(shape[1:]):
+                    yield (
+                        f"patches.features.size is {patch}, but {where} layer {layer} has maps of "
+                        f"{shape[1]} x {shape[2]} for images of {size} pixels; lower it to "
+                        f"{min(shape[1:])} or set it to null"
+                    )
+            elif layer in whole:
+                yield (
+                    f"images.size is {size}: too small to reach layer {layer} of {architecture} "
+                    f"(it ends at {known['stop']})"
+                )
+            else:
+                names = [entry for entry in whole if entry != "image"]
+                yield (
+                    f"{where}.layers: {architecture} has no layer {layer!r}; "
+                    f"nearest: {nearest(layer, names)}"
+                )
+
+
+def describe(architecture: str, size: int, cache: Path) -> dict:
+    """`{"layers": ..., "stop": ...}` of an architecture at an image size, or `{"error": ...}`.
+
+    Found out once in a process of its own, because importing torch takes seconds; kept in `cache` for
+    this version of torch, torchvision and the code.
+    """
+    here = Path(__file__).parent
+    pieces, _ = reached(here / "classifiers.py", here)
+    stamp = json.dumps([sorted(pieces.items()), _version("torch"), _version("torchvision")])
+    key = inventory.digest({"code": stamp, "architecture": architecture, "size": str(size)})
+    file = cache / f"layers-{key}.json"
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        pass
+    command = [sys.executable, "-m", "deep_restoration.classifiers", architecture, str(size)]
+    environment = {**os.environ, "PYTHONPATH": str(here.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return {"error": f"{architecture} could not be examined: {done.stderr.strip()[-500:]}"}
+    found = json.loads(done.stdout.splitlines()[-1])
+    if "error" not in found:
+        cache.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_name(f"{file.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(found))
+        os.replace(temporary, file)
+    return found
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"

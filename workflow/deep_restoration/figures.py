@@ -1,0 +1,358 @@
+"""The study's figures: a function a figure, data in, matplotlib Figure out. No torch, no files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+
+STYLE = {
+    "figure.dpi": 100,
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "savefig.bbox": "tight",
+}
+plt.rcParams.update(STYLE)
+
+# What the words of the tables mean on an axis.
+LABELS = {
+    "mse": "MSE",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "ssim_luminance": "SSIM: luminance",
+    "ssim_contrast": "SSIM: contrast",
+    "ssim_structure": "SSIM: structure",
+    "representation_error": "representation error",
+    "seconds": "seconds an image",
+}
+
+
+def palette(names: Sequence[str]) -> dict[str, tuple]:
+    """A colour for each name, told apart by colour-blind readers, the same in every figure."""
+    import seaborn as sns
+
+    return dict(zip(names, sns.color_palette("colorblind", len(names)), strict=True))
+
+
+def stretch(values: np.ndarray) -> np.ndarray:
+    """Values shifted and scaled to [0, 1]; a constant becomes 0.5."""
+    low, high = float(values.min()), float(values.max())
+    return (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
+
+
+def signed_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Restored minus truth, renormalised so that grey is no difference and the largest one is 0 or 1."""
+    difference = restored - truth
+    largest = np.abs(difference).max()
+    return 0.5 + 0.5 * difference / largest if largest > 0 else np.full_like(difference, 0.5)
+
+
+def absolute_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+    """Magnitude of the difference, renormalised so that black is none and white the largest."""
+    difference = np.abs(restored - truth)
+    largest = difference.max()
+    return difference / largest if largest > 0 else difference
+
+
+def tile(filters: np.ndarray, columns: int) -> np.ndarray:
+    """Filters K x 3 x h x w as one picture, each stretched around grey by its own magnitude."""
+    count, _, height, width = filters.shape
+    rows = -(-count // columns)
+    picture = np.ones((rows * (height + 1) - 1, columns * (width + 1) - 1, 3))
+    for index, kernel in enumerate(filters):
+        top, left = index // columns * (height + 1), index % columns * (width + 1)
+        largest = np.abs(kernel).max() or 1.0
+        square = (0.5 + 0.5 * kernel / largest).transpose(1, 2, 0)
+        picture[top : top + height, left : left + width] = square
+    return picture
+
+
+def classifier(
+    filters: np.ndarray, history: dict[str, np.ndarray], chance: float | None, name: str
+) -> Figure:
+    """First-layer filters K x 3 x h x w, and for a classifier trained here its accuracy on the way."""
+    trained = len(history.get("step", ())) > 0
+    figure, axes = plt.subplots(
+        1, 2 if trained else 1, figsize=(11 if trained else 7, 4.6), squeeze=False, width_ratios=[1.5, 1][: 1 + trained]
+    )
+    axes = axes[0]
+    if filters.shape[1] != 3:
+        filters = np.repeat(filters.mean(1, keepdims=True), 3, axis=1)
+    axes[0].imshow(tile(filters, int(np.ceil(np.sqrt(1.5 * len(filters))))), interpolation="nearest")
+    axes[0].set_axis_off()
+    axes[0].set_title(f"{name}: {len(filters)} filters of the first convolution")
+    if trained:
+        axes[1].plot(history["step"], history["accuracy"], color="C0")
+        axes[1].axhline(chance, color="grey", ls="--", lw=1)
+        axes[1].annotate("chance", (history["step"][-1], chance), ha="right", va="bottom", color="grey")
+        axes[1].set(xlabel="update", ylabel="accuracy on the batch", ylim=(0, None), title="training")
+    return figure
+
+
+def gallery(
+    truth: np.ndarray, restored: dict[str, np.ndarray], scores: dict[str, np.ndarray], title: str
+) -> Figure:
+    """Originals beside every recipe's images (n x H x W x 3), a row an image, SSIM under each."""
+    columns, rows = 1 + len(restored), len(truth)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(1.55 * columns, 1.72 * rows + 0.5), squeeze=False
+    )
+    for row in range(rows):
+        for column, (name, images) in enumerate({"original": truth, **restored}.items()):
+            axis = axes[row, column]
+            axis.imshow(images[row], interpolation="nearest", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if row == 0:
+                axis.set_title(name.replace("_", " "), fontsize=9)
+            if name in scores:
+                axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=8, labelpad=2)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(pad=0.4)
+    return figure
+
+
+def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Figure:
+    """One image (H x W x 3) by every recipe: whole, signed and absolute difference, and a detail."""
+    side = truth.shape[0] // 3
+    top, left = _busiest(truth, side)
+    detail = (slice(top, top + side), slice(left, left + side))
+    names = {"original": truth, **restored}
+    labels = ("restored", "signed difference", "absolute difference", "detail")
+    figure, axes = plt.subplots(
+        4, len(names), figsize=(1.55 * len(names) + 0.3, 1.62 * 4 + 0.5), squeeze=False
+    )
+    for column, (name, image) in enumerate(names.items()):
+        pictures = [image, None, None, image[detail]]
+        if name != "original":
+            pictures[1:3] = signed_difference(truth, image), absolute_difference(truth, image)
+        for axis, picture, label in zip(axes[:, column], pictures, labels, strict=True):
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if picture is not None:
+                axis.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
+            if column == 0:
+                axis.set_ylabel(label, fontsize=8)
+        axes[0, column].set_title(name.replace("_", " "), fontsize=9)
+        frame = plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="white", lw=1)
+        axes[0, column].add_patch(frame)
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(pad=0.4)
+    return figure
+
+
+def _busiest(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Top left corner of the square window with the most contrast, on a coarse grid."""
+    height, width = image.shape[:2]
+    grey = image.mean(2)
+    corners = [
+        (top, left)
+        for top in range(0, height - side + 1, max(1, side // 4))
+        for left in range(0, width - side + 1, max(1, side // 4))
+    ]
+    return max(corners, key=lambda c: grey[c[0] : c[0] + side, c[1] : c[1] + side].std())
+
+
+def traces(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], title: str) -> Figure:
+    """The data term of every recipe against iterations; `curves[recipe][term]` = (iteration, value)."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.6))
+    colours = palette(list(curves))
+    for recipe, terms in curves.items():
+        if "data" in terms:
+            axis.semilogy(*terms["data"], label=recipe.replace("_", " "), color=colours[recipe], lw=1.4)
+    axis.set(xlabel="iteration", ylabel="representation error", title=title)
+    if axis.lines:
+        axis.legend()
+    return figure
+
+
+def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], title: str) -> Figure:
+    """MSE, PSNR, SSIM and representation error against layer, a line a recipe, 95 % intervals.
+
+    `table` is a pandas DataFrame with a row an image.
+    """
+    import seaborn as sns
+
+    colours = palette(recipes)
+    figure, axes = plt.subplots(2, 2, figsize=(10, 6.6))
+    for axis, measure in zip(axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True):
+        sns.pointplot(
+            table,
+            x="layer",
+            y=measure,
+            hue="recipe",
+            order=layers,
+            hue_order=recipes,
+            palette=colours,
+            errorbar=("ci", 95),
+            seed=0,
+            dodge=0.3,
+            markersize=4,
+            linewidth=1.3,
+            err_kws={"linewidth": 1.2},
+            ax=axis,
+            legend=measure == "ssim",
+        )
+        axis.set(ylabel=LABELS[measure], xlabel="")
+        axis.tick_params(axis="x", rotation=25 if max(map(len, layers)) > 8 else 0)
+        if measure in ("mse", "representation_error"):
+            axis.set_yscale("log")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    axes[0, 0].get_legend().remove()
+    labels = [label.replace("_", " ") for label in labels]
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout(rect=(0, 0.05, 1, 1))
+    return figure
+
+
+def statistics(
+    covariance: np.ndarray,
+    inverse: np.ndarray,
+    gram: np.ndarray,
+    gini_channels: np.ndarray,
+    gini_images: np.ndarray,
+    window: tuple[int, int],
+    title: str,
+) -> Figure:
+    """Spatial covariance, its pseudo-inverse, Gram matrix, and the Gini index of images and channels.
+
+    Each matrix has its own colours, symmetric around 0 and clipped at the 99.5th percentile.
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), width_ratios=[1, 1, 1, 0.9])
+    pictures = {
+        f"spatial covariance ({window[0]} x {window[1]} positions)": covariance,
+        "its pseudo-inverse": inverse,
+        f"Gram matrix ({len(gram)} channels)": gram,
+    }
+    for axis, (label, matrix) in zip(axes, pictures.items(), strict=False):
+        limit = np.quantile(np.abs(matrix), 0.995) or 1.0
+        shown = axis.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axis.set_title(label)
+        axis.grid(False)
+        axis.set(xticks=[], yticks=[])
+        figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03)
+    bins = np.linspace(0, 1, 41)
+    axes[3].hist(gini_channels, bins, alpha=0.7, density=True, label="channels")
+    axes[3].hist(gini_images, bins, alpha=0.7, density=True, label="images")
+    axes[3].set(xlabel="Gini index", yticks=[], title="sparsity")
+    axes[3].legend()
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    return figure
+
+
+def spectra(eigenvalues: dict[str, np.ndarray], title: str) -> Figure:
+    """Eigenvalues of patch covariances, each divided by its largest, against their rank in per cent."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    for name, values in eigenvalues.items():
+        share = np.arange(1, len(values) + 1) / len(values) * 100
+        axis.semilogy(share, np.maximum(values / values[0], 1e-16), label=f"{name} ({len(values)})")
+    axis.set(xlabel="rank (% of dimensions)", ylabel="eigenvalue / largest", title=title, ylim=(1e-9, 2))
+    axis.legend()
+    return figure
+
+
+def prior(filters: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str) -> Figure:
+    """Learned filters K x 3 x k x k, strongest first, their alphas, and the objective on the way."""
+    order = np.argsort(-alphas)
+    shown = order[:: max(1, -(-len(order) // 240))]
+    figure = plt.figure(figsize=(11, 4.8))
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1])
+    axis = figure.add_subplot(grid[:, 0])
+    axis.imshow(tile(filters[shown], 20), interpolation="nearest")
+    axis.set_axis_off()
+    axis.set_title(f"{len(shown)} of {len(filters)} filters, by falling alpha")
+    axis = figure.add_subplot(grid[0, 1])
+    axis.plot(history["step"], history["objective"], lw=0.8, alpha=0.6, label="batch")
+    axis.plot(history["step"], history["held_out_objective"], label="held out")
+    axis.set(xlabel="update", ylabel="objective", title="score matching")
+    axis.legend()
+    axis = figure.add_subplot(grid[1, 1])
+    axis.plot(np.sort(alphas)[::-1])
+    axis.set(xlabel="filter", ylabel="alpha", ylim=(0, None))
+    figure.suptitle(title, fontsize=11)
+    figure.tight_layout()
+    return figure
+
+
+def inverters(histories: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
+    """Validation image error of the inverse networks of all layers against updates."""
+    figure, axis = plt.subplots(figsize=(6.5, 3.6))
+    colours = palette(list(histories))
+    for name, history in histories.items():
+        axis.semilogy(history["step"], history["validation_image_error"], label=name, color=colours[name])
+    axis.set(xlabel="update", ylabel="validation image MSE", title=title)
+    axis.legend()
+    return figure
+
+
+def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
+    """The workflow's rules as boxes and what feeds what as lines, from left to right."""
+    import networkx as nx
+
+    graph = nx.DiGraph(edges)
+    column: dict[str, int] = {}
+    for node in nx.topological_sort(graph):
+        column[node] = max((column[source] + 1 for source in graph.predecessors(node)), default=0)
+    for node in reversed(list(nx.topological_sort(graph))):  # draw sources next to what they feed
+        if graph.out_degree(node) and not graph.in_degree(node):
+            column[node] = min(column[target] for target in graph.successors(node)) - 1
+    columns: dict[int, list[str]] = {}
+    for node in sorted(graph, key=lambda n: (column[n], n)):
+        columns.setdefault(column[node], []).append(node)
+    row: dict[str, float] = {}
+    for members in columns.values():
+        for index, node in enumerate(members):
+            row[node] = index - (len(members) - 1) / 2
+    for _ in range(20):  # pull each column into the order of its neighbours
+        for members in columns.values():
+            near = {
+                n: np.mean([row[m] for m in (*graph.predecessors(n), *graph.successors(n))] or [0])
+                for n in members
+            }
+            for index, node in enumerate(sorted(members, key=lambda n: (near[n], n))):
+                row[node] = index - (len(members) - 1) / 2
+    width, height = max(columns) + 1, max(map(len, columns.values()))
+    figure, axis = plt.subplots(figsize=(1.75 * width, 0.75 * height + 0.3))
+    for source, target in graph.edges:
+        axis.annotate(
+            "",
+            (column[target] - 0.4, -row[target]),
+            (column[source] + 0.4, -row[source]),
+            arrowprops={
+                "arrowstyle": "-|>",
+                "color": "0.65",
+                "lw": 0.9,
+                "connectionstyle": "arc3,rad=0.06",
+                "shrinkA": 0,
+                "shrinkB": 0,
+            },
+            zorder=0,
+        )
+    for node in graph:
+        box = plt.matplotlib.patches.FancyBboxPatch(
+            (column[node] - 0.38, -row[node] - 0.24),
+            0.76,
+            0.48,
+            boxstyle="round,pad=0.02",
+            fc="#e8f0fa",
+            ec="#3b6ea5",
+            lw=1,
+        )
+        axis.add_patch(box)
+        axis.text(column[node], -row[node], node.replace("_", "\n"), ha="center", va="center", fontsize=8)
+    axis.set(xlim=(-0.6, width - 0.4), ylim=(-height / 2 - 0.1, height / 2 + 0.1))
+    axis.set_axis_off()
+    return figure

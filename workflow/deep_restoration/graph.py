@@ -1,0 +1,424 @@
+"""A network as data: named steps that can be listed, cut, measured and run without its library.
+
+torch.fx traces any torchvision or own architecture once; the trace is kept as plain JSON beside the
+weights. Later stages rebuild just the part in front of the layers they need, load just those weights,
+and never import torchvision (seconds a process) or unpickle anything. Every layer of the trace has a
+readable name, and in-place operations are traced as out-of-place ones: what is recorded at a layer is
+what the layer computed, not what a later ReLU left of it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+# Functions and modules are looked up by name in these packages only.
+TRUSTED = ("torch", "torchvision", "_operator", "math")
+INPUT = "image"
+
+
+# ------------------------------------------------------------------------------ network to steps
+
+
+def trace(model: nn.Module, tracer: torch.fx.Tracer | None = None, names: dict | None = None):
+    """The steps of a module that takes one image batch: a list of JSON-ready dictionaries.
+
+    `names` renames layers (qualified name -> literature's name). Each step has `name`, `kind` (input,
+    module, function, method, parameter), `target`, `arguments` and `keywords`; a module step also
+    has `settings`, its constructor's arguments, and `path`, the prefix of its weights.
+    """
+    tracer = tracer or torch.fx.Tracer()
+    graph = tracer.trace(model.eval())
+    qualified = getattr(tracer, "node_to_qualname", {})
+    modules = dict(model.named_modules())
+    called: dict[str, str] = {}
+    steps: list[dict] = []
+    for node in graph.nodes:
+        if node.op == "output":
+            break
+        name = qualified.get(node, node.name)
+        name = called[node.name] = INPUT if node.op == "placeholder" else (names or {}).get(name, name)
+        step: dict[str, Any] = {"name": name}
+        if node.op == "placeholder":
+            step["kind"] = "input"
+        elif node.op == "get_attr":
+            shape = list(functools.reduce(getattr, node.target.split("."), model).shape)
+            step |= {"kind": "parameter", "target": node.target, "shape": shape}
+        elif node.op == "call_module":
+            module = modules[node.target]
+            step |= {"kind": "module", "path": node.target, "target": _name_of(type(module))}
+            step["settings"] = _settings(module)
+        elif node.op == "call_function":
+            step |= {"kind": "function", "target": _name_of(node.target)}
+        else:
+            step |= {"kind": "method", "target": node.target}
+        step["arguments"] = [_encode(value, called) for value in node.args]
+        step["keywords"] = {
+            key: _encode(value, called)
+            for key, value in node.kwargs.items()
+            if not (key == "inplace" and value)
+        }
+        steps.append(step)
+    return steps
+
+
+def _name_of(thing: Any) -> str:
+    if inspect.isclass(thing):
+        return f"{thing.__module__}.{thing.__qualname__}"
+    return torch.fx.node._get_qualified_name(thing)
+
+
+def _settings(module: nn.Module) -> dict:
+    """The constructor's arguments of a torch module, read back from its attributes."""
+    settings = {}
+    for name, parameter in inspect.signature(type(module).__init__).parameters.items():
+        if name in ("self", "device", "dtype", "inplace"):
+            continue
+        if name == "bias":
+            bias = getattr(module, "bias", getattr(module, "in_proj_bias", None))
+            settings[name] = bias is not None
+        elif hasattr(module, name):
+            settings[name] = _encode(getattr(module, name), {})
+        elif parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise ValueError(f"cannot describe a {type(module).__name__}: no attribute {name}")
+    return settings
+
+
+def _encode(value: Any, called: dict[str, str]) -> Any:
+    if isinstance(value, torch.fx.Node):
+        return {"step": called[value.name]}
+    if isinstance(value, tuple):  # torch.Size, too
+        return {"tuple": [_encode(item, called) for item in value]}
+    if isinstance(value, list):
+        return [_encode(item, called) for item in value]
+    if isinstance(value, slice):
+        parts = (value.start, value.stop, value.step)
+        return {"slice": [_encode(item, called) for item in parts]}
+    if value is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(value, torch.dtype):
+        return {"dtype": str(value).removeprefix("torch.")}
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    raise ValueError(f"cannot describe the argument {value!r}")
+
+
+# ------------------------------------------------------------------------------ steps to network
+
+
+def _attribute(tensor: torch.Tensor, name: str) -> Any:
+    if name not in ("shape", "ndim", "dtype", "device"):
+        raise ValueError(f"a network may not read the attribute {name}")
+    return getattr(tensor, name)
+
+
+@functools.cache
+def _look_up(name: str) -> Any:
+    if name == "getattr":
+        return _attribute
+    package, *parts = name.split(".")
+    if package not in TRUSTED:
+        raise ValueError(f"a network may not call {name}; allowed packages: {', '.join(TRUSTED)}")
+    for split in range(len(parts), -1, -1):  # the longest prefix that is a module
+        try:
+            found = importlib.import_module(".".join([package, *parts[:split]]))
+            return functools.reduce(getattr, parts[split:], found)
+        except ModuleNotFoundError:
+            continue
+    raise ValueError(f"this installation has no {name}")
+
+
+def _decode(value: Any, values: dict) -> Any:
+    if isinstance(value, list):
+        return [_decode(item, values) for item in value]
+    if not isinstance(value, dict):
+        return value
+    (kind, content), *_ = value.items()
+    if kind == "step":
+        return values[content]
+    if kind == "tuple":
+        return tuple(_decode(item, values) for item in content)
+    if kind == "slice":
+        return slice(*(_decode(item, values) for item in content))
+    if kind == "dtype":
+        return getattr(torch, content)
+    return Ellipsis
+
+
+def _references(value: Any) -> list[str]:
+    if isinstance(value, list):
+        return [name for item in value for name in _references(item)]
+    if isinstance(value, dict):
+        if "step" in value:
+            return [value["step"]]
+        return [name for item in value.values() for name in _references(item)]
+    return []
+
+
+def inputs_of(step: dict) -> list[str]:
+    """Names of the steps whose results a step uses."""
+    return _references(step["arguments"]) + _references(step["keywords"])
+
+
+def blocks(steps: Sequence[dict]) -> dict[str, str]:
+    """Names of whole blocks (`layer1`, `features.4`) -> the step that yields the block's output."""
+    names = {step["name"] for step in steps}
+    found: dict[str, str] = {}
+    for step in steps:
+        parts = step["name"].split(".")
+        for end in range(1, len(parts)):
+            prefix = ".".join(parts[:end])
+            if prefix not in names:
+                found[prefix] = step["name"]
+    return found
+
+
+def resolve(steps: Sequence[dict], layer: str) -> str:
+    """The step that a layer's or a block's name means.
+
+    Raises ValueError for a name that is neither.
+    """
+    if any(step["name"] == layer for step in steps):
+        return layer
+    if layer in (known := blocks(steps)):
+        return known[layer]
+    raise ValueError(f"the network has no layer {layer!r}")
+
+
+def cut(steps: Sequence[dict], layers: Sequence[str]) -> list[dict]:
+    """The steps that the given layers (or blocks) need, and no other."""
+    known = {step["name"]: step for step in steps}
+    needed, waiting = set(), [resolve(steps, layer) for layer in layers]
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting += inputs_of(known[name])
+    return [step for step in steps if step["name"] in needed]
+
+
+class LocalResponseNorm(nn.Module):
+    """b_c = a_c / (k + alpha/n * sum of a^2 over n neighbouring channels)^beta.
+
+    Krizhevsky et al. 2012, section 3.3, with alpha counted as in Caffe and torch. The sum over
+    channels is a 1 x 1 convolution with a band matrix; torch's own layer pools in three dimensions,
+    which is several times slower on a CPU (benchmarks/layers.py).
+    """
+
+    def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        channels = maps.shape[1]
+        index = torch.arange(channels, device=maps.device)
+        offset = index[None, :] - index[:, None]
+        half = self.size // 2
+        band = ((offset >= -half) & (offset <= (self.size - 1) // 2)).to(maps.dtype)
+        total = F.conv2d(maps * maps, band[:, :, None, None])
+        return maps * (self.k + self.alpha / self.size * total).pow(-self.beta)
+
+
+# Modules of torch that have a faster equal here.
+FASTER = {"torch.nn.modules.normalization.LocalResponseNorm": LocalResponseNorm}
+
+
+class Network(nn.Module):
+    """A runnable list of steps, cut behind `layers`, with the classifier's normalisation in front.
+
+    Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary. Weights
+    keep their architecture's names. Frozen and in evaluation mode unless trained on purpose.
+    """
+
+    def __init__(
+        self,
+        steps: Sequence[dict],
+        layers: Sequence[str],
+        mean: Sequence[float] = (0.0, 0.0, 0.0),
+        std: Sequence[float] = (1.0, 1.0, 1.0),
+    ):
+        super().__init__()
+        self.steps = cut(steps, layers)
+        self.layers = {layer: resolve(self.steps, layer) for layer in layers}
+        self.weights = nn.Module()
+        last_use = {name: step["name"] for step in self.steps for name in inputs_of(step)}
+        self._release: dict[str, list[str]] = {}
+        for name, user in last_use.items():
+            if name not in self.layers.values():
+                self._release.setdefault(user, []).append(name)
+        for step in self.steps:
+            if step["kind"] == "module" and not _has(self.weights, step["path"]):
+                settings = {key: _decode(value, {}) for key, value in step["settings"].items()}
+                module = FASTER.get(step["target"]) or _look_up(step["target"])
+                _attach(self.weights, step["path"], module(**settings))
+        mean, std = (torch.tensor(v, device="cpu").view(1, 3, 1, 1) for v in (mean, std))
+        self.register_buffer("mean", mean, persistent=False)
+        self.register_buffer("std", std, persistent=False)
+
+    def tensors(self) -> set[str]:
+        """Names of the weights that this cut of the network needs."""
+        direct = {step["target"] for step in self.steps if step["kind"] == "parameter"}
+        return set(self.weights.state_dict()) | direct
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        values: dict[str, Any] = {}
+        for step in self.steps:
+            name, kind = step["name"], step["kind"]
+            arguments = _decode(step["arguments"], values)
+            if kind == "input":
+                values[name] = (images - self.mean) / self.std
+            elif kind == "module":
+                values[name] = self.weights.get_submodule(step["path"])(*arguments)
+            elif kind == "parameter":
+                values[name] = _fetch(self.weights, step["target"])
+            else:
+                keywords = {key: _decode(v, values) for key, v in step["keywords"].items()}
+                if kind == "function":
+                    values[name] = _look_up(step["target"])(*arguments, **keywords)
+                else:
+                    first, *rest = arguments
+                    values[name] = getattr(first, step["target"])(*rest, **keywords)
+            for unused in self._release.get(name, ()):
+                del values[unused]
+        return {layer: values[name] for layer, name in self.layers.items()}
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> Network:
+        """Put in the weights named by `tensors()`, and freeze."""
+        direct = {step["target"] for step in self.steps if step["kind"] == "parameter"}
+        for name in direct:
+            _attach(self.weights, name, nn.Parameter(tensors[name], requires_grad=False))
+        state = {name: tensors[name] for name in self.weights.state_dict()}
+        self.weights.load_state_dict(state, assign=True)
+        return self.eval().requires_grad_(False)
+
+
+def _has(root: nn.Module, path: str) -> bool:
+    try:
+        root.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _attach(root: nn.Module, path: str, thing: Any) -> None:
+    *folders, last = path.split(".")
+    for folder in folders:
+        if folder not in root._modules:
+            root.add_module(folder, nn.Module())
+        root = root._modules[folder]
+    setattr(root, last, thing)
+
+
+def _fetch(root: nn.Module, path: str) -> torch.Tensor:
+    folder, _, last = path.rpartition(".")
+    return getattr(root.get_submodule(folder), last)
+
+
+# ------------------------------------------------------------------------------ what a layer sees
+
+
+def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | None]:
+    """Per layer and block that yields a tensor: shape, accumulated stride, receptive field, waypoint.
+
+    For images of size x size pixels, without weights (meta device). `shape` excludes the batch.
+    `receptive_field` is the side in pixels of the square that one unit sees, None for the whole
+    image. A waypoint is a layer through which all paths from the image run: the network behind it
+    can be computed from it alone. The second value is None, or why the walk ended before the last
+    layer: mostly because the image is too small for a pooling.
+    """
+    with torch.device("meta"):
+        network = Network(steps, [step["name"] for step in steps])
+    image = torch.empty(2, 3, size, size, device="meta")
+    network.mean, network.std = network.mean.to("meta"), network.std.to("meta")
+    values: dict[str, Any] = {}
+    seen: dict[str, tuple[float, float]] = {}  # stride, receptive field
+    result: dict[str, dict] = {}
+    last_reader = {name: i for i, step in enumerate(steps) for name in inputs_of(step)}
+    open_until = -1
+    for index, step in enumerate(steps):
+        name = step["name"]
+        try:
+            values[name] = _run(network, step, values, image)
+        except (RuntimeError, ValueError) as error:
+            return _with_blocks(steps, result), f"{name}: {error}".splitlines()[0]
+        before = [seen[source] for source in inputs_of(step) if source in seen] or [(1, 1)]
+        stride = max(s for s, _ in before)
+        field = max(f for _, f in before)
+        stride, field = _widen(step, values, stride, field)
+        seen[name] = stride, field
+        if isinstance(values[name], torch.Tensor) and values[name].ndim > 1:
+            result[name] = {
+                "shape": list(values[name].shape[1:]),
+                "stride": stride,
+                "receptive_field": None if math.isinf(field) else int(field),
+                "waypoint": open_until <= index,
+            }
+        open_until = max(open_until, last_reader.get(name, index))
+    return _with_blocks(steps, result), None
+
+
+def _with_blocks(steps: Sequence[dict], layers: dict[str, dict]) -> dict[str, dict]:
+    whole = {
+        block: {**layers[name], "waypoint": False}
+        for block, name in blocks(steps).items()
+        if name in layers
+    }
+    return layers | whole
+
+
+def _run(network: Network, step: dict, values: dict, image: torch.Tensor) -> Any:
+    if step["kind"] == "input":
+        return image
+    if step["kind"] == "parameter":
+        return torch.empty(step["shape"], device="meta")
+    arguments = _decode(step["arguments"], values)
+    keywords = {key: _decode(value, values) for key, value in step["keywords"].items()}
+    if step["kind"] == "module":
+        return network.weights.get_submodule(step["path"])(*arguments)
+    if step["kind"] == "function":
+        return _look_up(step["target"])(*arguments, **keywords)
+    return getattr(arguments[0], step["target"])(*arguments[1:], **keywords)
+
+
+def _widen(step: dict, values: dict, stride: float, field: float) -> tuple[float, float]:
+    """Stride and receptive field behind a step, from those before it."""
+    target = step.get("target", "").rpartition(".")[2]
+    settings = step.get("settings") or {}
+    first = values.get(inputs_of(step)[0]) if inputs_of(step) else None
+    here = values[step["name"]]
+    if not isinstance(here, torch.Tensor) or not isinstance(first, torch.Tensor):
+        return stride, field
+    if target in ("adaptive_avg_pool2d", "AdaptiveAvgPool2d", "AdaptiveMaxPool2d", "mean"):
+        if here.shape[2:] == first.shape[2:]:
+            return stride, field
+        return stride, math.inf
+    if target in ("max_pool2d", "avg_pool2d"):
+        options = [_decode(v, values) for v in step["arguments"][1:]]
+        names = ("kernel_size", "stride", "padding", "dilation")
+        settings = dict(zip(names, options, strict=False))
+        settings |= {k: _decode(v, values) for k, v in step["keywords"].items() if k in names}
+        settings["stride"] = settings.get("stride") or settings["kernel_size"]
+    elif step["kind"] == "module":
+        settings = {key: _decode(value, {}) for key, value in settings.items()}
+    if "kernel_size" in settings:
+        kernel, step_, dilation = (
+            _side(settings.get(key) or 1) for key in ("kernel_size", "stride", "dilation")
+        )
+        return stride * step_, field + (kernel - 1) * dilation * stride
+    flat = here.ndim == 2 and first.ndim == 4 and first.shape[2] * first.shape[3] > 1
+    return stride, math.inf if flat else field
+
+
+def _side(value: int | Sequence[int]) -> int:
+    return value if isinstance(value, int) else max(value)

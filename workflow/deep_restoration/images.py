@@ -1,0 +1,173 @@
+"""Photographs as stored material: decoded, oriented, cropped to squares, uint8 RGB.
+
+Two sources: the natural colour photographs that scikit-image and scikit-learn carry in their
+packages (`embedded`, train and test photographs disjoint), and a folder of image files.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+# Photographs only: no drawings, textures, microscopy or sky surveys.
+EMBEDDED = {
+    "train": {
+        "astronaut": ("skimage", "data/astronaut.png"),
+        "china": ("sklearn", "datasets/images/china.jpg"),
+        "flower": ("sklearn", "datasets/images/flower.jpg"),
+        "motorcycle": ("skimage", "data/motorcycle_left.png"),
+        "rocket": ("skimage", "data/rocket.jpg"),
+    },
+    "test": {
+        "chelsea": ("skimage", "data/chelsea.png"),
+        "coffee": ("skimage", "data/coffee.png"),
+    },
+}
+
+# Where the closer test views lie, as fractions of the free width and height.
+QUARTERS = ((0.1, 0.2), (0.9, 0.8), (0.9, 0.2), (0.1, 0.8))
+
+
+class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about the program)
+    """An image file that cannot be used; the message says why."""
+
+
+def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
+    """Read any photograph as H x W x 3 uint8 sRGB.
+
+    Grey, 16-bit, palette, CMYK and transparent images are converted (transparency over white), and
+    the EXIF orientation is applied. With `shorter_side`, the image is reduced so that its shorter
+    side has that many pixels; large JPEGs are then decoded at reduced size, which is much faster.
+    Raises UnusableImage when the file cannot be read or is smaller than `shorter_side`.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            if shorter_side and min(image.size) < shorter_side:
+                width, height = image.size
+                raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
+            if shorter_side and image.format == "JPEG":
+                scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
+                image.draft(None, tuple(int(side * scale) for side in image.size))
+            rgb = _to_rgb(ImageOps.exif_transpose(image))
+    except UnusableImage:
+        raise
+    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise UnusableImage(f"not readable: {error}") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise UnusableImage(f"damaged: {error}") from None
+    if shorter_side:
+        rgb = _reduce(rgb, shorter_side)
+    return np.asarray(rgb)
+
+
+def _to_rgb(image):
+    from PIL import Image
+
+    if image.mode.startswith("I") or image.mode == "F":  # 16-bit and float: no scale in the file
+        values = np.asarray(image, dtype=np.float64)
+        high = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
+        if image.mode == "I" and values.max() <= 255:
+            high = 255.0
+        values = np.clip(values / high, 0, 1) * 255
+        return Image.fromarray(np.repeat(values.round().astype(np.uint8)[..., None], 3, axis=2))
+    if image.has_transparency_data:
+        ground = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(ground, image.convert("RGBA"))
+    return image.convert("RGB")
+
+
+def _reduce(image, shorter_side: int):
+    from PIL import Image
+
+    width, height = image.size
+    scale = shorter_side / min(width, height)
+    size = max(shorter_side, round(width * scale)), max(shorter_side, round(height * scale))
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def centre_crop(image: np.ndarray, size: int) -> np.ndarray:
+    """The central size x size square of an H x W x 3 image."""
+    top, left = (image.shape[0] - size) // 2, (image.shape[1] - size) // 2
+    return image[top : top + size, left : left + size]
+
+
+def folder_images(
+    folder: str | os.PathLike, names: Iterable[str], size: int, threads: int = 1
+) -> Iterator[tuple[str, np.ndarray | UnusableImage]]:
+    """Yield (name, size x size x 3 uint8 centre crop of the reduced image) in the given order.
+
+    An unusable file yields its UnusableImage instead. Decoding runs in `threads` threads with a
+    bounded look-ahead, so that any number of images streams.
+    """
+
+    def load(name: str) -> np.ndarray | UnusableImage:
+        try:
+            return centre_crop(decode(Path(folder) / name, size), size)
+        except UnusableImage as error:
+            return error
+
+    with ThreadPoolExecutor(threads) as pool:
+        waiting: deque = deque()
+        for name in names:
+            waiting.append((name, pool.submit(load, name)))
+            if len(waiting) > 4 * threads:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def embedded_crops(
+    split: str, count: int, size: int, seed: int
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield `count` named size x size x 3 uint8 crops of the embedded photographs of a split.
+
+    Training crops lie anywhere, at any scale from the whole photograph down to `size` pixels of it.
+    Test crops follow a fixed plan: of each photograph in turn the whole centre square, then ever
+    closer views of its four quarters, so that few crops already show different things.
+    """
+    photographs = {name: _photograph(*source) for name, source in EMBEDDED[split].items()}
+    names = list(photographs)
+    rng = np.random.default_rng(seed)
+    for index in range(count):
+        name = names[index % len(names)]
+        image = photographs[name]
+        height, width = image.shape[:2]
+        side, round_ = min(height, width), index // len(names)
+        if split == "test":
+            zoom, quarter = divmod(round_ + 3, 4)  # round 0: the whole; then four a zoom
+            side = int(side * 0.6**zoom)
+            across, down = QUARTERS[quarter] if round_ else (0.5, 0.5)
+        else:
+            side = int(np.exp(rng.uniform(np.log(min(size, side)), np.log(side))))
+            across, down = rng.uniform(size=2)
+        side = max(side, min(size, min(height, width)))
+        top, left = round(down * (height - side)), round(across * (width - side))
+        yield f"{name}-{round_:03d}", _resize(image[top : top + side, left : left + side], size)
+
+
+def _photograph(package: str, file: str) -> np.ndarray:
+    with (files(package) / file).open("rb") as source:
+        return decode(source)
+
+
+def _resize(image: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+
+
+def as_tensor(images: np.ndarray):
+    """N x H x W x 3 uint8 to N x 3 x H x W float32 in [0, 1]."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
+

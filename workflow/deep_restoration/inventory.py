@@ -1,0 +1,91 @@
+"""Which image files a folder holds, and a fingerprint of their content. Standard library only.
+
+Snakemake plans with it: a changed, added or removed image reruns the stages behind it, and a touched
+or copied one does not. Hashes are kept by path, size and time stamp, so that planning reads a file
+once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+SUFFIXES = frozenset(
+    ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .jfif .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+)
+
+
+def image_files(folder: str | os.PathLike) -> list[str]:
+    """Paths of the image files below `folder`, relative to it, sorted; links are followed once.
+
+    A file counts by its suffix, whatever its case; hidden files and folders do not count.
+    Raises FileNotFoundError when there is no such folder and ValueError when it holds no image.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}")
+    found, seen = [], set()
+    for here, folders, files in os.walk(root, followlinks=True):
+        real = os.path.realpath(here)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in files:
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in SUFFIXES:
+                found.append(os.path.relpath(os.path.join(here, name), root))
+    if not found:
+        raise ValueError(f"folder {folder} holds no image ({' '.join(sorted(SUFFIXES))})")
+    return sorted(found)
+
+
+def spread(items: list, count: int | None) -> list:
+    """`count` items at even distances over the list, all of them for None or a larger count."""
+    if count is None or count >= len(items):
+        return items
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def content_hashes(folder: str | os.PathLike, files: list[str], cache: Path) -> dict[str, str]:
+    """SHA-256 of each file, by its relative path; those unchanged since the last call come from
+    `cache`."""
+    try:
+        known = json.loads(cache.read_text())
+    except (OSError, ValueError):
+        known = {}
+    fresh: dict[str, list] = {}
+    wanted: dict[str, list] = {}
+    for name in files:
+        path = os.path.abspath(os.path.join(folder, name))
+        stat = os.stat(path)
+        stamp = [stat.st_size, stat.st_mtime_ns]
+        entry = known.get(path)
+        if entry and entry[:2] == stamp:
+            fresh[path] = entry
+        else:
+            wanted[path] = stamp
+    if wanted:
+        with ThreadPoolExecutor(8) as pool:
+            for (path, stamp), digest in zip(
+                wanted.items(), pool.map(file_hash, wanted), strict=True
+            ):
+                fresh[path] = [*stamp, digest]
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
+        temporary.write_text(json.dumps({**known, **fresh}))
+        os.replace(temporary, cache)
+    return {name: fresh[os.path.abspath(os.path.join(folder, name))][2] for name in files}
+
+
+def file_hash(path: str | os.PathLike) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(hashes: dict[str, str]) -> str:
+    """One fingerprint of names and contents."""
+    return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()[:16]

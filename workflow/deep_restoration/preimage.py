@@ -1,0 +1,298 @@
+"""Pre-image optimisation: the image whose feature maps match those of a target, under priors.
+
+All images are one batch and losses are per image and summed, so that a batch of N gives what N single
+runs give. The optimised variable is u = 255 (x - mean colour) on a canvas that is larger than the
+image by the jitter, in the units of Mahendran & Vedaldi, so that their constants can be read off.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import nn
+
+from . import runtime
+from .priors import Prior
+
+log = logging.getLogger(__name__)
+
+REFERENCE_PIXELS = 227 * 227  # the image size of both papers
+SIGMA = 27098.1157  # norm of a mean-subtracted natural image there (M&V 2015, released code)
+
+
+# ------------------------------------------------------------------------------ constants by depth
+
+
+def data_weight_2016(stride: float, receptive_field: int | None) -> float:
+    """C of Mahendran & Vedaldi 2016 by depth: 300 for shallow layers down to 1 for the deepest.
+
+    The bounds on receptive field and stride give back both published columns, AlexNet and VGG-16.
+    """
+    if receptive_field is None or stride >= 32:
+        return 1.0
+    return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
+
+
+def tv_weight_2015(stride: float, receptive_field: int | None) -> float:
+    """lambda_V of Mahendran & Vedaldi 2015 by depth, 0.5, 5 or 50, for the mean over pixels.
+
+    The published value belongs to sigma-scaled images and a sum over 227 x 227 pixels; beta = 2.
+    """
+    if receptive_field is not None and receptive_field < 67:
+        weight = 0.5
+    elif receptive_field is not None and receptive_field < 163:
+        weight = 5.0
+    else:
+        weight = 50.0
+    return weight * REFERENCE_PIXELS / SIGMA**2
+
+
+def alpha_weight_2015() -> float:
+    """lambda_alpha = 2.16e8 of Mahendran & Vedaldi 2015 for the mean over pixels of |u|^6."""
+    return 2.16e8 * REFERENCE_PIXELS / SIGMA**6
+
+
+def jitter_of(stride: float) -> int:
+    """T = max(round(stride / 4), 1) of Mahendran & Vedaldi 2016; shifts run from 0 to T - 1."""
+    return max(int(math.floor(stride / 4 + 0.5)), 1)
+
+
+# ------------------------------------------------------------------------------ optimisers
+
+
+class Momentum:
+    """mu <- m mu - rate * scale * gradient; u <- u + mu (Mahendran & Vedaldi 2015, m = 0.9).
+
+    `scale` is sigma^2 of the image size: the published rates act on images divided by sigma. Momentum is
+    reset when the rate changes.
+    """
+
+    def __init__(self, u: torch.Tensor):
+        self.state = {"mu": torch.zeros_like(u)}
+        self.scale = SIGMA**2 * u.shape[2] * u.shape[3] / REFERENCE_PIXELS
+
+    def start_phase(self) -> None:
+        self.state["mu"].zero_()
+
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
+        u += self.state["mu"].mul_(0.9).sub_(gradient, alpha=rate * self.scale)
+
+
+class AdaGrad2016:
+    """The AdaGrad variant of Mahendran & Vedaldi 2016.
+
+    G <- 0.9 G + g^2; m <- 0.9 m - g / (1/lr + sqrt G); u <- u + m, with lr = rate * H * W: their
+    gradient is that of means over H W pixels. Momentum is reset when the rate changes.
+    """
+
+    def __init__(self, u: torch.Tensor):
+        self.state = {"G": torch.zeros_like(u), "m": torch.zeros_like(u)}
+        self.pixels = u.shape[2] * u.shape[3]
+
+    def start_phase(self) -> None:
+        self.state["m"].zero_()
+
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
+        G, m = self.state["G"], self.state["m"]
+        G.mul_(0.9).addcmul_(gradient, gradient)
+        m.mul_(0.9).sub_(gradient / (1 / (rate * self.pixels) + G.sqrt()))
+        u += m
+
+
+class Adam:
+    """Kingma & Ba 2015 with betas 0.9, 0.999; rate in units of u (0..255)."""
+
+    def __init__(self, u: torch.Tensor):
+        self.state = {"first": torch.zeros_like(u), "second": torch.zeros_like(u)}
+
+    def start_phase(self) -> None:
+        pass
+
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
+        first, second = self.state["first"], self.state["second"]
+        first.lerp_(gradient, 0.1)
+        second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+        scale = math.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        # Gradients of a normalised loss are far below the usual 1e-8 of Adam.
+        u.addcdiv_(first, second.sqrt().add_(1e-12), value=-rate * scale)
+
+
+OPTIMISERS = {"momentum": Momentum, "adagrad2016": AdaGrad2016, "adam": Adam}
+
+
+# ------------------------------------------------------------------------------ the optimisation
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A run of iterations at one rate; `decay` lets the rate fall by half a cosine to a hundredth."""
+
+    iterations: int
+    rate: float
+    jitter: bool = False
+    decay: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that varies between recipes.
+
+    data_weight: C in front of the normalised data term. optimiser: a name of OPTIMISERS. phases: in
+    order. jitter: T, shifts 0..T-1. start: `gaussian` (norm sigma, 2015), `uniform` (2016) or `mean`.
+    bound: hard limit on each pixel's colour norm of u, or None. box: whether x is kept in [0, 1].
+    precision: float32 or mixed.
+    """
+
+    data_weight: float
+    optimiser: str
+    phases: Sequence[Phase]
+    jitter: int = 1
+    start: str = "uniform"
+    bound: float | None = None
+    box: bool = False
+    precision: str = "float32"
+
+
+def plan_of(recipe: dict, geometry: dict) -> Plan:
+    """The plan of a recipe's configuration for a layer of that stride and receptive field."""
+    stride, field_ = geometry["stride"], geometry["receptive_field"]
+    weight = recipe.get("data_weight") or 1.0
+    if weight == "mahendran2016":
+        weight = data_weight_2016(stride, field_)
+    phases = [Phase(**phase) for phase in recipe["phases"]]
+    optional = {key: recipe[key] for key in ("start", "bound", "box", "precision") if key in recipe}
+    jitter = jitter_of(stride) if any(phase.jitter for phase in phases) else 1
+    return Plan(float(weight), recipe["optimiser"], phases, jitter, **optional)
+
+
+@dataclass
+class Result:
+    """images: N x 3 x H x W in [0, 1]. trace: rows (iteration, term, mean over images, seconds)."""
+
+    images: torch.Tensor
+    trace: list[tuple] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def start_noise(kind: str, shape: tuple[int, int, int], seed: int, name: str) -> torch.Tensor:
+    """The start u of one image, never derived from its target; depends on the seed and its name only."""
+    draw = runtime.generator(seed, "preimage", name)
+    if kind == "mean":
+        return torch.zeros(shape)
+    if kind == "gaussian":  # 2015: i.i.d. Gaussian of the norm of a natural image
+        noise = torch.randn(shape, generator=draw)
+        return noise * (
+            SIGMA * math.sqrt(shape[1] * shape[2] / REFERENCE_PIXELS) / noise.norm().item()
+        )
+    if kind == "uniform":  # 2016: uniform, its 0.95 quantile at B / sqrt 3
+        noise = 2 * torch.rand(shape, generator=draw) - 1
+        ranked = noise.flatten().sort().values
+        return noise * (80 / math.sqrt(3)) / ranked[int(0.95 * len(ranked))]
+    raise ValueError(f"start is {kind!r}; allowed: gaussian, uniform, mean")
+
+
+def reconstruct(
+    network: nn.Module,
+    target: torch.Tensor,
+    names: Sequence[str],
+    size: int,
+    mean: torch.Tensor,
+    priors: dict[str, tuple[float, Prior]],
+    plan: Plan,
+    seed: int,
+    checkpoint: runtime.Checkpoint,
+) -> Result:
+    """Minimise C |Phi(x) - Phi_0|^2 / |Phi_0|^2 + sum of weight * energy over a batch of images.
+
+    `network` yields one layer; `target` holds its maps Phi_0, N x ...; `names` the images' names, of
+    which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `priors` maps a
+    name to (weight, prior). Raises DivergedError naming the iteration at which a loss is not finite.
+    """
+    where, shift = target.device, plan.jitter - 1
+    side = size + shift
+    noise = [start_noise(plan.start, (3, side, side), seed, name) for name in names]
+    u = torch.stack(noise).to(where).contiguous(memory_format=torch.channels_last)
+    mean = mean.to(where)
+    low, high = -255 * mean, 255 * (1 - mean)
+    optimiser = OPTIMISERS[plan.optimiser](u)
+    norm = target.flatten(1).square().sum(1)
+    if not (norm > 0).all():
+        dead = [name for name, value in zip(names, norm.tolist(), strict=True) if value == 0]
+        raise ValueError(f"the feature maps of {', '.join(dead)} are all zero; nothing to restore")
+    draws = runtime.generator(seed, "preimage", "jitter")
+    first, trace, before = 0, [], 0.0
+    if saved := checkpoint.load():
+        tensors, values = saved
+        u.copy_(tensors["u"])
+        for key, value in optimiser.state.items():
+            value.copy_(tensors[f"optimiser.{key}"])
+        draws.set_state(tensors["draws"])
+        first, before, trace = values["iteration"], values["seconds"], values["trace"]
+    schedule = [(phase, i) for phase in plan.phases for i in range(phase.iterations)]
+    started = time.monotonic() - before
+    terms: list[tuple[int, float, torch.Tensor]] = []
+    labels = ("total", "data", *priors)
+
+    def flush() -> None:
+        for iteration, seconds, values in terms:
+            if not torch.isfinite(values).all():
+                raise runtime.DivergedError(
+                    f"the objective is not finite at iteration {iteration}: "
+                    + ", ".join(f"{k} {v:.3g}" for k, v in zip(labels, values.tolist(), strict=True))
+                )
+            trace.extend(
+                (iteration, label, value, seconds)
+                for label, value in zip(labels, values.tolist(), strict=True)
+            )
+        terms.clear()
+
+    for iteration in runtime.progress(range(first, len(schedule)), "reconstructing"):
+        phase, local = schedule[iteration]
+        if local == 0:
+            optimiser.start_phase()
+        top, left = shift // 2, shift // 2
+        if phase.jitter and shift:
+            top, left = torch.randint(shift + 1, (2,), generator=draws).tolist()
+        u.requires_grad_(True)
+        x = mean + u / 255
+        with runtime.precision_context(plan.precision, where):
+            (maps,) = network(x[..., top : top + size, left : left + size]).values()
+        data = (maps.float() - target).flatten(1).square().sum(1) / norm
+        energies = {name: prior.energy(x, draws) for name, (_, prior) in priors.items()}
+        total = plan.data_weight * data
+        for name, (weight, _) in priors.items():
+            total = total + weight * energies[name]
+        (gradient,) = torch.autograd.grad(total.sum(), u)
+        values = torch.stack([total, data, *energies.values()]).detach().mean(1)
+        terms.append((iteration + 1, time.monotonic() - started, values))
+        with torch.no_grad():
+            u = u.detach()
+            rate = phase.rate
+            if phase.decay:
+                progress = local / phase.iterations
+                rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+            optimiser.step(u, gradient, rate, iteration + 1)
+            if plan.bound is not None:
+                u.mul_((plan.bound / u.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1))
+            if plan.box:
+                u.copy_(torch.maximum(torch.minimum(u, high), low))
+        if len(terms) >= 50:
+            flush()
+        if checkpoint.due():
+            flush()
+            tensors = {f"optimiser.{key}": value for key, value in optimiser.state.items()}
+            checkpoint.save(
+                {"u": u, "draws": draws.get_state(), **tensors},
+                iteration=iteration + 1,
+                trace=trace,
+                seconds=time.monotonic() - started,
+            )
+    flush()
+    middle = shift // 2
+    x = (mean + u / 255)[..., middle : middle + size, middle : middle + size]
+    return Result(x.clamp(0, 1), trace, time.monotonic() - started)

@@ -1,0 +1,43 @@
+"""The priors that a recipe names, with their weights."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from ..preimage import alpha_weight_2015, tv_weight_2015
+from . import Prior
+from .ica import Calibrated, IndependentComponents
+from .norms import AlphaNorm, ColourNorm
+from .total_variation import TotalVariation
+
+
+def build(
+    entries: dict[str, dict],
+    learned: dict[str, str | os.PathLike],
+    geometry: dict,
+    mean: torch.Tensor,
+) -> dict[str, tuple[float, Prior]]:
+    """Name -> (weight, prior) for the `priors` of a recipe.
+
+    `learned` maps the names of learned priors to their files, `geometry` is that of the layer (stride and
+    receptive field, for published weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1 in [0, 1].
+    """
+    result: dict[str, tuple[float, Prior]] = {}
+    for name, entry in entries.items():
+        options = {key: value for key, value in entry.items() if key != "weight"}
+        weight = entry["weight"]
+        if name in learned:
+            prior: Prior = Calibrated(IndependentComponents.load(learned[name], **options))
+        elif name == "tv":
+            prior = TotalVariation(**options)
+            if weight == "mahendran2015":
+                weight = tv_weight_2015(geometry["stride"], geometry["receptive_field"])
+        elif name == "alpha_norm":
+            prior = AlphaNorm(mean, **options)
+            weight = alpha_weight_2015() if weight == "mahendran2015" else weight
+        else:
+            prior = ColourNorm(mean, **options)
+        result[name] = float(weight), prior
+    return result

@@ -1,0 +1,26 @@
+"""Total variation with a power."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+class TotalVariation:
+    """Mean over pixels of sum_k (dx^2 + dy^2)^(beta/2) / V^beta on the scale 0..255.
+
+    Mahendran & Vedaldi 2015 (V = 1) and 2016 (V = B/6.5): finite differences to the right and down,
+    zero beyond the border, summed over colours, divided by the number of pixels H*W.
+    """
+
+    def __init__(self, beta: float = 2.0, V: float = 1.0):
+        self.beta, self.V = beta, V
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        u = x * (255 / self.V)
+        right = F.pad(u[..., :, 1:] - u[..., :, :-1], (0, 1, 0, 0))
+        down = F.pad(u[..., 1:, :] - u[..., :-1, :], (0, 0, 0, 1))
+        square = right.square() + down.square()
+        if self.beta != 2:  # the root has no gradient at 0
+            square = (square + 1e-8).pow(self.beta / 2)
+        return square.sum(1).mean((1, 2))

@@ -1,0 +1,113 @@
+"""The report: figures, captions and tables in one HTML file that needs no network and no neighbour."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from types import SimpleNamespace
+
+import yaml
+
+RECIPE_MEASURES = ("ssim", "psnr", "mse", "representation_error", "seconds")
+
+
+def render(
+    template: Path,
+    captions: dict[str, Path],
+    figures: list[dict],
+    summary: list[dict[str, str]],
+    statistics: list[dict[str, str]],
+    accuracy: dict[str, list[dict[str, str]]],
+    study: dict,
+    versions: dict[str, str],
+) -> str:
+    """The report's HTML.
+
+    `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
+    `summary` and `statistics` rows of the tables; `accuracy` rows by classifier; `study` the configuration.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["number"] = number
+    sections: dict[str, list[dict]] = {}
+    for entry in figures:
+        text = caption(captions[entry["caption"]], entry["wildcards"])
+        shown = {"data": data_uri(Path(entry["path"])), "text": text, **entry}
+        shown["label"] = " ".join([*entry["wildcards"].values(), entry["caption"]])
+        sections.setdefault(entry["section"], []).append(shown)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(
+        introduction=caption(captions["introduction"], {}),
+        sections=sections,
+        tables=[table_of(name, summary) for name in dict.fromkeys(r["classifier"] for r in summary)],
+        findings=findings(summary),
+        statistics=statistics,
+        accuracy=accuracy,
+        study=yaml.safe_dump(study, sort_keys=False, width=100),
+        versions=versions,
+    )
+
+
+def caption(path: Path, wildcards: dict[str, str]) -> str:
+    """HTML of a caption: reStructuredText with Jinja fields, as `snakemake --report` reads it."""
+    from docutils.core import publish_parts
+    from jinja2 import Template
+
+    context = SimpleNamespace(wildcards=SimpleNamespace(**wildcards))
+    text = Template(path.read_text(encoding="utf-8")).render(snakemake=context)
+    settings = {"report_level": 2, "halt_level": 3, "file_insertion_enabled": False, "raw_enabled": False}
+    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+
+
+def data_uri(png: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(png.read_bytes()).decode()
+
+
+def number(value: str | float, digits: int = 3) -> str:
+    """A figure as people read it: `digits` significant digits, no exponent where it can be avoided."""
+    value = float(value)
+    if math.isnan(value) or math.isinf(value):
+        return "–" if math.isnan(value) else "∞"
+    if value == 0:
+        return "0"
+    magnitude = math.floor(math.log10(abs(value)))
+    if magnitude < -5:
+        return f"{value:.{digits - 1}e}"
+    return f"{value:.{max(0, digits - 1 - magnitude)}f}"
+
+
+def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
+    """A classifier's rows for the page, the best recipe of each layer marked per measure."""
+    rows = [row for row in summary if row["classifier"] == classifier]
+    best: dict[tuple[str, str], float] = {}
+    for row in rows:
+        for measure in RECIPE_MEASURES:
+            key, value = (row["layer"], measure), float(row[measure])
+            better = max if measure in ("ssim", "psnr") else min
+            best[key] = better(best.get(key, value), value)
+    lines = []
+    for row in rows:
+        cells = [
+            {
+                "value": row[measure],
+                "low": row[f"{measure}_low"],
+                "high": row[f"{measure}_high"],
+                "best": float(row[measure]) == best[row["layer"], measure],
+            }
+            for measure in RECIPE_MEASURES
+        ]
+        lines.append({"layer": row["layer"], "recipe": row["recipe"], "cells": cells})
+    return {"classifier": classifier, "lines": lines, "images": rows[0]["images"]}
+
+
+def findings(summary: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Per layer, which recipe came closest to the image and which to the feature maps."""
+    found = []
+    for key in dict.fromkeys((row["classifier"], row["layer"]) for row in summary):
+        rows = [row for row in summary if (row["classifier"], row["layer"]) == key]
+        ssim = max(rows, key=lambda row: float(row["ssim"]))
+        error = min(rows, key=lambda row: float(row["mse"]))
+        code = min(rows, key=lambda row: float(row["representation_error"]))
+        found.append({"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code})
+    return found

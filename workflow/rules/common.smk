@@ -1,0 +1,137 @@
+# What rules share: the checked configuration, its slices for params, the code fingerprint, paths.
+
+import os
+import shutil
+import sys
+from functools import lru_cache
+from itertools import product
+
+from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
+
+LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
+SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+CACHE = Path(".snakemake") / "deep_restoration"
+
+# Jobs import the library of this very tree, whatever else is installed.
+sys.path.insert(0, str(LIBRARY.parent))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # beside busy neighbours ten times faster
+
+from deep_restoration import configuration, inventory
+from deep_restoration.fingerprint import fingerprint
+
+try:
+    STUDY = configuration.prepare(
+        config, Path(workflow.basedir) / "config" / "schema.yaml", CACHE
+    )
+except configuration.ConfigurationError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def names(entries):
+    """A wildcard's pattern from the configuration's own names, so that a typo is an error."""
+    return "|".join(re.escape(name) for name in sorted(entries, reverse=True)) or "(?!)"
+
+
+wildcard_constraints:
+    split="train|test",
+    classifier=names(STUDY["classifiers"]),
+    layer=names({layer for c in STUDY["classifiers"].values() for layer in c["layers"]}),
+    prior=names(STUDY["priors"]),
+    inverter=names(STUDY["inverters"]),
+    recipe=names(STUDY["recipes"]),
+
+
+def canonical(value):
+    """Keys in order, so that reordering the configuration is no change."""
+    if isinstance(value, dict):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    return [canonical(item) for item in value] if isinstance(value, list) else value
+
+
+def code(script):
+    """The fingerprint of a script and of all project code that it reaches."""
+    return fingerprint(SCRIPTS / script, LIBRARY)
+
+
+def every_layer(pattern, **more):
+    """The pattern for every layer of every classifier, times the lists given."""
+    return [
+        path
+        for classifier, entry in STUDY["classifiers"].items()
+        for path in expand(pattern, classifier=classifier, layer=entry["layers"], **more)
+    ]
+
+
+def layers_of(pattern, **more):
+    """An input function: the pattern for every layer of the wildcard's classifier."""
+
+    def paths(wildcards):
+        layers = STUDY["classifiers"][wildcards.classifier]["layers"]
+        return expand(pattern, layer=layers, **more, allow_missing=True)
+
+    return paths
+
+
+def recipes_of(pattern):
+    """The pattern for every recipe."""
+    return expand(pattern, recipe=STUDY["recipes"], allow_missing=True)
+
+
+def gpus():
+    """1 where a GPU may be had: on a cluster, or on this machine. Without one, 0: jobs run beside each
+    other on the cores instead of one after the other."""
+    here = bool(shutil.which("nvidia-smi")) or os.path.exists("/dev/nvidia0")
+    return int(here or not workflow.local_exec)
+
+
+GPU = gpus()
+
+
+def rule_edges(wildcards):
+    """Which rule feeds which, as sorted pairs: found by asking every rule for the inputs of a sample of
+    its jobs."""
+    classifier = next(iter(STUDY["classifiers"]))
+    choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][:1]}
+    choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
+    choices |= {"prior": list(STUDY["priors"]), "inverter": list(STUDY["inverters"])}
+    makers = [rule for rule in workflow.rules if rule.output]
+    edges = set()
+    for rule in makers:
+        free = sorted(rule.wildcard_names)
+        for values in product(*(choices[name] for name in free)):
+            inputs, *_ = rule.expand_input(Wildcards(fromdict=dict(zip(free, values))))
+            edges |= {(m.name, rule.name) for path in inputs for m in makers if m.is_producer(path)}
+    return [list(edge) for edge in sorted(edges)]
+
+
+@lru_cache(maxsize=None)
+def image_inventory(split):
+    """Which files a folder of images holds, and a fingerprint of their content."""
+    source = STUDY["images"][split]
+    if source == configuration.EMBEDDED:
+        return None
+    folder = configuration.folder(source)
+    files = inventory.image_files(folder)
+    if split == "test":
+        files = inventory.spread(files, STUDY["images"]["test_count"])
+    return inventory.content_hashes(folder, files, CACHE / "images.json")
+
+
+def check_disjoint():
+    """Test images that are also training images would make the study's claim void."""
+    train, test = image_inventory("train"), image_inventory("test")
+    if train and test:
+        seen = {digest: name for name, digest in train.items()}
+        both = [f"{name} = {seen[digest]}" for name, digest in test.items() if digest in seen]
+        if both:
+            raise WorkflowError(
+                f"{len(both)} of {len(test)} test images are also training images (same bytes): "
+                f"{', '.join(both[:3])}. Take them out of images.train or images.test."
+            )
+
+
+check_disjoint()

@@ -1,0 +1,56 @@
+# How good the restored images are: one table a layer, then the study's tables.
+
+
+rule evaluate:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/test.h5",
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
+    output:
+        "results/evaluation/{classifier}/{layer}.csv",
+    log:
+        "logs/evaluate/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/evaluate/{classifier}/{layer}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=3000,
+        runtime=30,
+    params:
+        recipes=list(STUDY["recipes"]),
+        code=code("evaluate.py"),
+    message:
+        "Measuring the images restored from {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule tables:
+    input:
+        every_layer("results/evaluation/{classifier}/{layer}.csv"),
+    output:
+        images=report(
+            "results/tables/reconstruction.csv",
+            caption="../report/reconstruction_table.rst",
+            category="Tables",
+        ),
+        summary=report(
+            "results/tables/reconstruction_summary.csv",
+            caption="../report/summary_table.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/tables.log",
+    benchmark:
+        "logs/benchmarks/tables.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings={"seed": STUDY["seed"]},
+        code=code("tables.py"),
+    message:
+        "Gathering the tables"
+    script:
+        "../scripts/tables.py"

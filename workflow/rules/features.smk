@@ -1,0 +1,25 @@
+# Feature maps of training images -> HDF5, one file a layer.
+
+
+rule features:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/train.h5",
+    output:
+        "results/features/{classifier}/{layer}.h5",
+    log:
+        "logs/features/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/features/{classifier}/{layer}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=3000,
+        runtime=60,
+    params:
+        settings=STUDY["features"],
+        code=code("features.py"),
+    message:
+        "Computing feature maps of {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/features.py"

@@ -1,0 +1,220 @@
+# Figures: one script each, drawn from files of numbers, so that a new colour retrains nothing.
+
+
+def drawn(path, caption, **labels):
+    """A PNG that `snakemake --report` shows, too."""
+    category = REPORT_SECTIONS[caption]
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
+
+
+# Captions are files of workflow/report; each belongs to a section of the report.
+REPORT_SECTIONS = {
+    "measures": "Results",
+    "gallery": "Reconstructions",
+    "errors": "Reconstructions",
+    "traces": "Reconstructions",
+    "classifier": "Classifiers",
+    "inverters": "Inverse networks",
+    "prior": "Learned priors",
+    "statistics": "Feature maps",
+    "patches": "Feature maps",
+    "workflow": "Workflow",
+}
+
+
+def figure_entries():
+    """What the report shows, in its order: path, caption, section and wildcards of every figure."""
+    found = []
+
+    def add(caption, path, **wildcards):
+        path = f"results/figures/{path}.png".format(**wildcards)
+        entry = {"path": path, "caption": caption, "section": REPORT_SECTIONS[caption]}
+        found.append(entry | {"wildcards": wildcards})
+
+    for name, entry in STUDY["classifiers"].items():
+        add("measures", "{classifier}/measures", classifier=name)
+        for layer in entry["layers"]:
+            for kind in ("gallery", "errors", "traces"):
+                add(kind, "{classifier}/{layer}/" + kind, classifier=name, layer=layer)
+        add("classifier", "{classifier}/classifier", classifier=name)
+        if STUDY["inverters"]:
+            add("inverters", "{classifier}/inverters", classifier=name)
+        for layer in entry["layers"]:
+            add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
+        add("patches", "{classifier}/patches", classifier=name)
+    for name in STUDY["priors"]:
+        add("prior", "priors/{prior}", prior=name)
+    add("workflow", "workflow")
+    order = list(dict.fromkeys(REPORT_SECTIONS.values()))
+    return sorted(found, key=lambda entry: order.index(entry["section"]))
+
+
+def all_figures():
+    return [entry["path"] for entry in figure_entries()]
+
+
+rule plot_classifier:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        history="results/classifiers/{classifier}.history.csv",
+        accuracy="results/classifiers/{classifier}.accuracy.csv",
+    output:
+        png=drawn("results/figures/{classifier}/classifier.png", "classifier", classifier="{classifier}"),
+        svg="results/figures/{classifier}/classifier.svg",
+    log:
+        "logs/plot_classifier/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_classifier/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_classifier.py"),
+    script:
+        "../scripts/plot_classifier.py"
+
+
+rule plot_statistics:
+    input:
+        "results/statistics/{classifier}/{layer}.h5",
+    output:
+        png=drawn("results/figures/{classifier}/{layer}/statistics.png", "statistics", classifier="{classifier}", layer="{layer}"),
+        svg="results/figures/{classifier}/{layer}/statistics.svg",
+    log:
+        "logs/plot_statistics/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/plot_statistics/{classifier}/{layer}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_statistics.py"),
+    script:
+        "../scripts/plot_statistics.py"
+
+
+def patch_files(wildcards):
+    layers = STUDY["classifiers"][wildcards.classifier]["layers"] if STUDY["patches"]["features"]["size"] else []
+    return ["results/patches/images.h5", *expand("results/patches/{classifier}/{layer}.h5", layer=layers, allow_missing=True)]
+
+
+rule plot_patches:
+    input:
+        patch_files,
+    output:
+        png=drawn("results/figures/{classifier}/patches.png", "patches", classifier="{classifier}"),
+        svg="results/figures/{classifier}/patches.svg",
+    log:
+        "logs/plot_patches/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_patches/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_patches.py"),
+    script:
+        "../scripts/plot_patches.py"
+
+
+rule plot_prior:
+    input:
+        prior="results/priors/{prior}.safetensors",
+        history="results/priors/{prior}.history.csv",
+    output:
+        png=drawn("results/figures/priors/{prior}.png", "prior", prior="{prior}"),
+        svg="results/figures/priors/{prior}.svg",
+    log:
+        "logs/plot_prior/{prior}.log",
+    benchmark:
+        "logs/benchmarks/plot_prior/{prior}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_prior.py"),
+    script:
+        "../scripts/plot_prior.py"
+
+
+rule plot_inverters:
+    input:
+        layers_of("results/inverters/{classifier}/{layer}/{inverter}.history.csv", inverter=STUDY["inverters"]),
+    output:
+        png=drawn("results/figures/{classifier}/inverters.png", "inverters", classifier="{classifier}"),
+        svg="results/figures/{classifier}/inverters.svg",
+    log:
+        "logs/plot_inverters/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_inverters/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_inverters.py"),
+    script:
+        "../scripts/plot_inverters.py"
+
+
+rule plot_reconstructions:
+    input:
+        images="results/images/test.h5",
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
+        table="results/evaluation/{classifier}/{layer}.csv",
+    output:
+        gallery=drawn("results/figures/{classifier}/{layer}/gallery.png", "gallery", classifier="{classifier}", layer="{layer}", figure="gallery"),
+        gallery_svg="results/figures/{classifier}/{layer}/gallery.svg",
+        errors=drawn("results/figures/{classifier}/{layer}/errors.png", "errors", classifier="{classifier}", layer="{layer}", figure="errors"),
+        errors_svg="results/figures/{classifier}/{layer}/errors.svg",
+        traces=drawn("results/figures/{classifier}/{layer}/traces.png", "traces", classifier="{classifier}", layer="{layer}", figure="convergence"),
+        traces_svg="results/figures/{classifier}/{layer}/traces.svg",
+    log:
+        "logs/plot_reconstructions/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/plot_reconstructions/{classifier}/{layer}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        settings=canonical(STUDY["figures"] | {"recipes": list(STUDY["recipes"])}),
+        code=code("plot_reconstructions.py"),
+    script:
+        "../scripts/plot_reconstructions.py"
+
+
+rule plot_measures:
+    input:
+        "results/tables/reconstruction.csv",
+    output:
+        png=drawn("results/figures/{classifier}/measures.png", "measures", classifier="{classifier}"),
+        svg="results/figures/{classifier}/measures.svg",
+    log:
+        "logs/plot_measures/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_measures/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_measures.py"),
+    script:
+        "../scripts/plot_measures.py"
+
+
+rule plot_workflow:
+    output:
+        png=drawn("results/figures/workflow.png", "workflow"),
+        svg="results/figures/workflow.svg",
+    log:
+        "logs/plot_workflow.log",
+    benchmark:
+        "logs/benchmarks/plot_workflow.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        edges=rule_edges,
+        code=code("plot_workflow.py"),
+    script:
+        "../scripts/plot_workflow.py"

@@ -1,0 +1,24 @@
+# Covariance and its inverse, Gram matrix and sparsity of feature maps.
+
+
+rule feature_statistics:
+    input:
+        "results/features/{classifier}/{layer}.h5",
+    output:
+        arrays="results/statistics/{classifier}/{layer}.h5",
+        table="results/statistics/{classifier}/{layer}.csv",
+    log:
+        "logs/statistics/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/statistics/{classifier}/{layer}.tsv"
+    threads: 2
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings=STUDY["statistics"],
+        code=code("statistics.py"),
+    message:
+        "Measuring the feature maps of {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/statistics.py"

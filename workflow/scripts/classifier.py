@@ -1,0 +1,43 @@
+"""Bring a classifier's weights into one self-contained file; train them where `exemplar` says so."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import torch
+
+    from deep_restoration import classifiers, exemplar, storage
+
+    settings, output = snakemake.params.settings, snakemake.output
+    mean, std = settings["mean"], settings["std"]
+    steps = classifiers.steps_of(settings["architecture"])
+    history, accuracy = [], []
+    provenance = {"settings": settings, "code": snakemake.params.code}
+    checkpoint = runtime.Checkpoint(
+        output.network, [provenance, *runtime.stamps(snakemake.input.images)]
+    )
+    if settings["weights"] == "exemplar":
+        layers = [settings["deepest"]]
+        with storage.open_hdf5(snakemake.input.images, "images") as file:
+            images = torch.from_numpy(file["images"][...]).permute(0, 3, 1, 2)
+        training = exemplar.Settings(**settings["exemplar"])
+        state, history, right = exemplar.train(
+            steps, layers[0], images, training, mean, std, settings["seed"], checkpoint
+        )
+        classes = min(training.exemplars, len(images))
+        accuracy.append(("new views of the exemplars", right, 1 / classes, classes))
+        runtime.log.info("accuracy on new views %.3f, chance %.4f", right, 1 / classes)
+    else:
+        layers = [steps[-1]["name"]]
+        if settings["weights"] == "file":
+            (path,) = snakemake.input.weights if not isinstance(
+                snakemake.input.weights, str
+            ) else [snakemake.input.weights]
+            state = classifiers.read_weights(path, settings["sha256"])
+        else:
+            path = settings["weights"]
+            state = classifiers.published_weights(settings["architecture"], path)
+        classifiers.check_weights(steps, layers, state, path)
+    classifiers.save(output.network, steps, layers, state, mean, std, provenance)
+    storage.write_csv(output.history, ("step", "loss", "accuracy", "seconds"), history)
+    storage.write_csv(output.accuracy, ("task", "accuracy", "chance", "classes"), accuracy)
+    checkpoint.remove()

@@ -1,0 +1,32 @@
+"""Store the feature maps of one layer over the training images."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import numpy as np
+    import torch
+
+    from deep_restoration import classifiers, images, inventory, storage
+
+    layer, where, batch = snakemake.wildcards.layer, runtime.device(), 32
+    network = classifiers.load(snakemake.input.network, [layer])
+    network.to(where, memory_format=torch.channels_last)
+    provenance = {"settings": snakemake.params.settings, "code": snakemake.params.code}
+    with (
+        storage.open_hdf5(snakemake.input.images, "images") as source,
+        storage.create_hdf5(snakemake.output[0], "features", provenance) as file,
+        torch.inference_mode(),
+    ):
+        count = snakemake.params.settings["images"]
+        chosen = inventory.spread(list(range(len(source["images"]))), count)
+        data = None
+        for start in runtime.progress(range(0, len(chosen), batch), "computing feature maps"):
+            pixels = images.as_tensor(source["images"][chosen[start : start + batch]])
+            (maps,) = network(pixels.to(where)).values()
+            maps = maps.float().cpu().numpy()
+            if data is None:
+                shape = (len(chosen), *maps.shape[1:])
+                data = storage.dataset(file, "features", shape, np.float32, "activation, N x C x H x W")
+            data[start : start + len(maps)] = maps
+        file["names"] = source["names"][chosen]
+    runtime.log.info("feature maps %s", shape)

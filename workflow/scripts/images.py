@@ -1,0 +1,43 @@
+"""Decode, orient, crop and store the photographs of one split; name those that cannot be used."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import h5py
+    import numpy as np
+
+    from deep_restoration import images, inventory, storage
+
+    settings, size = snakemake.params.settings, snakemake.params.settings["size"]
+    if settings["source"] == "embedded":
+        stream = images.embedded_crops(settings["split"], settings["count"], size, settings["seed"])
+    else:
+        folder = snakemake.params.folder
+        files = inventory.spread(inventory.image_files(folder), settings["count"])
+        stream = images.folder_images(folder, files, size, snakemake.threads)
+
+    kept, rejected, total = [], [], np.zeros(3)
+    provenance = {"settings": settings, "code": snakemake.params.code}
+    with storage.create_hdf5(snakemake.output[0], "images", provenance) as file:
+        shape = (settings["count"], size, size, 3)
+        data = storage.dataset(file, "images", shape, np.uint8, "sRGB, 0..255, N x H x W x 3")
+        for (name, image), _ in zip(
+            stream, runtime.progress(range(settings["count"]), "preparing images"), strict=True
+        ):
+            if isinstance(image, images.UnusableImage):
+                rejected.append(f"{name}: {image}")
+                continue
+            data[len(kept)] = image
+            kept.append(name)
+            total += image.mean((0, 1))
+        if rejected:
+            listing = "\n  ".join(rejected[:20] + ["..."] * (len(rejected) > 20))
+            message = f"{len(rejected)} of {settings['count']} images cannot be used:\n  {listing}"
+            if settings["unusable"] == "refuse" or not kept:
+                raise ValueError(f"{message}\nremove them, or set images.unusable to skip")
+            runtime.log.warning(message)
+        data.resize(len(kept), axis=0)
+        data.attrs["mean"] = total / len(kept) / 255
+        names = file.create_dataset("names", (len(kept),), h5py.string_dtype(), track_times=False)
+        names[...] = [name.encode("utf-8", "surrogateescape") for name in kept]
+    runtime.log.info("%d images kept, %d rejected", len(kept), len(rejected))

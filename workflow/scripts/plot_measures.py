@@ -1,0 +1,15 @@
+"""Draw every measure against layer, a line a recipe."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import pandas as pd
+
+    from deep_restoration import figures, storage
+
+    table = pd.read_csv(snakemake.input[0], dtype={"layer": str, "recipe": str})
+    name = snakemake.wildcards.classifier
+    table = table[table["classifier"] == name]
+    layers, recipes = list(table["layer"].unique()), list(table["recipe"].unique())
+    figure = figures.measures_by_layer(table, layers, recipes, f"{name}: quality by layer")
+    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,0 +1,25 @@
+"""Write the report: one HTML file with every figure, table and setting inside."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from deep_restoration import report, storage
+
+    inputs = snakemake.input
+    html = report.render(
+        template=Path(inputs.template),
+        captions={Path(path).stem: Path(path) for path in inputs.captions},
+        figures=snakemake.params.figures,
+        summary=storage.read_rows(inputs.summary),
+        statistics=[row for path in inputs.statistics for row in storage.read_rows(path)],
+        accuracy={
+            Path(path).name.removesuffix(".accuracy.csv"): storage.read_rows(path)
+            for path in inputs.accuracy
+        },
+        study=snakemake.params.study,
+        versions=storage.versions("torch", "torchvision", "numpy", "scikit-image", "snakemake"),
+    )
+    storage.write_text(snakemake.output[0], html)
+    runtime.log.info("%.1f MB", len(html) / 1e6)
