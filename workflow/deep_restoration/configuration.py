@@ -34,7 +34,9 @@ class ConfigurationError(ValueError):
     """One or several faults of a configuration, a line each."""
 
     def __init__(self, faults: Iterable[str]):
-        super().__init__("\n".join(["the configuration is not valid:", *(f"  {f}" for f in faults)]))
+        super().__init__(
+            "\n".join(["the configuration is not valid:", *(f"  {f}" for f in faults)])
+        )
 
 
 def nearest(word: str, allowed: Iterable[str], count: int = 5) -> str:

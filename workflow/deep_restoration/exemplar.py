@@ -107,7 +107,9 @@ def kmeans_filters(
     left = torch.randint(images.shape[3] - width + 1, (samples,), generator=generator)
     down = top[:, None, None, None] + torch.arange(height)[:, None]
     across = left[:, None, None, None] + torch.arange(width)
-    patches = images[which[:, None, None, None], torch.arange(channels)[:, None, None], down, across]
+    patches = images[
+        which[:, None, None, None], torch.arange(channels)[:, None, None], down, across
+    ]
     flat = (patches / std.cpu()).flatten(1).double()
     flat = flat - flat.mean(1, keepdim=True)
     raw = flat
@@ -235,7 +237,9 @@ def _initialise(network: ExemplarNetwork, pool: torch.Tensor, generator: torch.G
 
 def _unit_variance(module: nn.Module, network: nn.Module, batch: torch.Tensor) -> None:
     seen = []
-    handle = module.register_forward_hook(lambda _module, _inputs, output: seen.append(output.std()))
+    handle = module.register_forward_hook(
+        lambda _module, _inputs, output: seen.append(output.std())
+    )
     with torch.no_grad():
         network(batch)
         if seen and seen[0] > 0:

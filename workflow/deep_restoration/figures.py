@@ -84,19 +84,29 @@ def classifier(
     """First-layer filters K x 3 x h x w, and for a classifier trained here its accuracy on the way."""
     trained = len(history.get("step", ())) > 0
     figure, axes = plt.subplots(
-        1, 2 if trained else 1, figsize=(11 if trained else 7, 4.6), squeeze=False, width_ratios=[1.5, 1][: 1 + trained]
+        1,
+        2 if trained else 1,
+        figsize=(11 if trained else 7, 4.6),
+        squeeze=False,
+        width_ratios=[1.5, 1][: 1 + trained],
     )
     axes = axes[0]
     if filters.shape[1] != 3:
         filters = np.repeat(filters.mean(1, keepdims=True), 3, axis=1)
-    axes[0].imshow(tile(filters, int(np.ceil(np.sqrt(1.5 * len(filters))))), interpolation="nearest")
+    axes[0].imshow(
+        tile(filters, int(np.ceil(np.sqrt(1.5 * len(filters))))), interpolation="nearest"
+    )
     axes[0].set_axis_off()
     axes[0].set_title(f"{name}: {len(filters)} filters of the first convolution")
     if trained:
         axes[1].plot(history["step"], history["accuracy"], color="C0")
         axes[1].axhline(chance, color="grey", ls="--", lw=1)
-        axes[1].annotate("chance", (history["step"][-1], chance), ha="right", va="bottom", color="grey")
-        axes[1].set(xlabel="update", ylabel="accuracy on the batch", ylim=(0, None), title="training")
+        axes[1].annotate(
+            "chance", (history["step"][-1], chance), ha="right", va="bottom", color="grey"
+        )
+        axes[1].set(
+            xlabel="update", ylabel="accuracy on the batch", ylim=(0, None), title="training"
+        )
     return figure
 
 
@@ -106,7 +116,11 @@ def gallery(
     """Originals beside every recipe's images (n x H x W x 3), a row an image, SSIM under each."""
     columns, rows = 1 + len(restored), len(truth)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(1.55 * columns, 1.72 * rows + 0.5), squeeze=False
+        rows,
+        columns,
+        figsize=(1.55 * columns, 1.76 * rows + 0.6),
+        squeeze=False,
+        layout="constrained",
     )
     for row in range(rows):
         for column, (name, images) in enumerate({"original": truth, **restored}.items()):
@@ -119,7 +133,6 @@ def gallery(
             if name in scores:
                 axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=8, labelpad=2)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout(pad=0.4)
     return figure
 
 
@@ -131,7 +144,11 @@ def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
     names = {"original": truth, **restored}
     labels = ("restored", "signed difference", "absolute difference", "detail")
     figure, axes = plt.subplots(
-        4, len(names), figsize=(1.55 * len(names) + 0.3, 1.62 * 4 + 0.5), squeeze=False
+        4,
+        len(names),
+        figsize=(1.55 * len(names) + 0.3, 1.6 * 4 + 0.7),
+        squeeze=False,
+        layout="constrained",
     )
     for column, (name, image) in enumerate(names.items()):
         pictures = [image, None, None, image[detail]]
@@ -148,7 +165,6 @@ def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
         frame = plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="white", lw=1)
         axes[0, column].add_patch(frame)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout(pad=0.4)
     return figure
 
 
@@ -170,7 +186,9 @@ def traces(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], title: s
     colours = palette(list(curves))
     for recipe, terms in curves.items():
         if "data" in terms:
-            axis.semilogy(*terms["data"], label=recipe.replace("_", " "), color=colours[recipe], lw=1.4)
+            axis.semilogy(
+                *terms["data"], label=recipe.replace("_", " "), color=colours[recipe], lw=1.4
+            )
     axis.set(xlabel="iteration", ylabel="representation error", title=title)
     if axis.lines:
         axis.legend()
@@ -186,7 +204,9 @@ def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], titl
 
     colours = palette(recipes)
     figure, axes = plt.subplots(2, 2, figsize=(10, 6.6))
-    for axis, measure in zip(axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True):
+    for axis, measure in zip(
+        axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True
+    ):
         sns.pointplot(
             table,
             x="layer",
@@ -259,12 +279,16 @@ def spectra(eigenvalues: dict[str, np.ndarray], title: str) -> Figure:
     for name, values in eigenvalues.items():
         share = np.arange(1, len(values) + 1) / len(values) * 100
         axis.semilogy(share, np.maximum(values / values[0], 1e-16), label=f"{name} ({len(values)})")
-    axis.set(xlabel="rank (% of dimensions)", ylabel="eigenvalue / largest", title=title, ylim=(1e-9, 2))
+    axis.set(
+        xlabel="rank (% of dimensions)", ylabel="eigenvalue / largest", title=title, ylim=(1e-9, 2)
+    )
     axis.legend()
     return figure
 
 
-def prior(filters: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str) -> Figure:
+def prior(
+    filters: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str
+) -> Figure:
     """Learned filters K x 3 x k x k, strongest first, their alphas, and the objective on the way."""
     order = np.argsort(-alphas)
     shown = order[:: max(1, -(-len(order) // 240))]
@@ -292,7 +316,9 @@ def inverters(histories: dict[str, dict[str, np.ndarray]], title: str) -> Figure
     figure, axis = plt.subplots(figsize=(6.5, 3.6))
     colours = palette(list(histories))
     for name, history in histories.items():
-        axis.semilogy(history["step"], history["validation_image_error"], label=name, color=colours[name])
+        axis.semilogy(
+            history["step"], history["validation_image_error"], label=name, color=colours[name]
+        )
     axis.set(xlabel="update", ylabel="validation image MSE", title=title)
     axis.legend()
     return figure
@@ -352,7 +378,9 @@ def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
             lw=1,
         )
         axis.add_patch(box)
-        axis.text(column[node], -row[node], node.replace("_", "\n"), ha="center", va="center", fontsize=8)
+        axis.text(
+            column[node], -row[node], node.replace("_", "\n"), ha="center", va="center", fontsize=8
+        )
     axis.set(xlim=(-0.6, width - 0.4), ylim=(-height / 2 - 0.1, height / 2 + 0.1))
     axis.set_axis_off()
     return figure

@@ -22,7 +22,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # Import name -> distribution, of the packages whose version changes numbers.
-NUMERIC = {"torch": "torch", "torchvision": "torchvision", "skimage": "scikit-image", "PIL": "pillow"}
+NUMERIC = {
+    "torch": "torch",
+    "torchvision": "torchvision",
+    "skimage": "scikit-image",
+    "PIL": "pillow",
+}
 PACKAGE = "deep_restoration"
 
 
@@ -51,7 +56,7 @@ def _stamp(path: Path) -> tuple:
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _fingerprint(script: str, library: str, *stamps: tuple) -> str:
     pieces, packages = reached(Path(script), Path(library))
     found = {}
@@ -182,7 +187,12 @@ def _parse(path: Path, package: str, executed: bool = False) -> Module:
             result.definitions.setdefault(statement.name, []).append(statement)
         elif isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
-            names = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+            names = [
+                node.id
+                for target in targets
+                for node in ast.walk(target)
+                if isinstance(node, ast.Name)
+            ]
             for name in names:
                 result.definitions.setdefault(name, []).append(statement)
             if not names or not all(isinstance(t, ast.Name | ast.Tuple) for t in targets):

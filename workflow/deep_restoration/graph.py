@@ -45,7 +45,9 @@ def trace(model: nn.Module, tracer: torch.fx.Tracer | None = None, names: dict |
         if node.op == "output":
             break
         name = qualified.get(node, node.name)
-        name = called[node.name] = INPUT if node.op == "placeholder" else (names or {}).get(name, name)
+        name = called[node.name] = (
+            INPUT if node.op == "placeholder" else (names or {}).get(name, name)
+        )
         step: dict[str, Any] = {"name": name}
         if node.op == "placeholder":
             step["kind"] = "input"

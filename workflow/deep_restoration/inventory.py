@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 SUFFIXES = frozenset(
-    ".avif .bmp .gif .jp2 .jpe .jpeg .jpg .jfif .pbm .pgm .png .pnm .ppm .tga .tif .tiff .webp".split()
+    [".avif", ".bmp", ".gif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jfif", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"]
 )
 
 

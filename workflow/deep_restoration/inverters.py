@@ -48,9 +48,7 @@ def plan_chain(geometry: dict[str, dict], layer: str, width: int = 64) -> list[M
     names = list(geometry)
     own = geometry[layer]
     if layer in names:
-        position = next(
-            i for i, name in enumerate(names) if geometry[name] == own or name == layer
-        )
+        position = next(i for i, name in enumerate(names) if geometry[name] == own or name == layer)
     stations: dict[int, str] = {}
     for name in names[: position + 1]:
         if geometry[name]["waypoint"] or name == IMAGE:
@@ -170,7 +168,7 @@ def train(
     network.to(where, memory_format=torch.channels_last)
     order = torch.randperm(count, generator=runtime.generator(seed, "inverter", "split")).tolist()
     held = max(1, min(round(count * settings.validation), 256))
-    held_out, pool = sorted(order[:held]), order[held:]
+    held_out, pool = sorted(order[:held]), sorted(order[held:])
     if not pool:
         raise ValueError(f"{count} training images are too few to hold some out for validation")
     layers = [spec.source for spec in specs] + [IMAGE]

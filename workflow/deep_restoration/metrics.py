@@ -65,7 +65,9 @@ def ssim_parts(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
     contrast = (2 * spread + C2) / (variance_x + variance_y + C2)
     structure = (covariance + C3) / (spread + C3)
     inner = slice(RADIUS, -RADIUS)  # where the whole window lies on the image, as scikit-image does
-    parts = [part[:, inner, inner].mean(axis=(1, 2, 3)) for part in (luminance, contrast, structure)]
+    parts = [
+        part[:, inner, inner].mean(axis=(1, 2, 3)) for part in (luminance, contrast, structure)
+    ]
     return np.stack(parts, axis=1)
 
 

@@ -103,5 +103,7 @@ class Whitening:
         Raises ValueError when the data do not span so many dimensions.
         """
         if not 1 <= dimensions <= self.rank():
-            raise ValueError(f"cannot whiten to {dimensions} dimensions; the data span {self.rank()}")
+            raise ValueError(
+                f"cannot whiten to {dimensions} dimensions; the data span {self.rank()}"
+            )
         return self.eigenvectors[:dimensions] / np.sqrt(self.eigenvalues[:dimensions, None])

@@ -38,18 +38,22 @@ def data_weight_2016(stride: float, receptive_field: int | None) -> float:
     return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
 
 
-def tv_weight_2015(stride: float, receptive_field: int | None) -> float:
+def by_depth(weights: Sequence[float], receptive_field: int | None) -> float:
+    """The entry of (shallow, middle, deep) for a layer, by the bounds of Mahendran & Vedaldi 2015.
+
+    Shallow are receptive fields below 67 pixels (AlexNet to relu2), middle those below 163 (to relu4).
+    """
+    if receptive_field is None or receptive_field >= 163:
+        return weights[2]
+    return weights[0] if receptive_field < 67 else weights[1]
+
+
+def tv_weight_2015(receptive_field: int | None) -> float:
     """lambda_V of Mahendran & Vedaldi 2015 by depth, 0.5, 5 or 50, for the mean over pixels.
 
     The published value belongs to sigma-scaled images and a sum over 227 x 227 pixels; beta = 2.
     """
-    if receptive_field is not None and receptive_field < 67:
-        weight = 0.5
-    elif receptive_field is not None and receptive_field < 163:
-        weight = 5.0
-    else:
-        weight = 50.0
-    return weight * REFERENCE_PIXELS / SIGMA**2
+    return by_depth((0.5, 5.0, 50.0), receptive_field) * REFERENCE_PIXELS / SIGMA**2
 
 
 def alpha_weight_2015() -> float:
@@ -243,7 +247,9 @@ def reconstruct(
             if not torch.isfinite(values).all():
                 raise runtime.DivergedError(
                     f"the objective is not finite at iteration {iteration}: "
-                    + ", ".join(f"{k} {v:.3g}" for k, v in zip(labels, values.tolist(), strict=True))
+                    + ", ".join(
+                        f"{k} {v:.3g}" for k, v in zip(labels, values.tolist(), strict=True)
+                    )
                 )
             trace.extend(
                 (iteration, label, value, seconds)

@@ -40,7 +40,9 @@ def render(
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         introduction=caption(captions["introduction"], {}),
         sections=sections,
-        tables=[table_of(name, summary) for name in dict.fromkeys(r["classifier"] for r in summary)],
+        tables=[
+            table_of(name, summary) for name in dict.fromkeys(r["classifier"] for r in summary)
+        ],
         findings=findings(summary),
         statistics=statistics,
         accuracy=accuracy,
@@ -56,7 +58,12 @@ def caption(path: Path, wildcards: dict[str, str]) -> str:
 
     context = SimpleNamespace(wildcards=SimpleNamespace(**wildcards))
     text = Template(path.read_text(encoding="utf-8")).render(snakemake=context)
-    settings = {"report_level": 2, "halt_level": 3, "file_insertion_enabled": False, "raw_enabled": False}
+    settings = {
+        "report_level": 2,
+        "halt_level": 3,
+        "file_insertion_enabled": False,
+        "raw_enabled": False,
+    }
     return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
 
 
@@ -109,5 +116,7 @@ def findings(summary: list[dict[str, str]]) -> list[dict[str, str]]:
         ssim = max(rows, key=lambda row: float(row["ssim"]))
         error = min(rows, key=lambda row: float(row["mse"]))
         code = min(rows, key=lambda row: float(row["representation_error"]))
-        found.append({"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code})
+        found.append(
+            {"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code}
+        )
     return found

@@ -103,7 +103,9 @@ def train(
             alphas = log_alphas.exp()
             value, by_filters, by_alphas = gradient(data[picked], filters, alphas, expert)
             if not torch.isfinite(value):
-                raise runtime.DivergedError(f"ICA training: the objective is {value} at step {step}")
+                raise runtime.DivergedError(
+                    f"ICA training: the objective is {value} at step {step}"
+                )
             radial = (by_filters * filters).sum(1, keepdim=True) * filters
             filters.grad, log_alphas.grad = by_filters - radial, by_alphas * alphas
             optimiser.step()

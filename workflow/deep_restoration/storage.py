@@ -129,9 +129,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance:
 
 
 @contextmanager
-def open_tensors(
-    path: str | os.PathLike, stage: str, framework: str = "pt"
-) -> Iterator[tuple]:
+def open_tensors(path: str | os.PathLike, stage: str, framework: str = "pt") -> Iterator[tuple]:
     """Yield (handle, provenance) of a safetensors file; tensors are read one by one.
 
     Raises StorageError as `open_hdf5` does.

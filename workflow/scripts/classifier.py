@@ -29,9 +29,11 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     else:
         layers = [steps[-1]["name"]]
         if settings["weights"] == "file":
-            (path,) = snakemake.input.weights if not isinstance(
-                snakemake.input.weights, str
-            ) else [snakemake.input.weights]
+            (path,) = (
+                snakemake.input.weights
+                if not isinstance(snakemake.input.weights, str)
+                else [snakemake.input.weights]
+            )
             state = classifiers.read_weights(path, settings["sha256"])
         else:
             path = settings["weights"]

@@ -28,7 +28,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             restored = file["images"][...]
         with open(trace, newline="") as lines:
             seconds = next(
-                float(row["value"]) for row in csv.DictReader(lines) if row["term"] == "seconds per image"
+                float(row["value"])
+                for row in csv.DictReader(lines)
+                if row["term"] == "seconds per image"
             )
         error = []
         for start in range(0, len(names), 64):

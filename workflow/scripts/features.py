@@ -26,7 +26,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             maps = maps.float().cpu().numpy()
             if data is None:
                 shape = (len(chosen), *maps.shape[1:])
-                data = storage.dataset(file, "features", shape, np.float32, "activation, N x C x H x W")
+                data = storage.dataset(
+                    file, "features", shape, np.float32, "activation, N x C x H x W"
+                )
             data[start : start + len(maps)] = maps
         file["names"] = source["names"][chosen]
     runtime.log.info("feature maps %s", shape)

@@ -3,7 +3,6 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    import h5py
     import numpy as np
 
     from deep_restoration import patches, storage
@@ -19,11 +18,11 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         maps, size, count = source[kind], settings["size"], settings["count"]
         if maps.ndim == 2:
             maps = maps[...][:, :, None, None]
-        channels, height, width = (
-            (3, *maps.shape[1:3]) if kind == "images" else maps.shape[1:]
-        )
+        channels, height, width = (3, *maps.shape[1:3]) if kind == "images" else maps.shape[1:]
         if size > min(height, width):
-            raise ValueError(f"patches of {size} x {size} do not fit into maps of {height} x {width}")
+            raise ValueError(
+                f"patches of {size} x {size} do not fit into maps of {height} x {width}"
+            )
         shape = (count, channels, size, size)
         units = "0..255" if kind == "images" else "activation"
         dtype = np.uint8 if kind == "images" else np.float32

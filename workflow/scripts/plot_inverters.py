@@ -12,4 +12,6 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         inverter = path.name.removesuffix(".history.csv")
         histories[f"{path.parent.name} {inverter}"] = storage.read_csv(path)
     title = f"{snakemake.wildcards.classifier}: training of the inverse networks"
-    storage.save_figure(figures.inverters(histories, title), snakemake.output.png, snakemake.output.svg)
+    storage.save_figure(
+        figures.inverters(histories, title), snakemake.output.png, snakemake.output.svg
+    )

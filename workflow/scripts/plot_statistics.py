@@ -9,6 +9,8 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     with storage.open_hdf5(snakemake.input[0], "statistics") as file:
         arrays = [file[name][...] for name in names]
         window = tuple(file.attrs["window"])
-    title = f"{snakemake.wildcards.classifier} {snakemake.wildcards.layer}: statistics of feature maps"
+    title = (
+        f"{snakemake.wildcards.classifier} {snakemake.wildcards.layer}: statistics of feature maps"
+    )
     figure = figures.statistics(*arrays, window, title)
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -12,7 +12,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         with open(path, newline="", encoding="utf-8") as file:
             rows += list(csv.DictReader(file))
     storage.write_csv(
-        snakemake.output.images, metrics.COLUMNS, [[row[c] for c in metrics.COLUMNS] for row in rows]
+        snakemake.output.images,
+        metrics.COLUMNS,
+        [[row[c] for c in metrics.COLUMNS] for row in rows],
     )
     columns, summary = metrics.summarise(rows, snakemake.params.settings["seed"])
     storage.write_csv(snakemake.output.summary, columns, summary)

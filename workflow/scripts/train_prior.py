@@ -12,7 +12,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     settings, where = dict(snakemake.params.settings), runtime.device()
     seed = settings.pop("seed")
     with storage.open_hdf5(snakemake.input[0], "patches") as file:
-        whitening = patches.Whitening(*(file[n][...] for n in ("mean", "eigenvalues", "eigenvectors")))
+        whitening = patches.Whitening(
+            *(file[n][...] for n in ("mean", "eigenvalues", "eigenvectors"))
+        )
         dc, shape = str(file.attrs["dc"]), file["patches"].shape[1:]
         settings["dimensions"] = settings["dimensions"] or whitening.rank()
         matrix = whitening.matrix(settings["dimensions"])
@@ -34,7 +36,13 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         training, held_out, score_matching.Settings(**settings), seed, checkpoint
     )
     prior = IndependentComponents.from_whitened(
-        filters, alphas, matrix, whitening.mean, patches.dc_matrix(shape, dc), shape, settings["expert"]
+        filters,
+        alphas,
+        matrix,
+        whitening.mean,
+        patches.dc_matrix(shape, dc),
+        shape,
+        settings["expert"],
     )
     energy = -(prior.expert.G(held_out @ filters.T) @ alphas)
     prior.mean, prior.spread = float(energy.mean()), float(energy.std())

@@ -6,7 +6,7 @@ import os
 
 import torch
 
-from ..preimage import alpha_weight_2015, tv_weight_2015
+from ..preimage import alpha_weight_2015, by_depth, tv_weight_2015
 from . import Prior
 from .ica import Calibrated, IndependentComponents
 from .norms import AlphaNorm, ColourNorm
@@ -21,19 +21,21 @@ def build(
 ) -> dict[str, tuple[float, Prior]]:
     """Name -> (weight, prior) for the `priors` of a recipe.
 
-    `learned` maps the names of learned priors to their files, `geometry` is that of the layer (stride and
-    receptive field, for published weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1 in [0, 1].
+    `learned` maps the names of learned priors to their files, `geometry` is that of the layer (its
+    receptive field, for weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1 in [0, 1].
     """
     result: dict[str, tuple[float, Prior]] = {}
     for name, entry in entries.items():
         options = {key: value for key, value in entry.items() if key != "weight"}
-        weight = entry["weight"]
+        weight, field = entry["weight"], geometry["receptive_field"]
+        if isinstance(weight, list):
+            weight = by_depth(weight, field)
         if name in learned:
             prior: Prior = Calibrated(IndependentComponents.load(learned[name], **options))
         elif name == "tv":
             prior = TotalVariation(**options)
             if weight == "mahendran2015":
-                weight = tv_weight_2015(geometry["stride"], geometry["receptive_field"])
+                weight = tv_weight_2015(field)
         elif name == "alpha_norm":
             prior = AlphaNorm(mean, **options)
             weight = alpha_weight_2015() if weight == "mahendran2015" else weight
