@@ -12,7 +12,16 @@ min_version("9.20")
 configfile: Path(workflow.basedir) / "config" / "config.yaml"
 
 
+report: "workflow/report/introduction.rst"
+
+
+# Only read under `--sdm apptainer`, which this workflow does not need: requirements.txt pins the
+# environment, and `make` builds it. --lint asks for a software environment by this name.
+container: "docker://python:3.11"
+
+
 include: "workflow/rules/common.smk"
+include: "workflow/rules/functions.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/features.smk"
@@ -24,13 +33,6 @@ include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
-
-
-report: "workflow/report/workflow.rst"
-
-
-# Silences one finding of --lint, that rules name no software environment: requirements.txt pins it.
-container: None
 
 
 rule all:
@@ -53,12 +55,17 @@ rule priors:
 
 rule inverters:
     input:
-        every_layer("results/inverters/{classifier}/{layer}/{inverter}.safetensors", inverter=STUDY["inverters"]),
+        every_layer(
+            "results/inverters/{classifier}/{layer}/{inverter}.safetensors",
+            inverter=STUDY["inverters"],
+        ),
 
 
 rule reconstructions:
     input:
-        every_layer("results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]),
+        every_layer(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
+        ),
 
 
 rule evaluation:

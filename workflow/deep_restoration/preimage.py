@@ -63,7 +63,7 @@ def alpha_weight_2015() -> float:
 
 def jitter_of(stride: float) -> int:
     """T = max(round(stride / 4), 1) of Mahendran & Vedaldi 2016; shifts run from 0 to T - 1."""
-    return max(int(math.floor(stride / 4 + 0.5)), 1)
+    return max(math.floor(stride / 4 + 0.5), 1)
 
 
 # ------------------------------------------------------------------------------ optimisers

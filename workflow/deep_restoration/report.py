@@ -75,7 +75,7 @@ def number(value: str | float, digits: int = 3) -> str:
     """A figure as people read it: `digits` significant digits, no exponent where it can be avoided."""
     value = float(value)
     if math.isnan(value) or math.isinf(value):
-        return "–" if math.isnan(value) else "∞"
+        return "-" if math.isnan(value) else "∞"
     if value == 0:
         return "0"
     magnitude = math.floor(math.log10(abs(value)))

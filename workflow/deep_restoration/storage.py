@@ -62,12 +62,14 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
     """Write an HDF5 file; `complete` is set last, and the file appears only when it is whole."""
     import h5py
 
-    with atomic(path) as temporary:
-        with h5py.File(temporary, "w", libver="latest", track_order=True) as file:
-            file.attrs["stage"] = stage
-            file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
-            yield file
-            file.attrs["complete"] = True
+    with (
+        atomic(path) as temporary,
+        h5py.File(temporary, "w", libver="latest", track_order=True) as file,
+    ):
+        file.attrs["stage"] = stage
+        file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
+        yield file
+        file.attrs["complete"] = True
 
 
 @contextmanager

@@ -1,7 +1,5 @@
 # What rules share: the checked configuration, its slices for params, the code fingerprint, paths.
 
-import os
-import shutil
 import sys
 from functools import lru_cache
 from itertools import product
@@ -11,22 +9,18 @@ from snakemake.iocontainers import Wildcards
 
 LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
+CAPTIONS = Path(workflow.basedir) / "workflow" / "report"
 CACHE = Path(".snakemake") / "deep_restoration"
 
-# Jobs import the library of this very tree, whatever else is installed.
 sys.path.insert(0, str(LIBRARY.parent))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    [str(LIBRARY.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
-)
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # beside busy neighbours ten times faster
 
-from deep_restoration import configuration, inventory
+from deep_restoration import configuration, inventory, launch
 from deep_restoration.fingerprint import fingerprint
 
+launch.prepare_environment()
+
 try:
-    STUDY = configuration.prepare(
-        config, Path(workflow.basedir) / "config" / "schema.yaml", CACHE
-    )
+    STUDY = configuration.prepare(config, Path(workflow.basedir) / "config" / "schema.yaml", CACHE)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
@@ -81,30 +75,25 @@ def recipes_of(pattern):
     return expand(pattern, recipe=STUDY["recipes"], allow_missing=True)
 
 
-def gpus():
-    """1 where a GPU may be had: on a cluster, or on this machine. Without one, 0: jobs run beside each
-    other on the cores instead of one after the other."""
-    here = bool(shutil.which("nvidia-smi")) or os.path.exists("/dev/nvidia0")
-    return int(here or not workflow.local_exec)
-
-
-GPU = gpus()
+# 1 where a GPU may be had: on a cluster, or on this machine. Without one, 0: jobs run beside each
+# other on the cores instead of one after the other.
+GPU = int(launch.has_gpu() or not workflow.local_exec)
 
 
 def rule_edges(wildcards):
-    """Which rule feeds which, as sorted pairs: found by asking every rule for the inputs of a sample of
-    its jobs."""
+    """Sorted pairs (maker, user) of the workflow's graph, found by asking each rule for the inputs of a
+    sample of its jobs."""
     classifier = next(iter(STUDY["classifiers"]))
     choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][:1]}
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"prior": list(STUDY["priors"]), "inverter": list(STUDY["inverters"])}
-    makers = [rule for rule in workflow.rules if rule.output]
+    makers = [maker for maker in workflow.rules if maker.output]
     edges = set()
-    for rule in makers:
-        free = sorted(rule.wildcard_names)
+    for user in makers:
+        free = sorted(user.wildcard_names)
         for values in product(*(choices[name] for name in free)):
-            inputs, *_ = rule.expand_input(Wildcards(fromdict=dict(zip(free, values))))
-            edges |= {(m.name, rule.name) for path in inputs for m in makers if m.is_producer(path)}
+            inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
+            edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}
     return [list(edge) for edge in sorted(edges)]
 
 

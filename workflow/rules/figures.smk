@@ -1,65 +1,15 @@
 # Figures: one script each, drawn from files of numbers, so that a new colour retrains nothing.
 
 
-def drawn(path, caption, **labels):
-    """A PNG that `snakemake --report` shows, too."""
-    category = REPORT_SECTIONS[caption]
-    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)
-
-
-# Captions are files of workflow/report; each belongs to a section of the report.
-REPORT_SECTIONS = {
-    "measures": "Results",
-    "gallery": "Reconstructions",
-    "errors": "Reconstructions",
-    "traces": "Reconstructions",
-    "classifier": "Classifiers",
-    "inverters": "Inverse networks",
-    "prior": "Learned priors",
-    "statistics": "Feature maps",
-    "patches": "Feature maps",
-    "workflow": "Workflow",
-}
-
-
-def figure_entries():
-    """What the report shows, in its order: path, caption, section and wildcards of every figure."""
-    found = []
-
-    def add(caption, path, **wildcards):
-        path = f"results/figures/{path}.png".format(**wildcards)
-        entry = {"path": path, "caption": caption, "section": REPORT_SECTIONS[caption]}
-        found.append(entry | {"wildcards": wildcards})
-
-    for name, entry in STUDY["classifiers"].items():
-        add("measures", "{classifier}/measures", classifier=name)
-        for layer in entry["layers"]:
-            for kind in ("gallery", "errors", "traces"):
-                add(kind, "{classifier}/{layer}/" + kind, classifier=name, layer=layer)
-        add("classifier", "{classifier}/classifier", classifier=name)
-        if STUDY["inverters"]:
-            add("inverters", "{classifier}/inverters", classifier=name)
-        for layer in entry["layers"]:
-            add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
-        add("patches", "{classifier}/patches", classifier=name)
-    for name in STUDY["priors"]:
-        add("prior", "priors/{prior}", prior=name)
-    add("workflow", "workflow")
-    order = list(dict.fromkeys(REPORT_SECTIONS.values()))
-    return sorted(found, key=lambda entry: order.index(entry["section"]))
-
-
-def all_figures():
-    return [entry["path"] for entry in figure_entries()]
-
-
 rule plot_classifier:
     input:
         network="results/classifiers/{classifier}.safetensors",
         history="results/classifiers/{classifier}.history.csv",
         accuracy="results/classifiers/{classifier}.accuracy.csv",
     output:
-        png=drawn("results/figures/{classifier}/classifier.png", "classifier", classifier="{classifier}"),
+        png=drawn(
+            "results/figures/{classifier}/classifier.png", "classifier", classifier="{classifier}"
+        ),
         svg="results/figures/{classifier}/classifier.svg",
     log:
         "logs/plot_classifier/{classifier}.log",
@@ -78,7 +28,12 @@ rule plot_statistics:
     input:
         "results/statistics/{classifier}/{layer}.h5",
     output:
-        png=drawn("results/figures/{classifier}/{layer}/statistics.png", "statistics", classifier="{classifier}", layer="{layer}"),
+        png=drawn(
+            "results/figures/{classifier}/{layer}/statistics.png",
+            "statistics",
+            classifier="{classifier}",
+            layer="{layer}",
+        ),
         svg="results/figures/{classifier}/{layer}/statistics.svg",
     log:
         "logs/plot_statistics/{classifier}/{layer}.log",
@@ -91,11 +46,6 @@ rule plot_statistics:
         code=code("plot_statistics.py"),
     script:
         "../scripts/plot_statistics.py"
-
-
-def patch_files(wildcards):
-    layers = STUDY["classifiers"][wildcards.classifier]["layers"] if STUDY["patches"]["features"]["size"] else []
-    return ["results/patches/images.h5", *expand("results/patches/{classifier}/{layer}.h5", layer=layers, allow_missing=True)]
 
 
 rule plot_patches:
@@ -139,9 +89,14 @@ rule plot_prior:
 
 rule plot_inverters:
     input:
-        layers_of("results/inverters/{classifier}/{layer}/{inverter}.history.csv", inverter=STUDY["inverters"]),
+        layers_of(
+            "results/inverters/{classifier}/{layer}/{inverter}.history.csv",
+            inverter=STUDY["inverters"],
+        ),
     output:
-        png=drawn("results/figures/{classifier}/inverters.png", "inverters", classifier="{classifier}"),
+        png=drawn(
+            "results/figures/{classifier}/inverters.png", "inverters", classifier="{classifier}"
+        ),
         svg="results/figures/{classifier}/inverters.svg",
     log:
         "logs/plot_inverters/{classifier}.log",
@@ -163,11 +118,29 @@ rule plot_reconstructions:
         traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
         table="results/evaluation/{classifier}/{layer}.csv",
     output:
-        gallery=drawn("results/figures/{classifier}/{layer}/gallery.png", "gallery", classifier="{classifier}", layer="{layer}", figure="gallery"),
+        gallery=drawn(
+            "results/figures/{classifier}/{layer}/gallery.png",
+            "gallery",
+            classifier="{classifier}",
+            layer="{layer}",
+            figure="gallery",
+        ),
         gallery_svg="results/figures/{classifier}/{layer}/gallery.svg",
-        errors=drawn("results/figures/{classifier}/{layer}/errors.png", "errors", classifier="{classifier}", layer="{layer}", figure="errors"),
+        errors=drawn(
+            "results/figures/{classifier}/{layer}/errors.png",
+            "errors",
+            classifier="{classifier}",
+            layer="{layer}",
+            figure="errors",
+        ),
         errors_svg="results/figures/{classifier}/{layer}/errors.svg",
-        traces=drawn("results/figures/{classifier}/{layer}/traces.png", "traces", classifier="{classifier}", layer="{layer}", figure="convergence"),
+        traces=drawn(
+            "results/figures/{classifier}/{layer}/traces.png",
+            "traces",
+            classifier="{classifier}",
+            layer="{layer}",
+            figure="convergence",
+        ),
         traces_svg="results/figures/{classifier}/{layer}/traces.svg",
     log:
         "logs/plot_reconstructions/{classifier}/{layer}.log",
@@ -187,7 +160,9 @@ rule plot_measures:
     input:
         "results/tables/reconstruction.csv",
     output:
-        png=drawn("results/figures/{classifier}/measures.png", "measures", classifier="{classifier}"),
+        png=drawn(
+            "results/figures/{classifier}/measures.png", "measures", classifier="{classifier}"
+        ),
         svg="results/figures/{classifier}/measures.svg",
     log:
         "logs/plot_measures/{classifier}.log",

@@ -1,10 +1,6 @@
 # Inverse networks: a chain of modules from one layer back to the image.
 
 
-def inverter_settings(wildcards):
-    return canonical(STUDY["inverters"][wildcards.inverter] | {"seed": STUDY["seed"]})
-
-
 rule train_inverter:
     input:
         network="results/classifiers/{classifier}.safetensors",

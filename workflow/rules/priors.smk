@@ -1,10 +1,6 @@
 # Priors learned from image patches by score matching.
 
 
-def prior_settings(wildcards):
-    return canonical(STUDY["priors"][wildcards.prior] | {"seed": STUDY["seed"]})
-
-
 rule train_prior:
     input:
         "results/patches/images.h5",

@@ -1,22 +1,6 @@
 # All test images of a layer restored by one recipe, in one batch.
 
 
-def recipe_priors(wildcards):
-    """Files of the learned priors that the recipe uses."""
-    used = STUDY["recipes"][wildcards.recipe].get("priors") or {}
-    return expand("results/priors/{prior}.safetensors", prior=[p for p in used if p in STUDY["priors"]])
-
-
-def recipe_inverter(wildcards):
-    inverter = STUDY["recipes"][wildcards.recipe].get("inverter")
-    path = "results/inverters/{classifier}/{layer}/{inverter}.safetensors"
-    return expand(path, inverter=inverter, allow_missing=True) if inverter else []
-
-
-def recipe_settings(wildcards):
-    return canonical({"recipe": STUDY["recipes"][wildcards.recipe], "seed": STUDY["seed"]})
-
-
 rule reconstruct:
     input:
         network="results/classifiers/{classifier}.safetensors",

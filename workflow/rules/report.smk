@@ -1,13 +1,13 @@
 # One self-contained HTML file that opens offline.
 
-CAPTIONS = Path(workflow.basedir) / "workflow" / "report"
-
 
 rule report:
     input:
         summary="results/tables/reconstruction_summary.csv",
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
-        accuracy=expand("results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]),
+        accuracy=expand(
+            "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
+        ),
         figures=all_figures(),
         template=str(CAPTIONS / "report.html.j2"),
         captions=[str(CAPTIONS / f"{name}.rst") for name in [*REPORT_SECTIONS, "introduction"]],

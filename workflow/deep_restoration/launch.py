@@ -1,0 +1,21 @@
+"""What is set up before any job starts, and what this machine has. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+
+def prepare_environment() -> None:
+    """Let jobs import the library of this very tree, whatever else is installed, and let OpenMP wait
+    passively: beside busy neighbours that is ten times faster."""
+    here = str(Path(__file__).resolve().parent.parent)
+    paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *paths]))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def has_gpu() -> bool:
+    """Whether this machine has an NVIDIA GPU, found out without importing torch."""
+    return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()
