@@ -22,6 +22,8 @@ from . import graph, storage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Batch normalisation's training counter; older files, most of torchvision's among them, lack it.
+COUNTER = ".num_batches_tracked"
 
 
 # ------------------------------------------------------------------------------ architectures
@@ -171,14 +173,19 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
         )
     weights = choices[name] if name != "DEFAULT" else choices.DEFAULT
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+    file = weights.url.rpartition("/")[2]
+    path = os.path.join(folder, file)
     try:
-        return weights.get_state_dict(progress=sys.stderr.isatty(), check_hash=True)
+        if not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            start = file.rpartition("-")[2].partition(".")[0]  # of its hash, as in every name
+            torch.hub.download_url_to_file(weights.url, path, start, sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
-        file = weights.url.rpartition("/")[2]
         raise ValueError(
             f"the weights {name} of {architecture} could not be downloaded ({error}). Put the file "
             f"{file} from {weights.url} into {folder}, or name a file in `weights:`"
         ) from None
+    return read_weights(path)
 
 
 def check_weights(
@@ -190,6 +197,8 @@ def check_weights(
     expected = {name: list(value.shape) for name, value in network.weights.state_dict().items()}
     expected |= {s["target"]: s["shape"] for s in network.steps if s["kind"] == "parameter"}
     for name, shape in expected.items():
+        if name not in state and name.endswith(COUNTER):
+            continue
         if name not in state:
             raise ValueError(f"{origin} has no tensor {name}; is it of another architecture?")
         if list(state[name].shape) != shape:
@@ -214,7 +223,7 @@ def save(
         needed = graph.Network(steps, layers).tensors()
     tensors = {}
     for name in sorted(needed):
-        value = state[name]
+        value = torch.tensor(0) if name.endswith(COUNTER) else state[name]
         tensors[name] = value.float() if value.is_floating_point() else value
     description = {"steps": steps, "mean": list(mean), "std": list(std), **provenance}
     storage.save_tensors(path, tensors, "classifier", description)
@@ -228,12 +237,6 @@ def load(path: str | os.PathLike, layers: Sequence[str]) -> graph.Network:
                 description["steps"], layers, description["mean"], description["std"]
             )
         return network.load({name: file.get_tensor(name) for name in network.tensors()})
-
-
-def geometry(path: str | os.PathLike, size: int) -> dict[str, dict]:
-    """`graph.geometry` of a stored classifier."""
-    with storage.open_tensors(path, "classifier") as (_, description):
-        return graph.geometry(description["steps"], size)[0]
 
 
 if __name__ == "__main__":  # python -m deep_restoration.classifiers ARCHITECTURE SIZE

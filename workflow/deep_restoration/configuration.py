@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -57,7 +58,7 @@ def prepare(config: dict, schema_file: str | os.PathLike, cache: str | os.PathLi
     for section in NAMED:
         if isinstance(config.get(section), dict):
             config[section] = {k: v for k, v in config[section].items() if v is not None}
-    if faults := list(schema_faults(config, schema)):
+    if faults := list(dict.fromkeys(schema_faults(config, schema))):
         raise ConfigurationError(faults)
     fill(config, schema)
     if faults := [*path_faults(config), *recipe_faults(config)]:
@@ -76,10 +77,17 @@ def schema_faults(config: dict, schema: dict) -> Iterable[str]:
 
     errors = Draft202012Validator(schema).iter_errors(config)
     for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
+        outer = error
         while error.context:  # of the alternatives, the one that came furthest
             error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator != "type"))
         key = ".".join(str(part) for part in error.absolute_path)
         value = error.instance
+        rule = error.schema.get("description") or outer.schema.get("description", "")
+        rule = re.split(r"(?<!\.)\. ", rule)[0]  # its first sentence
+        rule = rule and f" ({rule})"
+        hint = ""
+        if error.validator in ("type", "enum") and isinstance(value, str) and _is_number(value):
+            hint = " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
         if error.validator == "additionalProperties":
             allowed = error.schema.get("properties", {})
             for name in sorted(set(value) - set(allowed)):
@@ -90,15 +98,14 @@ def schema_faults(config: dict, schema: dict) -> Iterable[str]:
             yield f"{key or 'the configuration'} lacks {', '.join(missing)}"
         elif error.validator == "enum":
             allowed = ", ".join(str(item) for item in error.validator_value)
-            yield f"{key} is {value!r}; allowed: {allowed}"
-        elif error.validator == "propertyNames":
-            yield f"{key}: the name {value!r} holds other characters than letters, digits, . _ + -"
+            yield f"{key} is {value!r}; allowed: {allowed}" + (hint + rule) * (error is not outer)
+        elif "propertyNames" in error.absolute_schema_path:
+            yield (
+                f"{key}: the name {value!r} is not allowed; it must start with a letter or a digit "
+                "and hold nothing but letters, digits, . _ + -"
+            )
         else:
-            rule = error.schema.get("description", "").split(". ")[0]
-            hint = ""
-            if error.validator == "type" and isinstance(value, str) and _is_number(value):
-                hint = " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
-            yield f"{key} is {value!r}; {_limit(error)}{hint}" + (f" ({rule})" if rule else "")
+            yield f"{key} is {value!r}; {_limit(error)}{hint}{rule}"
 
 
 def _limit(error: Any) -> str:
@@ -114,7 +121,7 @@ def _limit(error: Any) -> str:
     }
     value = error.validator_value
     value = " or ".join(value) if isinstance(value, list) else value
-    return words.get(error.validator, error.message).format(value)
+    return words[error.validator].format(value) if error.validator in words else error.message
 
 
 def _is_number(text: str) -> bool:

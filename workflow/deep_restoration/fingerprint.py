@@ -85,6 +85,9 @@ def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
             if name != PACKAGE:
                 module(name.rpartition(".")[0])  # importing a module executes its packages
             enter(name)
+            for target, member in modules[name].imports.values():
+                if (found := module(target)) and member and member not in found.definitions:
+                    module(f"{target}.{member}")
         return modules[name]
 
     def enter(name: str) -> None:
@@ -108,7 +111,7 @@ def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
                 _bind(node, owner_package(owner), local)
         bound = {**here.imports, **local.imports}
         for target, name in local.imports.values():
-            reach(target, name)
+            reach(target, name, used=False)
         attributes: dict[str, set[str]] = {}
         plain: set[str] = set()
         inner = set()
@@ -142,17 +145,18 @@ def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
             return owner
         return owner.rpartition(".")[0]
 
-    def reach(target: str, name: str | None) -> None:
+    def reach(target: str, name: str | None, used: bool = True) -> None:
         packages.add(target.split(".")[0])
         found = module(target)
         if found is None or name is None:
             return
         if name in found.definitions:
             add(target, name, found.definitions[name])
-        elif name in found.imports:
-            reach(*found.imports[name])
-        else:
-            module(f"{target}.{name}")
+        elif found.imports.get(name, (target, name)) != (target, name):
+            reach(*found.imports[name], used)
+        elif (inner := module(f"{target}.{name}")) and used:  # as in package.module.function
+            for definition in inner.definitions:
+                reach(f"{target}.{name}", definition)
 
     main = _parse(script, "", executed=True)
     modules["__main__"] = main
@@ -199,6 +203,9 @@ def _parse(path: Path, package: str, executed: bool = False) -> Module:
                 result.loose.append(statement)
         elif not _is_docstring(statement) and (executed or not _is_guard(statement)):
             result.loose.append(statement)
+            for node in ast.walk(statement):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    _bind(node, package, result)
     return result
 
 

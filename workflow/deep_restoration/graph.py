@@ -52,8 +52,9 @@ def trace(model: nn.Module, tracer: torch.fx.Tracer | None = None, names: dict |
         if node.op == "placeholder":
             step["kind"] = "input"
         elif node.op == "get_attr":
-            shape = list(functools.reduce(getattr, node.target.split("."), model).shape)
-            step |= {"kind": "parameter", "target": node.target, "shape": shape}
+            tensor = functools.reduce(getattr, node.target.split("."), model)
+            step |= {"kind": "parameter", "target": node.target, "shape": list(tensor.shape)}
+            step["dtype"] = _encode(tensor.dtype, called)
         elif node.op == "call_module":
             module = modules[node.target]
             step |= {"kind": "module", "path": node.target, "target": _name_of(type(module))}
@@ -135,9 +136,13 @@ def _look_up(name: str) -> Any:
     for split in range(len(parts), -1, -1):  # the longest prefix that is a module
         try:
             found = importlib.import_module(".".join([package, *parts[:split]]))
-            return functools.reduce(getattr, parts[split:], found)
         except ModuleNotFoundError:
             continue
+        found = functools.reduce(getattr, parts[split:], found)
+        home = getattr(found, "__module__", None) or package  # torch.os.system is not torch's
+        if home.partition(".")[0] not in TRUSTED:
+            raise ValueError(f"a network may not call {name}; it belongs to {home}")
+        return found
     raise ValueError(f"this installation has no {name}")
 
 
@@ -371,19 +376,22 @@ def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | N
 
 
 def _with_blocks(steps: Sequence[dict], layers: dict[str, dict]) -> dict[str, dict]:
-    whole = {
-        block: {**layers[name], "waypoint": False}
-        for block, name in blocks(steps).items()
-        if name in layers
-    }
-    return layers | whole
+    """The layers with each block's name behind that of the step that yields its output."""
+    ends: dict[str, list[str]] = {}
+    for block, name in blocks(steps).items():
+        ends.setdefault(name, []).append(block)
+    result = {}
+    for name, facts in layers.items():
+        result[name] = facts
+        result |= {block: {**facts, "waypoint": False} for block in ends.get(name, ())}
+    return result
 
 
 def _run(network: Network, step: dict, values: dict, image: torch.Tensor) -> Any:
     if step["kind"] == "input":
         return image
     if step["kind"] == "parameter":
-        return torch.empty(step["shape"], device="meta")
+        return torch.empty(step["shape"], dtype=_decode(step["dtype"], values), device="meta")
     arguments = _decode(step["arguments"], values)
     keywords = {key: _decode(value, values) for key, value in step["keywords"].items()}
     if step["kind"] == "module":

@@ -57,12 +57,12 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
                 scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
                 image.draft(None, tuple(int(side * scale) for side in image.size))
             rgb = _to_rgb(ImageOps.exif_transpose(image))
-    except UnusableImage:
+    except (UnusableImage, MemoryError):
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UnusableImage(f"not readable: {error}") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise UnusableImage(f"damaged: {error}") from None
+    except Exception as error:  # what Pillow's decoders raise on damaged files is not one family
+        raise UnusableImage(f"damaged: {str(error) or type(error).__name__}") from None
     if shorter_side:
         rgb = _reduce(rgb, shorter_side)
     return np.asarray(rgb)

@@ -45,12 +45,9 @@ def plan_chain(geometry: dict[str, dict], layer: str, width: int = 64) -> list[M
     bounds the hidden channels of the last module from below, those of the others are the target's, at
     most 256. Works for square maps and for flat layers (taken as 1 x 1 maps).
     """
-    names = list(geometry)
-    own = geometry[layer]
-    if layer in names:
-        position = next(i for i, name in enumerate(names) if geometry[name] == own or name == layer)
+    names, own = list(geometry), geometry[layer]
     stations: dict[int, str] = {}
-    for name in names[: position + 1]:
+    for name in names[: names.index(layer)]:
         if geometry[name]["waypoint"] or name == IMAGE:
             shape = _as_map(geometry[name]["shape"])
             if shape[1] > _as_map(own["shape"])[1]:

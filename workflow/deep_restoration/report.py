@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -56,7 +57,8 @@ def caption(path: Path, wildcards: dict[str, str]) -> str:
     from docutils.core import publish_parts
     from jinja2 import Template
 
-    context = SimpleNamespace(wildcards=SimpleNamespace(**wildcards))
+    literal = {key: re.sub(r"([\\*_`|])", r"\\\1", value) for key, value in wildcards.items()}
+    context = SimpleNamespace(wildcards=SimpleNamespace(**literal))
     text = Template(path.read_text(encoding="utf-8")).render(snakemake=context)
     settings = {
         "report_level": 2,

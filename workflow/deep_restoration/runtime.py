@@ -35,7 +35,7 @@ def job(log_file: str | os.PathLike, threads: int = 1) -> Iterator[None]:
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by OpenMP and MKL when torch is imported
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(log_file, mode="w", encoding="utf-8")
+    to_file = logging.FileHandler(log_file, "w", encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
@@ -121,10 +121,13 @@ class Checkpoint:
     """The state of a long computation beside its output: `<output>.checkpoint`.
 
     It is valid only for the same `key` (settings, code and inputs); any other state, or a file that
-    cannot be read, is left aside and said so. Tensors and JSON only, no pickles.
+    cannot be read, is left aside and said so. Tensors and JSON only, no pickles. Saved every `interval`
+    seconds, by default those of the environment variable RESTORATION_CHECKPOINT_SECONDS, or 20.
     """
 
-    def __init__(self, output: str | os.PathLike, key: object, interval: float = 20.0):
+    def __init__(self, output: str | os.PathLike, key: object, interval: float | None = None):
+        if interval is None:
+            interval = float(os.environ.get("RESTORATION_CHECKPOINT_SECONDS", 20))
         self.path = Path(f"{output}.checkpoint")
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.interval = interval

@@ -109,10 +109,11 @@ def dataset(file, name: str, shape: Sequence[int], dtype, units: str, chunk_byte
 
 
 def write_names(file, names: Sequence[str]) -> None:
+    """Write file names, those that are not UTF-8 as the bytes they are."""
     import h5py
 
     data = file.create_dataset("names", (len(names),), h5py.string_dtype(), track_times=False)
-    data[...] = list(names)
+    data[...] = [name.encode("utf-8", "surrogateescape") for name in names]
 
 
 def read_names(file) -> list[str]:
@@ -158,11 +159,19 @@ def load_tensors(path: str | os.PathLike, stage: str) -> tuple[dict, dict]:
 
 
 def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
-    """Write a table; floats in the shortest form that reads back exactly."""
-    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+    """Write a table; floats in the shortest form that reads back exactly.
+
+    In names, bytes that are not UTF-8 are written as \\udcXX and carriage returns as \\r, so that any
+    program reads the table.
+    """
+    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
+    with atomic(path) as temporary, open(temporary, "w", **options) as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
-        writer.writerows(rows)
+        writer.writerows(
+            [value.replace("\r", "\\r") if isinstance(value, str) else value for value in row]
+            for row in rows
+        )
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:

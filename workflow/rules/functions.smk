@@ -55,6 +55,21 @@ def classifier_settings(wildcards):
     return canonical(settings)
 
 
+def layers_before(wildcards):
+    """Shape, stride, receptive field of every layer up to the wildcard's. Found out when the
+    configuration was checked: a job would need seconds for it."""
+    architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
+    layers = configuration.describe(architecture, STUDY["images"]["size"], CACHE)["layers"]
+    last = list(layers).index(wildcards.layer)
+    return dict(list(layers.items())[: last + 1])
+
+
+def sight(wildcards):
+    """Stride and receptive field of the wildcard's layer."""
+    layer = layers_before(wildcards)[wildcards.layer]
+    return {key: layer[key] for key in ("receptive_field", "stride")}
+
+
 def prior_settings(wildcards):
     return canonical(STUDY["priors"][wildcards.prior] | {"seed": STUDY["seed"]})
 
@@ -78,7 +93,8 @@ def recipe_inverter(wildcards):
 
 
 def recipe_settings(wildcards):
-    return canonical({"recipe": STUDY["recipes"][wildcards.recipe], "seed": STUDY["seed"]})
+    recipe = STUDY["recipes"][wildcards.recipe]
+    return canonical({"recipe": recipe, "sees": sight(wildcards), "seed": STUDY["seed"]})
 
 
 def drawn(path, caption, **labels):

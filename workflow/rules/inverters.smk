@@ -19,6 +19,7 @@ rule train_inverter:
         runtime=720,
     params:
         settings=inverter_settings,
+        layers=layers_before,
         code=code("train_inverter.py"),
     message:
         "Training the inverter {wildcards.inverter} for {wildcards.classifier} {wildcards.layer}"

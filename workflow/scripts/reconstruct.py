@@ -22,7 +22,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     with storage.open_hdf5(inputs.images, "images") as file:
         names, pixels = storage.read_names(file), file["images"][...]
     size, batch, restored, rows, seconds = pixels.shape[1], 64, [], [], 0.0
-    see = classifiers.geometry(inputs.network, size)[layer]
+    see = settings["sees"]
     for start in range(0, len(names), batch):
         part = images.as_tensor(pixels[start : start + batch]).to(where)
         checkpoint = runtime.Checkpoint(

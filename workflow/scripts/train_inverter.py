@@ -12,8 +12,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     inputs, output = snakemake.input, snakemake.output
     with storage.open_hdf5(inputs.images, "images") as file:
         data = file["images"]
-        geometry = classifiers.geometry(inputs.network, data.shape[1])
-        specs = inverters.plan_chain(geometry, layer, settings.width)
+        specs = inverters.plan_chain(snakemake.params.layers, layer, settings.width)
         network = classifiers.load(inputs.network, [spec.source for spec in specs])
         stamps = runtime.stamps(inputs.network, inputs.images)
         checkpoint = runtime.Checkpoint(output.inverter, [provenance, *stamps])

@@ -1,0 +1,86 @@
+"""Working copies of the project in which Snakemake is run."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTS = ("Snakefile", "config", "workflow", "profiles", "tests/workflow/tiny.yaml")
+TINY = "tests/workflow/tiny.yaml"
+
+
+class Tree:
+    """A working copy with its own results."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    @classmethod
+    def fresh(cls, root: Path) -> "Tree":
+        for part in PARTS:
+            source, target = ROOT / part, root / part
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if source.is_symlink():
+                target.symlink_to(os.readlink(source))
+            elif source.is_dir():
+                shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, target)
+        # What the checks found out about architectures need not be found out again.
+        known = ROOT / ".snakemake" / "deep_restoration"
+        if known.is_dir():
+            shutil.copytree(known, root / ".snakemake" / "deep_restoration")
+        return cls(root)
+
+    def command(self, *arguments: str, configs: tuple[str, ...] = ()) -> list[str]:
+        files = ["--configfile", TINY, *configs]
+        return [sys.executable, "-m", "snakemake", *arguments, *files]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {key: v for key, v in os.environ.items() if key != "PYTHONPATH"} | more
+
+    def snakemake(
+        self, *arguments: str, configs: tuple[str, ...] = (), check: bool = True, **more: str
+    ) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            self.command(*arguments, configs=configs),
+            cwd=self.root,
+            env=self.environment(**more),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=900,
+        )
+        if check and done.returncode:
+            pytest.fail(f"snakemake {' '.join(arguments)} failed:\n{done.stdout[-6000:]}")
+        return done
+
+    def planned(self, *configs: str) -> dict[str, int]:
+        """Rule -> number of jobs that a run would start now."""
+        output = self.snakemake("--dry-run", configs=configs).stdout
+        if "Nothing to be done" in output:
+            return {}
+        stats = output.split("Job stats:")[1].split("total")[0]
+        return {name: int(count) for name, count in re.findall(r"^(\w+)\s+(\d+)$", stats, re.M)}
+
+    def config(self, name: str, text: str) -> str:
+        (self.root / name).write_text(text)
+        return name
+
+    @contextmanager
+    def edited(self, file: str, old: str, new: str) -> Iterator[None]:
+        path = self.root / file
+        before = path.read_text()
+        assert before.count(old) >= 1, f"{file} does not hold {old!r}"
+        path.write_text(before.replace(old, new, 1))
+        try:
+            yield
+        finally:
+            path.write_text(before)

@@ -1,0 +1,50 @@
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from collections import OrderedDict
+from contextlib import contextmanager
+
+import pytest
+
+
+@pytest.fixture
+def stopping_after(monkeypatch):
+    """A block in which a training breaks off behind its n-th step, as if it were killed."""
+    from deep_restoration import runtime
+
+    class Killed(Exception):
+        pass
+
+    @contextmanager
+    def block(count):
+        def progress(steps, what):
+            for index, step in enumerate(steps):
+                if index == count:
+                    raise Killed
+                yield step
+
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(runtime, "progress", progress)
+            yield
+
+    return block
+
+
+@pytest.fixture(scope="session")
+def small_classifier():
+    """Steps and weights of a network of stride 4 (conv1, relu1, pool1, conv2) with random weights."""
+    import torch
+    from deep_restoration import graph
+    from torch import nn
+
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        layers = [
+            ("conv1", nn.Conv2d(3, 8, 5, stride=2)),
+            ("relu1", nn.ReLU(inplace=True)),
+            ("pool1", nn.MaxPool2d(3, 2)),
+            ("conv2", nn.Conv2d(8, 6, 3, padding=1)),
+        ]
+        model = nn.Sequential(OrderedDict(layers))
+    return graph.trace(model), model.state_dict()

@@ -1,0 +1,188 @@
+"""Image metrics against scikit-image and literal formulas."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
+
+from deep_restoration import metrics
+
+OPTIONS = {
+    "data_range": 1.0,
+    "channel_axis": -1,
+    "gaussian_weights": True,
+    "sigma": 1.5,
+    "use_sample_covariance": False,
+}
+
+
+@pytest.fixture(scope="module")
+def pair():
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[0:24, 0:31] / 10
+    smooth = 0.5 + 0.4 * np.sin(x + 2 * y)[..., None] * np.array([1, 0.5, -0.7])
+    truth = np.stack([smooth, rng.random((24, 31, 3)), np.full((24, 31, 3), 0.3)])
+    restored = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    restored[2] = 0.8
+    return truth, restored
+
+
+def test_mse_and_psnr_by_loops(pair):
+    truth, restored = pair
+    for index in range(3):
+        total = sum(
+            (a - b) ** 2 for a, b in zip(truth[index].flat, restored[index].flat, strict=True)
+        )
+        error = total / truth[index].size
+        assert metrics.mse(*pair)[index] == pytest.approx(error, rel=1e-12)
+        assert metrics.psnr(*pair)[index] == pytest.approx(10 * math.log10(1 / error), rel=1e-12)
+
+
+def test_mse_and_psnr_are_those_of_scikit_image(pair):
+    for a, b, error, decibel in zip(*pair, metrics.mse(*pair), metrics.psnr(*pair), strict=True):
+        assert error == pytest.approx(mean_squared_error(a, b), rel=1e-12)
+        assert decibel == pytest.approx(peak_signal_noise_ratio(a, b, data_range=1), rel=1e-12)
+
+
+def test_equal_images_have_no_error(pair):
+    truth, _ = pair
+    assert metrics.mse(truth, truth).tolist() == [0, 0, 0]
+    assert metrics.psnr(truth, truth).tolist() == [math.inf] * 3
+    assert np.allclose(metrics.ssim(truth, truth), 1)
+    assert np.allclose(metrics.ssim_parts(truth, truth), 1)
+
+
+def test_ssim_is_that_of_scikit_image(pair):
+    expected = [structural_similarity(a, b, **OPTIONS) for a, b in zip(*pair, strict=True)]
+    assert metrics.ssim(*pair) == pytest.approx(expected, abs=1e-12)
+
+
+def test_ssim_by_an_explicit_window(pair):
+    """One position of Wang et al. 2004, with an 11 x 11 window written out."""
+    x, y = pair[0][0, :11, :11, 0], pair[1][0, :11, :11, 0]
+    weights = np.zeros((11, 11))
+    for row in range(11):
+        for column in range(11):
+            weights[row, column] = math.exp(-((row - 5) ** 2 + (column - 5) ** 2) / (2 * 1.5**2))
+    weights /= weights.sum()
+    mx, my = (weights * x).sum(), (weights * y).sum()
+    vx, vy = (weights * (x - mx) ** 2).sum(), (weights * (y - my) ** 2).sum()
+    cxy = (weights * (x - mx) * (y - my)).sum()
+    c1, c2 = 0.01**2, 0.03**2
+    expected = (2 * mx * my + c1) * (2 * cxy + c2) / (mx**2 + my**2 + c1) / (vx + vy + c2)
+    corner = np.repeat(x[..., None], 3, 2)[None], np.repeat(y[..., None], 3, 2)[None]
+    assert metrics.ssim(*corner)[0] == pytest.approx(expected, abs=1e-12)
+    parts = metrics.ssim_parts(*corner)[0]
+    assert parts.prod() == pytest.approx(expected, abs=1e-12)  # of a single position
+    assert parts[0] == pytest.approx((2 * mx * my + c1) / (mx**2 + my**2 + c1), abs=1e-12)
+    contrast = (2 * math.sqrt(vx * vy) + c2) / (vx + vy + c2)
+    assert parts[1] == pytest.approx(contrast, abs=1e-12)
+    structure = (cxy + c2 / 2) / (math.sqrt(vx * vy) + c2 / 2)
+    assert parts[2] == pytest.approx(structure, abs=1e-12)
+
+
+def test_parts_multiply_to_the_ssim_map_at_each_position(pair):
+    def blur(values):
+        return gaussian_filter(values, (1.5, 1.5, 0), truncate=3.5)
+
+    for index, (x, y) in enumerate(zip(*pair, strict=True)):
+        mx, my = blur(x), blur(y)
+        vx, vy = np.maximum(blur(x * x) - mx**2, 0), np.maximum(blur(y * y) - my**2, 0)
+        cxy, c1, c2 = blur(x * y) - mx * my, 0.01**2, 0.03**2
+        luminance = (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+        contrast = (2 * np.sqrt(vx * vy) + c2) / (vx + vy + c2)
+        structure = (cxy + c2 / 2) / (np.sqrt(vx * vy) + c2 / 2)
+        _, whole = structural_similarity(x, y, full=True, **OPTIONS)
+        assert np.allclose(luminance * contrast * structure, whole, atol=1e-10)
+        means = [part[5:-5, 5:-5].mean() for part in (luminance, contrast, structure)]
+        assert metrics.ssim_parts(*pair)[index] == pytest.approx(means, abs=1e-12)
+
+
+def test_parts_see_what_they_are_named_for(pair):
+    truth = pair[0][1:2] * 0.5
+    brighter = metrics.ssim_parts(truth, truth + 0.4)[0]
+    assert brighter[0] < 0.95
+    assert brighter[1:] == pytest.approx([1, 1], abs=1e-6)
+    negative = metrics.ssim_parts(truth, 1 - truth)[0]
+    assert negative[1] == pytest.approx(1, abs=1e-6)
+    assert negative[2] < -0.5
+
+
+def test_float32_and_float64_agree(pair):
+    single = [images.astype(np.float32) for images in pair]
+    assert metrics.ssim(*single) == pytest.approx(metrics.ssim(*pair), abs=1e-5)
+
+
+def test_images_below_the_window_are_refused():
+    small = np.zeros((1, 10, 10, 3))
+    with pytest.raises(ValueError, match="win_size"):
+        metrics.ssim(small, small)
+
+
+# ------------------------------------------------------------------------------ intervals and tables
+
+
+def test_bootstrap_interval_holds_the_mean_and_follows_its_seed():
+    values = np.random.default_rng(1).normal(3, 2, 40)
+    low, high = metrics.bootstrap_interval(values, 0)
+    assert low < values.mean() < high
+    assert metrics.bootstrap_interval(values, 0) == (low, high)
+    assert metrics.bootstrap_interval(values, 1) != (low, high)
+
+
+def test_bootstrap_interval_is_near_that_of_the_normal_distribution():
+    values = np.random.default_rng(1).normal(3, 2, 400)
+    low, high = metrics.bootstrap_interval(values, 0)
+    error = values.std() / math.sqrt(400)
+    assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
+    assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
+
+
+def test_bootstrap_interval_by_loops():
+    values, rng = np.array([1.0, 4.0, 2.0]), np.random.default_rng(5)
+    means = sorted(
+        float(np.mean([values[i] for i in row])) for row in rng.integers(3, size=(200, 3))
+    )
+    expected = np.quantile(means, [0.05, 0.95])
+    found = metrics.bootstrap_interval(values, 5, resamples=200, level=0.9)
+    assert found == pytest.approx(tuple(expected))
+
+
+@pytest.mark.parametrize("values", [[], [1.0]])
+def test_bootstrap_interval_of_fewer_than_two_is_nan(values):
+    assert all(math.isnan(limit) for limit in metrics.bootstrap_interval(values, 0))
+
+
+def test_bootstrap_interval_of_equal_values_is_a_point():
+    assert metrics.bootstrap_interval(np.full(5, 0.25), 0) == (0.25, 0.25)
+
+
+def test_summary_has_a_row_per_recipe_with_mean_and_interval():
+    rng = np.random.default_rng(0)
+    rows = [
+        dict(
+            zip(
+                metrics.COLUMNS,
+                ("net", layer, recipe, f"{image}.jpg", *map(str, rng.random(8))),
+                strict=True,
+            )
+        )
+        for layer in ("conv1", "conv2")
+        for recipe in ("tv", "pure")
+        for image in range(4)
+    ]
+    columns, summary = metrics.summarise(rows, seed=3)
+    assert columns[:4] == ["classifier", "layer", "recipe", "images"]
+    assert [row[:4] for row in summary] == [
+        ["net", layer, recipe, 4] for layer in ("conv1", "conv2") for recipe in ("tv", "pure")
+    ]
+    for row in summary:
+        group = [r for r in rows if [r["layer"], r["recipe"]] == row[1:3]]
+        for measure in metrics.MEASURES:
+            values = [float(r[measure]) for r in group]
+            at = columns.index(measure)
+            assert columns[at : at + 3] == [measure, f"{measure}_low", f"{measure}_high"]
+            assert row[at] == pytest.approx(sum(values) / 4)
+            assert row[at + 1 : at + 3] == list(metrics.bootstrap_interval(values, 3))

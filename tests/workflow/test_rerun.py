@@ -1,0 +1,169 @@
+"""What reruns when something changes: the table of the README, case by case."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.tree import Tree
+
+# What always follows a change of reconstructions, of measures, of pictures.
+MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
+RESTORED = {"reconstruct", "evaluate"} | MEASURED
+
+SETTINGS = {
+    "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
+    "the number of filters of a prior": (
+        "priors: {ica: {filters: 40}}",
+        {"train_prior", "plot_prior"} | RESTORED,
+    ),
+    "the training of an inverter": (
+        "inverters: {joint: {steps: 7}}",
+        {"train_inverter", "plot_inverters"} | RESTORED,
+    ),
+    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED),
+    "the positions of the covariance": (
+        "statistics: {positions: 64}",
+        {"feature_statistics", "plot_statistics", "report", "all"},
+    ),
+    "the pictures in a gallery": (
+        "figures: {images: 1}",
+        {"plot_reconstructions", "report", "all"},
+    ),
+    "the patches of feature maps": (
+        "patches: {features: {count: 600}}",
+        {"feature_patches", "plot_patches", "report", "all"},
+    ),
+    "nothing but the order of keys": (
+        "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
+        set(),
+    ),
+}
+
+EDITS = {
+    "a comment in a library module": (
+        "workflow/deep_restoration/preimage.py",
+        "    def start_phase(self) -> None:\n        pass",
+        "    # nothing to reset\n    def start_phase(self) -> None:\n        pass",
+        set(),
+    ),
+    "behaviour in metrics.py": (
+        "workflow/deep_restoration/metrics.py",
+        "return -10 * np.log10",
+        "return -10.5 * np.log10",
+        {"evaluate"} | MEASURED,
+    ),
+    "behaviour of a hand-crafted prior": (
+        "workflow/deep_restoration/priors/total_variation.py",
+        "return square.sum(1)",
+        "return 2 * square.sum(1)",
+        RESTORED,
+    ),
+    "behaviour of a learned prior's expert": (
+        "workflow/deep_restoration/priors/experts.py",
+        "return -2 * s",
+        "return -3 * s",
+        {"train_prior", "plot_prior"} | RESTORED,
+    ),
+    "a script": (
+        "workflow/scripts/plot_measures.py",
+        "quality by layer",
+        "quality of every layer",
+        {"plot_measures", "report", "all"},
+    ),
+    "one figure": (
+        "workflow/deep_restoration/figures.py",
+        "eigenvalue / largest",
+        "share of the largest eigenvalue",
+        {"plot_patches", "report", "all"},
+    ),
+    "the training of the classifier": (
+        "workflow/deep_restoration/exemplar.py",
+        "weight_decay=1e-3",
+        "weight_decay=1e-4",
+        {"classifier", "plot_classifier", "features", "feature_statistics", "plot_statistics"}
+        | {"feature_patches", "plot_patches", "train_inverter", "plot_inverters"}
+        | RESTORED,
+    ),
+    "a caption": (
+        "workflow/report/gallery.rst",
+        "Images restored",
+        "Pictures restored",
+        {"report", "all"},
+    ),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS)
+def test_changed_setting_reruns_exactly(finished, change):
+    text, expected = SETTINGS[change]
+    assert set(finished.planned(finished.config("change.yaml", text))) == expected
+
+
+@pytest.mark.parametrize("change", EDITS)
+def test_changed_source_reruns_exactly(finished, change):
+    *edit, expected = EDITS[change]
+    with finished.edited(*edit):
+        assert set(finished.planned()) == expected
+
+
+def test_a_recipe_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
+    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 12 jobs in all
+
+
+def test_a_further_layer_leaves_the_others_alone(finished):
+    change = finished.config(
+        "change.yaml", "classifiers: {alexnet: {layers: [conv1, norm1, conv2]}}"
+    )
+    jobs = finished.planned(change)
+    assert "classifier" not in jobs
+    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 1, 6)
+
+
+def test_touched_files_rerun_nothing(finished):
+    for path in ("results/images/train.h5", "results/patches/images.h5", "results/images/test.h5"):
+        os.utime(finished.root / path)
+    for folder in ("workflow", "config", "Snakefile"):
+        for path in [finished.root / folder, *(finished.root / folder).rglob("*")]:
+            os.utime(path)
+    assert finished.planned() == {}
+
+
+def test_a_copied_tree_reruns_nothing(finished, tmp_path):
+    def copy(source, target):  # with fresh time stamps
+        return shutil.copyfile(source, target)
+
+    shutil.copytree(finished.root, tmp_path / "copy", copy_function=copy, symlinks=True)
+    assert Tree(tmp_path / "copy").planned() == {}
+
+
+def test_folder_of_images_is_followed_by_content(finished, tmp_path):
+    from PIL import Image
+
+    photographs = tmp_path / "my photographs"
+    photographs.mkdir()
+    for index in range(3):
+        Image.new("RGB", (60 + index, 50), (80 * index, 90, 40)).save(photographs / f"{index}.png")
+    change = finished.config("change.yaml", f"images: {{test: {photographs!s}}}")
+    target = "results/images/test.h5"
+
+    def planned() -> bool:
+        output = finished.snakemake("--dry-run", target, configs=(change,)).stdout
+        return "Nothing to be done" not in output
+
+    kept = Path(finished.root / target).read_bytes()
+    metadata = finished.root / ".snakemake" / "metadata"
+    shutil.copytree(metadata, tmp_path / "metadata")
+    try:
+        finished.snakemake(target, configs=(change,))
+        assert not planned()
+        os.utime(photographs / "1.png")
+        assert not planned()
+        Image.new("RGB", (70, 70), "red").save(photographs / "1.png")
+        assert planned()
+    finally:
+        (finished.root / target).write_bytes(kept)
+        shutil.rmtree(metadata)
+        shutil.copytree(tmp_path / "metadata", metadata)
