@@ -99,13 +99,6 @@ def test_layers_behind_the_stored_part_are_refused(stored):
         classifiers.load(stored[0], ["features.9"])
 
 
-def test_geometry_of_a_stored_classifier_is_that_of_its_steps(squeezenet, stored):
-    found = classifiers.geometry(stored[0], 96)
-    expected = graph.geometry(squeezenet[1], 96)[0]
-    for name in ("features.0", "features.3.cat", "features.3", "features.4.squeeze"):
-        assert found[name] == expected[name]
-
-
 def test_files_of_another_stage_are_refused(tmp_path):
     storage.save_tensors(tmp_path / "x.safetensors", {"a": torch.zeros(1)}, "prior", {})
     with pytest.raises(storage.StorageError, match="prior"):

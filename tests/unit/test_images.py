@@ -158,6 +158,15 @@ def test_truncated_file_is_damaged(tmp_path, suffix):
         decode(path)
 
 
+def test_what_only_its_decoder_calls_damaged_is_unusable(tmp_path):
+    path = save(tmp_path / "a.avif", photo())  # libavif's errors are RuntimeErrors
+    whole = path.read_bytes()
+    head = whole.index(b"mdat") + 4
+    path.write_bytes(whole[:head] + bytes(len(whole) - head))
+    with pytest.raises(UnusableImage, match="damaged: Failed to decode"):
+        decode(path)
+
+
 def test_missing_file_is_unusable(tmp_path):
     with pytest.raises(UnusableImage, match="No such file"):
         decode(tmp_path / "a.png")

@@ -181,6 +181,7 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * one_cycle(step / settings.steps)
         batch, labels = views("train", step)
+        torch.manual_seed(runtime.seed_of(seed, "exemplar", "dropout", step))
         with runtime.precision_context(settings.precision, where):
             scores = network(batch)
         loss = F.cross_entropy(scores.float(), labels)

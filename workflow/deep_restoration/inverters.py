@@ -45,16 +45,15 @@ def plan_chain(geometry: dict[str, dict], layer: str, width: int = 64) -> list[M
     bounds the hidden channels of the last module from below, those of the others are the target's, at
     most 256. Works for square maps and for flat layers (taken as 1 x 1 maps).
     """
-    names, own = list(geometry), geometry[layer]
-    stations: dict[int, str] = {}
-    for name in names[: names.index(layer)]:
-        if geometry[name]["waypoint"] or name == IMAGE:
-            shape = _as_map(geometry[name]["shape"])
-            if shape[1] > _as_map(own["shape"])[1]:
-                stations[shape[1]] = name
+    names, side = list(geometry), _as_map(geometry[layer]["shape"])[1]
+    whole = _as_map(geometry[IMAGE]["shape"])[1]
     specs, source = [], layer
-    for side in sorted(stations):
-        target = stations[side] if side != _as_map(geometry[IMAGE]["shape"])[1] else IMAGE
+    # Sides can grow with depth, too: behind small maps, networks enlarge what they flatten.
+    for name in reversed(names[: names.index(layer)]):
+        here = _as_map(geometry[name]["shape"])[1]
+        if here <= side or not (geometry[name]["waypoint"] or name == IMAGE):
+            continue
+        side, target = here, IMAGE if here == whole else name
         a, b = _as_map(geometry[source]["shape"]), _as_map(geometry[target]["shape"])
         hidden = width if target == IMAGE else min(max(b[0], width), 256)
         specs.append(ModuleSpec(source, target, a, b, *_upscale(a[1], b[1]), hidden))

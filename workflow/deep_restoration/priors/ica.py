@@ -62,6 +62,8 @@ class IndependentComponents:
         if step > 1:
             top, left = torch.randint(step, (2,), generator=generator).tolist()
             x = x[..., top:, left:]
+            if x.shape[2] < filters.shape[2] or x.shape[3] < filters.shape[3]:
+                return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
         responses = F.conv2d(x, filters, bias, stride=step)
         per_filter = self.expert.G(responses).sum((2, 3))
         return -(step**2) * per_filter @ self.alphas.to(x.device)

@@ -1,0 +1,434 @@
+"""What a configuration may be, and that every fault names its key, its value and what is allowed."""
+
+import copy
+import json
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deep_restoration import configuration
+from deep_restoration.configuration import ConfigurationError, describe, nearest
+
+CONFIG = Path(__file__).parents[2] / "config"
+SCHEMA = CONFIG / "schema.yaml"
+SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+DROP = object()
+
+
+def study(*changes):
+    """The shipped configuration with (dotted key, value) changes."""
+    result = copy.deepcopy(SHIPPED)
+    for key, value in changes:
+        *path, last = key.split(".")
+        place = result
+        for part in path:
+            place = place.setdefault(part, {})
+        if value is DROP:
+            del place[last]
+        else:
+            place[last] = value
+    return result
+
+
+def refused(config, cache):
+    with pytest.raises(ConfigurationError) as caught:
+        configuration.prepare(config, SCHEMA, cache)
+    return str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory):
+    """What needs a process that imports torch, side by side: a filled cache, and a refusal."""
+    cache = tmp_path_factory.mktemp("cache")
+    unknown = study(("classifiers.alexnet.architecture", "vgg166"))
+    with ThreadPoolExecutor(2) as pool:
+        message = pool.submit(refused, unknown, cache)
+        list(pool.map(lambda size: describe("alexnet_lrn", size, cache), (96, 64, 299)))
+        return cache, message.result()
+
+
+@pytest.fixture(scope="module")
+def cache(slow):
+    return slow[0]
+
+
+# ------------------------------------------------------------------------------ what is valid
+
+
+def test_shipped_configuration_is_valid_and_complete(cache):
+    found = configuration.prepare(SHIPPED, SCHEMA, cache)
+    for section, value in SHIPPED.items():
+        if section != "recipes":
+            assert value == found[section] or set(value) <= set(found[section])
+    assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
+    assert found["inverters"]["joint"]["precision"] == "float32"
+    assert found["recipes"]["tv"]["phases"] == [
+        {"iterations": 200, "rate": 8.0, "decay": True, "jitter": False}
+    ]
+    assert found["classifiers"]["alexnet"]["sha256"] is None
+
+
+def test_configuration_given_stays_as_it_was(cache):
+    given = study(("recipes.pure", None))
+    before = copy.deepcopy(given)
+    configuration.prepare(given, SCHEMA, cache)
+    assert given == before
+
+
+def test_shortest_study_gets_every_default(cache):
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    config = {
+        "images": {"train": "embedded", "test": "embedded", "size": 96},
+        "classifiers": {
+            "net": {"architecture": "alexnet_lrn", "weights": "exemplar", "layers": ["conv1"]}
+        },
+        "recipes": {"pure": {"optimiser": "adam", "phases": [{"iterations": 1, "rate": 1}]}},
+    }
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert set(found) == set(schema["properties"])
+    assert found["seed"] == 0
+    assert found["priors"] == found["inverters"] == {}
+    assert found["patches"]["features"] == {"size": 3, "count": 20000, "dc": "patch"}
+    assert found["exemplar"]["rate"] == 5e-4
+    assert configuration.prepare(found, SCHEMA, cache) == found
+
+
+def test_filling_does_not_share_defaults(cache):
+    config = study(("classifiers.second", copy.deepcopy(SHIPPED["classifiers"]["alexnet"])))
+    found = configuration.prepare(config, SCHEMA, cache)["classifiers"]
+    assert found["alexnet"]["mean"] is not found["second"]["mean"]
+
+
+@pytest.mark.parametrize("section", configuration.NAMED)
+def test_entries_set_to_null_are_left_out(cache, section):
+    config = study((f"{section}.unwanted", None))
+    assert "unwanted" not in configuration.prepare(config, SCHEMA, cache)[section]
+
+
+def test_folders_of_images_and_files_of_weights_are_accepted(cache, tmp_path):
+    (tmp_path / "photos/deep").mkdir(parents=True)
+    (tmp_path / "photos/deep/A.JPG").touch()
+    (tmp_path / "net.pth").touch()
+    config = study(
+        ("images.train", str(tmp_path / "photos")),
+        ("classifiers.alexnet.weights", str(tmp_path / "net.pth")),
+    )
+    configuration.prepare(config, SCHEMA, cache)
+
+
+def test_home_folder_is_understood(cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/a.jpg").touch()
+    configuration.prepare(study(("images.test", "~/photos")), SCHEMA, cache)
+
+
+# ------------------------------------------------------------------------------ faults
+
+FAULTS = {
+    "unknown key": (
+        [("images.sizes", 96)],
+        ["images.sizes is not a key", "did you mean size"],
+    ),
+    "unknown section": (
+        [("classifier", {})],
+        ["classifier is not a key", "did you mean classifiers"],
+    ),
+    "missing key": (
+        [("images.size", DROP)],
+        ["images lacks size"],
+    ),
+    "missing section": (
+        [("recipes", DROP)],
+        ["the configuration lacks recipes"],
+    ),
+    "wrong type": (
+        [("images.size", "large")],
+        ["images.size is 'large'", "must be of type integer", "Side in pixels"],
+    ),
+    "truth for a number": (
+        [("seed", True)],
+        ["seed is True", "of type integer"],
+    ),
+    "no dot": (
+        [("inverters.joint.rate", "3e-4")],
+        ["inverters.joint.rate is '3e-4'", "of type number", "write 1.0e-3"],
+    ),
+    "no dot among alternatives": (
+        [("recipes.tv.priors.tv.weight", "1e-3")],
+        ["recipes.tv.priors.tv.weight is '1e-3'", "write 1.0e-3", "a number", "mahendran2015"],
+    ),
+    "no alternative": (
+        [("recipes.tv.data_weight", "much")],
+        ["recipes.tv.data_weight is 'much'", "a number", "mahendran2016"],
+    ),
+    "too small a number": (
+        [("images.size", 31)],
+        ["images.size is 31", "at least 32"],
+    ),
+    "too large a number": (
+        [("inverters.joint.validation", 0.9)],
+        ["inverters.joint.validation is 0.9", "at most 0.5"],
+    ),
+    "not positive": (
+        [("priors.ica.rate", 0)],
+        ["priors.ica.rate is 0", "more than 0"],
+    ),
+    "negative weight": (
+        [("recipes.tv.priors.tv.weight", -1)],
+        ["recipes.tv.priors.tv.weight is -1", "at least 0"],
+    ),
+    "too few weights": (
+        [("recipes.tv.priors.tv.weight", [1.0, 2.0])],
+        ["recipes.tv.priors.tv.weight is [1.0, 2.0]", "3 entries or more"],
+    ),
+    "text among weights": (
+        [("recipes.tv.priors.tv.weight", [1.0, 2.0, "x"])],
+        ["recipes.tv.priors.tv.weight.2 is 'x'", "of type number"],
+    ),
+    "enum": (
+        [("images.unusable", "ignore")],
+        ["images.unusable is 'ignore'", "allowed: skip, refuse"],
+    ),
+    "enum of a definition": (
+        [("patches.images.dc", "mean")],
+        ["patches.images.dc is 'mean'", "allowed: patch, channel, none"],
+    ),
+    "enum in a recipe": (
+        [("recipes.tv.optimiser", "sgd")],
+        ["recipes.tv.optimiser is 'sgd'", "allowed: momentum, adagrad2016, adam"],
+    ),
+    "pattern": (
+        [("classifiers.alexnet.sha256", "abc")],
+        ["classifiers.alexnet.sha256 is 'abc'", "must match ^[0-9a-fA-F]{64}$"],
+    ),
+    "name with a blank": (
+        [("recipes.my recipe", SHIPPED["recipes"]["pure"])],
+        ["recipes: the name 'my recipe'", "letters, digits"],
+    ),
+    "name with a leading dash": (
+        [("classifiers.-net", SHIPPED["classifiers"]["alexnet"])],
+        ["classifiers: the name '-net'", "start with a letter or a digit"],
+    ),
+    "layer twice": (
+        [("classifiers.alexnet.layers", ["{conv1}", "{conv1}"])],
+        ["classifiers.alexnet.layers", "non-unique"],
+    ),
+    "no layer": (
+        [("classifiers.alexnet.layers", [])],
+        ["classifiers.alexnet.layers is []", "1 entries or more"],
+    ),
+    "no classifier left": (
+        [("classifiers.alexnet", None)],
+        ["classifiers is {}", "1 entries or more"],
+    ),
+    "section set to null": (
+        [("figures", None)],
+        ["figures is None", "of type object"],
+    ),
+    "missing folder": (
+        [("images.train", "/nowhere/photos")],
+        ["images.train is '/nowhere/photos'", "there is no folder"],
+    ),
+    "missing weights": (
+        [("classifiers.alexnet.weights", "nets/a.pth")],
+        ["classifiers.alexnet.weights is 'nets/a.pth'", "no such file", "exemplar", "IMAGENET1K_V1"],
+    ),
+    "missing weights without a folder": (
+        [("classifiers.alexnet.weights", "a.safetensors")],
+        ["classifiers.alexnet.weights is 'a.safetensors'", "no such file"],
+    ),
+    "unknown prior": (
+        [("recipes.tv.priors.tvv", {"weight": 1.0})],
+        ["recipes.tv.priors.tvv: no such prior", "known priors: tv"],
+    ),
+    "prior that was left out": (
+        [("priors.ica", None)],
+        ["recipes.ica.priors.ica: no such prior", "alpha_norm, colour_norm, tv"],
+    ),
+    "learned prior with a taken name": (
+        [("priors.tv", {"expert": "logistic", "filters": 9})],
+        ["priors.tv: the name is taken", "hand-crafted prior tv"],
+    ),
+    "more dimensions than values": (
+        [("priors.ica.dimensions", 193)],
+        ["priors.ica.dimensions is 193", "8 x 8 x 3", "192 values"],
+    ),
+    "unknown inverter": (
+        [("recipes.inverter_joint.inverter", "jiont")],
+        ["recipes.inverter_joint.inverter is 'jiont'", "known inverters: joint"],
+    ),
+    "no inverter at all": (
+        [("inverters.joint", None)],
+        ["recipes.inverter_joint.inverter is 'joint'", "known inverters: none"],
+    ),
+    "inverter with phases": (
+        [("recipes.inverter_joint.phases", [{"iterations": 1, "rate": 1.0}])],
+        ["recipes.inverter_joint: an inverter is not optimised", "remove phases"],
+    ),
+    "recipe without optimiser": (
+        [("recipes.pure.optimiser", DROP)],
+        ["recipes.pure needs either inverter, or optimiser"],
+    ),
+    "empty recipe": (
+        [("recipes.pure", {})],
+        ["recipes.pure needs either inverter, or optimiser and phases"],
+    ),
+    "option of another prior": (
+        [("recipes.tv.priors.tv.alpha", 6)],
+        ["recipes.tv.priors.tv.alpha is not an option", "allowed: V, beta, weight"],
+    ),
+    "option of a hand-crafted prior": (
+        [("recipes.ica.priors.ica.beta", 2)],
+        ["recipes.ica.priors.ica.beta is not an option", "allowed: lattice, weight"],
+    ),
+    "published weight of another prior": (
+        [("recipes.ica.priors.ica.weight", "mahendran2015")],
+        ["recipes.ica.priors.ica.weight is 'mahendran2015'", "allowed: a number"],
+    ),
+    "patches larger than images": (
+        [("images.size", 48), ("patches.images.size", 64)],
+        ["patches.images.size is 64", "at most images.size, 48"],
+    ),
+}  # fmt: skip
+
+DEEP_FAULTS = {
+    "unknown layer": (
+        [("classifiers.alexnet.layers", ["conv1", "con2"])],
+        ["classifiers.alexnet.layers: alexnet_lrn has no layer 'con2'", "nearest: conv2"],
+    ),
+    "image as a layer": (
+        [("classifiers.alexnet.layers", ["image"])],
+        ["classifiers.alexnet.layers: 'image' is the input"],
+    ),
+    "image too small for a layer": (
+        [("images.size", 64), ("classifiers.alexnet.layers", ["conv1", "fc6"])],
+        ["images.size is 64", "too small to reach layer fc6 of alexnet_lrn", "ends at pool5"],
+    ),
+    "unknown layer where the image is too small": (
+        [("images.size", 64), ("classifiers.alexnet.layers", ["fc9"])],
+        ["alexnet_lrn has no layer 'fc9'", "nearest: fc"],
+    ),
+    "patch larger than a map": (
+        [("patches.features.size", 5)],
+        ["patches.features.size is 5", "layer conv5 has maps of 4 x 4", "96 pixels", "lower it to 4"],
+    ),
+}  # fmt: skip
+
+
+def lines_of(message):
+    first, *lines = message.splitlines()
+    assert first == "the configuration is not valid:"
+    assert len(lines) == len(set(lines))
+    return lines
+
+
+@pytest.mark.parametrize("case", FAULTS)
+def test_fault_names_key_value_and_what_is_allowed(case, tmp_path):
+    changes, parts = FAULTS[case]
+    lines = lines_of(refused(study(*changes), tmp_path))
+    assert any(all(part in line for part in parts) for line in lines), lines
+    assert list(tmp_path.iterdir()) == []  # found without a look at the network
+
+
+@pytest.mark.parametrize("case", DEEP_FAULTS)
+def test_fault_of_layers_names_what_fits(case, cache):
+    changes, parts = DEEP_FAULTS[case]
+    (line,) = lines_of(refused(study(*changes), cache))
+    assert all(part in line for part in parts), line
+
+
+def test_unknown_architecture_names_the_nearest(slow):
+    (line,) = lines_of(slow[1])
+    assert "classifiers.alexnet.architecture: there is no architecture 'vgg166'" in line
+    assert "nearest: vgg16" in line
+
+
+def test_empty_folder_is_named(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/notes.txt").touch()
+    source = str(tmp_path / "photos")
+    (line,) = lines_of(refused(study(("images.test", source)), tmp_path))
+    assert f"images.test is '{source}'" in line
+    assert "holds no image" in line
+    assert ".jpg" in line
+
+
+def test_all_faults_are_told_at_once(tmp_path):
+    wrong = study(("images.size", 8), ("seed", -1), ("patches.features.dc", "x"))
+    assert len(lines_of(refused(wrong, tmp_path))) == 3
+    wrong = study(("images.train", "/no"), ("images.test", "/no"), ("recipes.pure.optimiser", DROP))
+    assert len(lines_of(refused(wrong, tmp_path))) == 3
+
+
+def test_each_absent_key_is_told_once(tmp_path):
+    assert lines_of(refused({**SHIPPED, "images": {}}, tmp_path)) == [
+        "  images lacks train, test, size"
+    ]
+
+
+def test_maps_of_vectors_take_any_patch(cache):
+    config = study(("classifiers.alexnet.layers", ["fc6"]), ("patches.features.size", 5))
+    configuration.prepare(config, SCHEMA, cache)
+
+
+def test_no_feature_patches_fit_every_map(cache):
+    config = study(("classifiers.alexnet.layers", ["pool5"]), ("patches.features.size", None))
+    configuration.prepare(config, SCHEMA, cache)
+
+
+# ------------------------------------------------------------------------------ pieces
+
+
+def test_architecture_is_described_once(cache, monkeypatch):
+    def refuse(*_, **__):
+        raise AssertionError("another process was started")
+
+    monkeypatch.setattr(subprocess, "run", refuse)
+    found = describe("alexnet_lrn", 96, cache)
+    assert found["stop"] is None
+    assert found["layers"]["conv5"]["shape"] == [256, 4, 4]
+    assert len(list(cache.iterdir())) == 3
+    assert all(json.loads(file.read_text())["layers"] for file in cache.iterdir())
+
+
+def test_nearest_names_the_alike_or_the_first_few():
+    layers = ["conv1", "conv2", "pool1", "fc6", "fc7", "fc8"]
+    assert nearest("conv", layers) == "conv2, conv1"
+    assert nearest("xyz", layers) == "conv1, conv2, pool1, fc6, fc7 ... (6 in all)"
+    assert nearest("xyz", ["a", "b"]) == "a, b"
+    assert nearest("xyz", []) == ""
+
+
+@pytest.mark.parametrize(
+    ("weights", "file"),
+    [
+        ("exemplar", False),
+        ("IMAGENET1K_V1", False),
+        ("DEFAULT", False),
+        ("net.pth", True),
+        ("net.pt", True),
+        ("net.safetensors", True),
+        ("nets/net", True),
+        ("~/net", True),
+    ],
+)
+def test_weights_are_files_by_their_look(weights, file):
+    assert configuration.is_file(weights) is file
+
+
+def test_every_key_of_the_schema_is_described():
+    def check(rule, where):
+        for name, inner in rule.get("properties", {}).items():
+            reference = inner.get("$ref", "").rpartition("/")[2]
+            described = {**schema["$defs"].get(reference, {}), **inner}
+            assert described.get("description"), f"{where}.{name}"
+            check(inner, f"{where}.{name}")
+        if isinstance(rule.get("additionalProperties"), dict):
+            check(rule["additionalProperties"], f"{where}.*")
+
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    check(schema, "")

@@ -1,0 +1,385 @@
+"""The code fingerprint of a script, on small packages written here."""
+
+import os
+import textwrap
+
+import pytest
+
+from deep_restoration.fingerprint import fingerprint, reached
+
+
+class Project:
+    """A script and a package; `files` maps names to their source."""
+
+    def __init__(self, folder):
+        self.script, self.library = folder / "script.py", folder / "deep_restoration"
+        self.write("__init__.py", '"""A package."""\n')
+
+    def write(self, name, source):
+        path = self.script if name == "script.py" else self.library / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(source))
+
+    def fingerprint(self):
+        return fingerprint(self.script, self.library)
+
+    def pieces(self):
+        return reached(self.script, self.library)[0]
+
+    def packages(self):
+        return reached(self.script, self.library)[1]
+
+    def changes(self, name, old, new):
+        """Whether replacing `old` by `new` in a file changes the fingerprint; undone afterwards."""
+        path = self.script if name == "script.py" else self.library / name
+        before, source = self.fingerprint(), path.read_text()
+        assert old in source
+        path.write_text(source.replace(old, new))
+        changed = self.fingerprint() != before
+        path.write_text(source)
+        assert self.fingerprint() == before
+        return changed
+
+
+@pytest.fixture
+def project(tmp_path):
+    return Project(tmp_path)
+
+
+@pytest.fixture
+def usual(project):
+    project.write(
+        "script.py",
+        '''\
+        """A script."""
+        from deep_restoration import tools
+        from deep_restoration.shapes import Circle
+
+        SIDE = 3
+
+
+        def helper():
+            return SIDE
+
+
+        print(tools.area(SIDE), Circle())
+
+        if __name__ == "__main__":
+            print("main")
+        ''',
+    )
+    project.write(
+        "tools.py",
+        '''\
+        """Tools."""
+        import numpy as np
+
+        FACTOR = 2
+        UNUSED = 5
+
+
+        def area(side):
+            """Documented."""
+            # commented
+            return FACTOR * inner(side)
+
+
+        def inner(side):
+            return side**2
+
+
+        def unreached():
+            return 7
+
+
+        if __name__ == "__main__":
+            print(area(11))
+        ''',
+    )
+    project.write(
+        "shapes.py",
+        """\
+        class Base:
+            sides = 0
+
+
+        class Circle(Base):
+            def area(self):
+                from .lazy import pi
+
+                return pi()
+
+
+        class Square(Base):
+            sides = 4
+        """,
+    )
+    project.write("lazy.py", "def pi():\n    return 3.14\n\n\ndef e():\n    return 2.71\n")
+    return project
+
+
+def test_it_is_sixteen_hexadecimal_digits_and_repeats(usual):
+    found = usual.fingerprint()
+    assert len(found) == 16
+    assert int(found, 16) >= 0
+    assert usual.fingerprint() == found
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("tools.py", "# commented", "# commented otherwise, and longer"),
+        ("tools.py", '"""Documented."""', '"""Other words."""'),
+        ("tools.py", '    """Documented."""\n', ""),
+        ("tools.py", '"""Tools."""', '"""Other words."""'),
+        ("tools.py", "FACTOR * inner(side)", "(FACTOR\n        *   inner(side))"),
+        ("tools.py", "\n\n\ndef inner", "\n\n\n\n\n\ndef inner"),
+        ("tools.py", "import numpy as np\n", "import numpy as np\nfrom math import pi\n"),
+        ("script.py", '"""A script."""', '"""Other words."""'),
+        ("script.py", "SIDE = 3\n", "SIDE = 3  # pixels\n"),
+        ("shapes.py", "class Circle(Base):\n", 'class Circle(Base):\n    """Round."""\n\n'),
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(usual, name, old, new):
+    assert not usual.changes(name, old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("script.py", "SIDE = 3", "SIDE = 4"),
+        ("script.py", "return SIDE", "return SIDE + 1"),
+        ("script.py", 'print("main")', 'print("Main")'),
+        ("tools.py", "FACTOR * inner", "FACTOR + inner"),
+        ("tools.py", "side**2", "side**3"),
+        ("tools.py", "FACTOR = 2", "FACTOR = 3"),
+        ("shapes.py", "return pi()", "return 2 * pi()"),
+        ("shapes.py", "sides = 0", "sides = 1"),
+        ("lazy.py", "3.14", "3.1416"),
+    ],
+)
+def test_reached_code_counts(usual, name, old, new):
+    assert usual.changes(name, old, new)
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("tools.py", "return 7", "return 8"),
+        ("tools.py", "UNUSED = 5", "UNUSED = 6"),
+        ("tools.py", "print(area(11))", "print(area(12))"),
+        ("shapes.py", "sides = 4", "sides = 5"),
+        ("lazy.py", "2.71", "2.718"),
+    ],
+)
+def test_code_out_of_reach_does_not_count(usual, name, old, new):
+    assert not usual.changes(name, old, new)
+
+
+def test_modules_out_of_reach_do_not_count(usual):
+    before = usual.fingerprint()
+    usual.write("other.py", "import os\nos.environ['X'] = '1'\n")
+    assert usual.fingerprint() == before
+
+
+def test_place_and_time_stamps_do_not_count(usual, tmp_path):
+    before = usual.fingerprint()
+    for path in tmp_path.rglob("*.py"):
+        os.utime(path, (1, 1))
+    assert usual.fingerprint() == before
+    moved = Project(tmp_path / "elsewhere")
+    for path in (usual.script, *usual.library.glob("*.py")):
+        moved.write(path.name, path.read_text())
+    assert moved.fingerprint() == before
+
+
+def test_edit_with_an_old_time_stamp_is_seen(usual):
+    before, path = usual.fingerprint(), usual.library / "tools.py"
+    path.write_text(path.read_text().replace("side**2", "side**3"))
+    os.utime(path, (1, 1))
+    assert usual.fingerprint() != before
+
+
+# script, package, and an edit that the script's numbers depend on
+SEEN = {
+    "from . import x, x.attribute": (
+        "from deep_restoration import a\na.f()\n",
+        {"a.py": "from . import b\ndef f():\n    return b.g()\n", "b.py": "def g():\n    return 1\n"},
+    ),
+    "lazy from . import": (
+        "from deep_restoration import a\na.f()\n",
+        {"a.py": "def f():\n    from . import b\n    return b.g()\n", "b.py": "def g():\n    return 1\n"},
+    ),
+    "relative import from a subpackage": (
+        "from deep_restoration.p import a\na.f()\n",
+        {
+            "p/__init__.py": "",
+            "p/a.py": "from .. import b\ndef f():\n    return b.g()\n",
+            "b.py": "def g():\n    return 1\n",
+        },
+    ),
+    "import as": (
+        "import deep_restoration.b as c\nc.g()\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "renamed import": (
+        "from deep_restoration.b import g as h\nh()\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "import inside a with block": (
+        "with open('x'):\n    from deep_restoration import b\n    b.g()\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "import in one block, use in another": (
+        "with open('x'):\n    from deep_restoration import b\nb.g()\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "guarded import in a module": (
+        "from deep_restoration import a\na.f()\n",
+        {
+            "a.py": "try:\n    from . import b\nexcept ImportError:\n    b = None\ndef f():\n    b.g()\n",
+            "b.py": "def g():\n    return 1\n",
+        },
+    ),
+    "re-export of the package": (
+        "from deep_restoration import g\ng()\n",
+        {"__init__.py": "from .b import g\n", "b.py": "def g():\n    return 1\n"},
+    ),
+    "re-export of a module": (
+        "from deep_restoration import a\na.g()\n",
+        {"a.py": "from .b import g\n", "b.py": "def g():\n    return 1\n"},
+    ),
+    "module re-exported by its package": (
+        "from deep_restoration import p\np.b.g()\n",
+        {"p/__init__.py": "from . import b\n", "p/b.py": "def g():\n    return 1\n"},
+    ),
+    "module of a module": (
+        "from deep_restoration import a\na.b.g()\n",
+        {"a.py": "from . import b\n", "b.py": "def g():\n    return 1\n"},
+    ),
+    "dotted import": (
+        "import deep_restoration.b\ndeep_restoration.b.g()\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "module handed on": (
+        "from deep_restoration import b\nprint(vars(b))\n",
+        {"b.py": "def g():\n    return 1\n"},
+    ),
+    "registry": (
+        "from deep_restoration import b\nb.pick('g')\n",
+        {"b.py": "def g():\n    return 1\nKINDS = {'g': g}\ndef pick(n):\n    return KINDS[n]()\n"},
+    ),
+    "registry entry added later": (
+        "from deep_restoration import b\nb.pick('g')\n",
+        {"b.py": "KINDS = {}\ndef pick(n):\n    return KINDS[n]\nKINDS['g'] = 1\n"},
+    ),
+    "loose statement": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "import os\nos.environ['X'] = '1'\ndef g():\n    pass\n"},
+    ),
+    "loose call": (
+        "from deep_restoration import b\n",
+        {"b.py": "import os\nos.umask(1)\n"},
+    ),
+    "loose statement of an imported module's import": (
+        "from deep_restoration import a\na.f()\n",
+        {"a.py": "from . import b\ndef f():\n    pass\n", "b.py": "import os\nos.umask(1)\n"},
+    ),
+    "loose statement of the package": (
+        "from deep_restoration import b\nb.g()\n",
+        {"__init__.py": "import os\nos.umask(1)\n", "b.py": "def g():\n    pass\n"},
+    ),
+    "what a loose statement calls": (
+        "from deep_restoration import b\n",
+        {"b.py": "def g():\n    return 1\ng()\n"},
+    ),
+    "augmented constant": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "N = 0\nN += 1\ndef g():\n    return N\n"},
+    ),
+    "tuple of constants": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "M, N = 0, 1\ndef g():\n    return N\n"},
+    ),
+    "annotated constant": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "N: int = 1\ndef g():\n    return N\n"},
+    ),
+    "default value": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "def g(n=1):\n    return n\n"},
+    ),
+    "decorator": (
+        "from deep_restoration import b\nb.g()\n",
+        {"b.py": "def twice(f):\n    return 1\n@twice\ndef g():\n    pass\n"},
+    ),
+    "base class elsewhere": (
+        "from deep_restoration.a import A\nA()\n",
+        {"a.py": "from . import b\nclass A(b.B):\n    pass\n", "b.py": "class B:\n    n = 1\n"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", SEEN)
+def test_every_way_to_reach_code_is_seen(project, case):
+    script, files = SEEN[case]
+    project.write("script.py", script)
+    for name, source in files.items():
+        project.write(name, source)
+    edited = [name for name, source in files.items() if "1" in source]
+    assert len(edited) == 1
+    assert project.changes(edited[0], "1", "22")
+
+
+def test_mutual_and_self_imports_end(project):
+    project.write("script.py", "from deep_restoration import a, b\na.f()\na.b.a.f()\n")
+    project.write("a.py", "from . import a, b\ndef f():\n    return b.g()\n")
+    project.write("b.py", "from . import a\ndef g():\n    return a.f() + 1\n")
+    assert project.changes("b.py", "+ 1", "+ 2")
+
+
+def test_pieces_are_named_by_module_and_definition(usual):
+    found = set(usual.pieces())
+    assert {"deep_restoration.tools:area", "deep_restoration.lazy:pi"} <= found
+    assert "deep_restoration.tools:unreached" not in found
+
+
+def test_versions_of_numeric_packages_count(project, monkeypatch):
+    from deep_restoration import fingerprint as module
+
+    project.write("script.py", "def f():\n    import torch\n    from PIL import Image\n")
+    assert {"torch", "PIL"} <= project.packages()
+    before = project.fingerprint()
+    monkeypatch.setattr(module, "version", lambda name: "0.0.1")
+    module._fingerprint.cache_clear()
+    assert project.fingerprint() != before
+    module._fingerprint.cache_clear()
+
+
+def test_versions_of_other_packages_do_not_count(project, monkeypatch):
+    from deep_restoration import fingerprint as module
+
+    project.write("script.py", "import json, numpy\n")
+    before = project.fingerprint()
+    monkeypatch.setattr(module, "version", lambda name: "0.0.1")
+    module._fingerprint.cache_clear()
+    assert project.fingerprint() == before
+
+
+def test_missing_and_broken_files_are_errors(project):
+    with pytest.raises(FileNotFoundError):
+        project.fingerprint()
+    project.write("script.py", "def f(:\n")
+    with pytest.raises(SyntaxError):
+        project.fingerprint()
+
+
+def test_scripts_of_the_project_all_have_one():
+    from pathlib import Path
+
+    import deep_restoration
+
+    library = Path(deep_restoration.__file__).parent
+    found = {script: fingerprint(script, library) for script in library.parent.glob("scripts/*.py")}
+    assert len(found) > 10
+    assert len(set(found.values())) == len(found)

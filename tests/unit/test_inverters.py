@@ -1,0 +1,275 @@
+import math
+from collections import OrderedDict
+
+import pytest
+import torch
+from deep_restoration import classifiers, graph, inverters, runtime
+from torch import nn
+
+
+def geometry_of(architecture, size):
+    with torch.device("meta"):
+        steps = classifiers.steps_of(architecture, classifiers.build(architecture))
+    layers, stop = graph.geometry(steps, size)
+    assert stop is None
+    return layers
+
+
+def side(shape):
+    return (*shape, 1, 1)[1]
+
+
+# ------------------------------------------------------------------------------ plans
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [
+        ("alexnet_lrn", 67),
+        ("alexnet_lrn", 97),
+        ("alexnet_lrn", 227),
+        ("alexnet", 97),
+        ("alexnet", 224),
+        ("vgg11", 97),
+        ("vgg11", 64),
+        ("resnet18", 97),
+        ("resnet18", 64),
+        ("squeezenet1_0", 97),
+        ("squeezenet1_0", 130),
+    ],
+)
+def test_chains_of_all_layers_end_at_the_image(architecture, size):
+    layers = geometry_of(architecture, size)
+    order = list(layers)
+    for layer, own in layers.items():
+        specs = inverters.plan_chain(layers, layer)
+        if side(own["shape"]) == size:
+            assert specs == []
+            continue
+        assert specs[0].source == layer
+        assert specs[-1].target == "image"
+        assert specs[-1].target_shape == (3, size, size)
+        for spec, following in zip(specs, specs[1:], strict=False):
+            assert spec.target == following.source
+            assert spec.target_shape == following.source_shape
+            assert layers[spec.target]["waypoint"]
+            assert order.index(following.source) > order.index(following.target)
+        sides = [spec.source_shape[1] for spec in specs]
+        assert sides == sorted(set(sides))
+        if own["waypoint"]:
+            assert order.index(layer) > order.index(specs[0].target)
+        with torch.device("meta"):
+            chain = inverters.Chain(specs)
+            outputs = chain(torch.empty(2, *own["shape"]))
+        for spec, output in zip(specs, outputs, strict=True):
+            assert output.shape == (2, *spec.target_shape)
+
+
+def test_modules_end_at_the_last_layer_of_a_resolution():
+    layers = geometry_of("alexnet_lrn", 227)
+    specs = inverters.plan_chain(layers, "conv5")
+    assert [spec.target for spec in specs] == ["norm2", "norm1", "image"]
+    specs = inverters.plan_chain(layers, "fc8")
+    assert [spec.target for spec in specs] == ["resize", "relu5", "norm2", "norm1", "image"]
+    assert [spec.target_shape[1] for spec in specs] == [6, 13, 27, 55, 227]
+
+
+def test_modules_do_not_run_back_towards_the_layer():
+    layers = geometry_of("alexnet_lrn", 97)  # its last map, 2 x 2, is resized to 6 x 6
+    assert layers["pool5"]["shape"][1] < layers["relu5"]["shape"][1] < layers["resize"]["shape"][1]
+    targets = [spec.target for spec in inverters.plan_chain(layers, "fc6")]
+    assert targets == ["resize", "norm2", "norm1", "image"]
+
+
+def test_a_block_is_inverted_as_its_last_layer_is():
+    layers = geometry_of("squeezenet1_0", 97)
+    block = inverters.plan_chain(layers, "features.4")
+    layer = inverters.plan_chain(layers, "features.4.cat")
+    assert [spec.target for spec in block] == [spec.target for spec in layer]
+    assert [spec.target_shape for spec in block] == [spec.target_shape for spec in layer]
+
+
+def test_a_block_is_not_inverted_by_way_of_the_layers_behind_it():
+    from torchvision.models.feature_extraction import NodePathTracer
+
+    body = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 5, 3, 2, 1))
+    model = nn.Sequential(OrderedDict(body=body, resize=nn.AdaptiveAvgPool2d(6)))
+    layers, _ = graph.geometry(graph.trace(model, NodePathTracer()), 16)
+    assert [layers[name]["shape"][1] for name in ("body", "resize")] == [4, 6]
+    for name in ("body", "body.1"):
+        targets = [spec.target for spec in inverters.plan_chain(layers, name)]
+        assert targets == ["body.0", "image"]
+
+
+def test_width_bounds_the_hidden_channels():
+    layers = geometry_of("alexnet_lrn", 227)
+    assert [s.hidden for s in inverters.plan_chain(layers, "fc6", 32)] == [256, 256, 256, 96, 32]
+    assert [s.hidden for s in inverters.plan_chain(layers, "conv2", 128)] == [128, 128]
+
+
+def test_transposed_convolutions_hit_every_size_exactly():
+    for small in range(1, 70):
+        for large in range(small + 1, 71):
+            kernel, stride, padding = inverters._upscale(small, large)
+            assert stride >= 1
+            assert padding >= 0
+            assert (small - 1) * stride - 2 * padding + kernel == large
+            assert kernel >= stride or small == 1  # every pixel is reached
+            assert padding < kernel
+
+
+@pytest.mark.parametrize(("small", "large"), [(1, 6), (2, 5), (6, 13), (23, 97), (13, 14), (3, 70)])
+def test_transposed_convolutions_of_torch_agree(small, large):
+    kernel, stride, padding = inverters._upscale(small, large)
+    module = nn.ConvTranspose2d(1, 1, kernel, stride, padding)
+    nn.init.ones_(module.weight)
+    with torch.no_grad():
+        maps = module(torch.ones(1, 1, small, small)) - module.bias
+    assert maps.shape == (1, 1, large, large)
+    assert maps.min() > 0.5
+
+
+# ------------------------------------------------------------------------------ chains
+
+
+@pytest.fixture(scope="module")
+def network(small_classifier):
+    steps, state = small_classifier
+    return graph.Network(steps, ["conv1", "relu1", "conv2"]).load(state)
+
+
+@pytest.fixture(scope="module")
+def specs(small_classifier):
+    layers, _ = graph.geometry(small_classifier[0], 21)
+    specs = inverters.plan_chain(layers, "conv2", 8)
+    assert [spec.target for spec in specs] == ["relu1", "image"]
+    return specs
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """Thirty smooth pictures of 21 x 21 pixels."""
+    coarse = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return nn.functional.interpolate(coarse, size=21, mode="bilinear")
+
+
+def test_scales_make_every_layer_of_unit_size(network, specs, pictures):
+    maps = network(pictures)
+    samples = [maps["conv2"], maps["relu1"], pictures]
+    chain = inverters.Chain(specs)
+    chain.fit_scales(samples)
+    for index, sample in enumerate(samples):
+        unit = chain.normalise(sample, index)
+        torch.testing.assert_close(unit.mean((0, 2, 3)), torch.zeros(sample.shape[1]), atol=1e-4, rtol=0)
+        mean = sample.mean((0, 2, 3), keepdim=True)
+        torch.testing.assert_close(unit, (sample - mean) / sample.std(), atol=1e-4, rtol=1e-4)
+
+
+def test_the_image_is_in_the_units_of_the_image(network, specs, pictures):
+    maps = network(pictures)
+    chain = inverters.Chain(specs)
+    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    with torch.no_grad():
+        image = chain.image(maps["conv2"])
+        assert image.shape == pictures.shape
+        normalised = chain(maps["conv2"])[-1]
+    torch.testing.assert_close(chain.normalise(image, 2), normalised, atol=1e-5, rtol=1e-4)
+
+
+def test_flat_layers_are_taken_as_maps_of_one_position():
+    spec = inverters.ModuleSpec("fc", "image", (7, 1, 1), (3, 5, 5), 5, 1, 0, 4)
+    chain = inverters.Chain([spec])
+    codes = torch.randn(6, 7)
+    chain.fit_scales([codes, torch.rand(6, 3, 5, 5)])
+    assert torch.equal(chain.image(codes), chain.image(codes[:, :, None, None]))
+    assert chain.image(codes).shape == (6, 3, 5, 5)
+
+
+def test_a_chain_without_modules_has_no_image():
+    with pytest.raises(ValueError, match="no module"):
+        inverters.Chain([]).image(torch.zeros(1, 3, 4, 4))
+
+
+def test_a_stored_chain_predicts_the_same_images(network, specs, pictures, tmp_path):
+    chain = inverters.Chain(specs)
+    maps = network(pictures)
+    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    inverters.save(tmp_path / "inverter.safetensors", chain, {"settings": {}})
+    found = inverters.load(tmp_path / "inverter.safetensors")
+    assert found.specs == chain.specs
+    assert not any(parameter.requires_grad for parameter in found.parameters())
+    with torch.no_grad():
+        assert torch.equal(found.image(maps["conv2"]), chain.image(maps["conv2"]))
+
+
+# ------------------------------------------------------------------------------ training
+
+
+def settings(**changes):
+    values = {"steps": 60, "batch": 6, "rate": 3e-3, "width": 8, "validation": 0.2}
+    return inverters.Settings(**values | changes)
+
+
+@pytest.fixture
+def train(network, specs, pictures, tmp_path):
+    def run(plan, seed=0, interval=1e9, images=pictures):
+        checkpoint = runtime.Checkpoint(tmp_path / "inverter", "key", interval)
+        return inverters.train(
+            network, specs, lambda rows: images[rows], len(images), plan, seed, checkpoint
+        )
+
+    return run
+
+
+def test_training_lowers_all_errors(train):
+    chain, history = train(settings())
+    assert [row[0] for row in history] == list(range(3, 61, 3))
+    first, last = history[0], history[-1]
+    assert last[1] < 0.8 * first[1]
+    assert min(row[3] for row in history) < 0.8 * first[3]
+    assert not math.isnan(sum(row[2] for row in history))
+    assert chain.specs[-1].target == "image"
+
+
+def test_the_weights_of_the_best_validation_are_kept(train, network, pictures):
+    chain, history = train(settings(rate=0.03, steps=40))
+    order = torch.randperm(30, generator=runtime.generator(0, "inverter", "split"))
+    held = pictures[order[:6]]
+    with torch.no_grad():
+        error = (chain.image(network(held)["conv2"]) - held).square().mean().item()
+    assert error == pytest.approx(min(row[3] for row in history), rel=1e-4)
+
+
+def test_a_resumed_training_ends_as_an_unbroken_one(train, stopping_after):
+    plan = settings(steps=12)
+    whole, history = train(plan)
+    with stopping_after(7):
+        train(plan, interval=0)
+    rest, continued = train(plan)
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, rest.state_dict()[name]), name
+    assert [tuple(row[:4]) for row in continued] == [row[:4] for row in history]
+
+
+def test_another_seed_gives_another_chain(train):
+    first, again, other = (train(settings(steps=2), seed)[0].state_dict() for seed in (0, 0, 1))
+    name = "parts.0.0.weight"
+    assert torch.equal(first[name], again[name])
+    assert not torch.allclose(first[name], other[name], atol=1e-3)
+
+
+def test_one_image_is_too_few(train, pictures):
+    with pytest.raises(ValueError, match="too few"):
+        train(settings(), images=pictures[:1])
+    assert train(settings(steps=1), images=pictures[:2])[1]
+
+
+def test_divergence_names_the_step(train):
+    with pytest.raises(runtime.DivergedError, match=r"at step [1-9]"):
+        train(settings(rate=1e30))
+
+
+def test_mixed_precision_trains_to_about_the_same(train):
+    _, exact = train(settings(steps=20))
+    _, mixed = train(settings(steps=20, precision="mixed"))
+    assert mixed[-1][1] == pytest.approx(exact[-1][1], rel=0.1)

@@ -1,0 +1,210 @@
+"""Seeds, checkpoints, and how a job ends."""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from deep_restoration import runtime, storage
+
+LIBRARY = Path(runtime.__file__).parent.parent
+
+
+# ------------------------------------------------------------------------------ seeds
+
+
+def test_seeds_depend_on_every_name_and_its_place():
+    calls = [(0,), (1,), (0, "a"), (0, "b"), (0, "a", "b"), (0, "b", "a"), (0, "ab"), (0, "a", "")]
+    seeds = [runtime.seed_of(*call) for call in calls]
+    assert len(set(seeds)) == len(calls)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_seeds_are_the_same_in_every_process_and_release():
+    assert runtime.seed_of(0, "start", 3) == runtime.seed_of(0, "start", "3")
+    digest = hashlib.sha256(b'[0, "start", "3"]').hexdigest()
+    assert runtime.seed_of(0, "start", 3) == int(digest[:16], 16) // 2
+
+
+def test_generators_repeat_and_differ_by_name():
+    def draw(*names):
+        return torch.rand(4, generator=runtime.generator(7, *names)).tolist()
+
+    assert draw("x") == draw("x")
+    assert draw("x") != draw("y")
+
+
+# ------------------------------------------------------------------------------ precision
+
+
+def test_precision_context():
+    cpu = torch.device("cpu")
+    x = torch.ones(2, 2)
+    with runtime.precision_context("float32", cpu):
+        assert (x @ x).dtype == torch.float32
+    with runtime.precision_context("mixed", cpu):
+        assert (x @ x).dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="'half'; allowed: float32, mixed"):
+        runtime.precision_context("half", cpu)
+
+
+# ------------------------------------------------------------------------------ progress
+
+
+def test_progress_yields_every_step_and_logs_by_the_clock(caplog):
+    with caplog.at_level(logging.INFO, "deep_restoration"):
+        assert list(runtime.progress(range(3, 6), "counting", interval=0)) == [3, 4, 5]
+    assert caplog.messages == [f"counting: {n} of 6" for n in (4, 5, 6)]
+
+
+def test_progress_is_quiet_within_the_interval(caplog):
+    with caplog.at_level(logging.INFO, "deep_restoration"):
+        list(runtime.progress(range(100), "counting", interval=60))
+    assert caplog.messages == []
+
+
+# ------------------------------------------------------------------------------ checkpoints
+
+
+def checkpoint(tmp_path, key="key", **options):
+    return runtime.Checkpoint(tmp_path / "out.h5", key, **options)
+
+
+def test_checkpoint_round_trip(tmp_path):
+    saved = checkpoint(tmp_path, {"b": 1, "a": [2]})
+    assert saved.load() is None
+    saved.save({"x": torch.arange(3.0)}, step=4, history=[0.1, 0.2])
+    tensors, values = checkpoint(tmp_path, {"a": [2], "b": 1}).load()
+    assert tensors["x"].tolist() == [0, 1, 2]
+    assert values == {"step": 4, "history": [0.1, 0.2]}
+    assert os.listdir(tmp_path) == ["out.h5.checkpoint"]
+    saved.remove()
+    saved.remove()
+    assert os.listdir(tmp_path) == []
+
+
+def test_checkpoint_of_another_key_is_left_aside(tmp_path, caplog):
+    checkpoint(tmp_path, {"rate": 1}).save({"x": torch.ones(1)}, step=4)
+    with caplog.at_level(logging.INFO, "deep_restoration"):
+        assert checkpoint(tmp_path, {"rate": 2}).load() is None
+    assert "belongs to other settings" in caplog.text
+    assert checkpoint(tmp_path, {"rate": 1}).load() is not None
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_truncated_checkpoint_is_left_aside_with_a_warning(tmp_path, caplog, share):
+    state = checkpoint(tmp_path)
+    state.save({"x": torch.ones(100)}, step=4)
+    whole = state.path.read_bytes()
+    state.path.write_bytes(whole[: int(share * len(whole))])
+    assert state.load() is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "out.h5.checkpoint" in caplog.text
+    assert "starting afresh" in caplog.text
+
+
+def test_file_of_another_stage_is_no_checkpoint(tmp_path, caplog):
+    state = checkpoint(tmp_path)
+    storage.save_tensors(state.path, {"x": torch.ones(1)}, "prior", {})
+    assert state.load() is None
+    assert "starting afresh" in caplog.text
+
+
+def test_checkpoint_is_due_after_its_interval(tmp_path):
+    assert not checkpoint(tmp_path, interval=60).due()
+    always = checkpoint(tmp_path, interval=0)
+    assert always.due()
+    always.interval = 60
+    always.save({"x": torch.ones(1)})
+    assert not always.due()
+
+
+def test_stamps_are_hashes_of_content(tmp_path):
+    for name, text in {"a": "1", "b": "1", "c": "2"}.items():
+        (tmp_path / name).write_text(text)
+    a, b, c = runtime.stamps(tmp_path / "a", "", tmp_path / "b", tmp_path / "c")
+    assert a == b != c
+
+
+# ------------------------------------------------------------------------------ optimisers
+
+
+def optimise(optimiser, parameters, steps):
+    for step in steps:
+        optimiser.zero_grad()
+        sum(((p - step) ** 2 * (i + 1)).sum() for i, p in enumerate(parameters)).backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
+def test_restored_optimiser_takes_exactly_the_same_steps(tmp_path, kind):
+    parameters = [torch.zeros(3, requires_grad=True), torch.ones(2, 2, requires_grad=True)]
+    optimiser = kind(parameters, lr=0.1)
+    optimise(optimiser, parameters, range(3))
+    state = checkpoint(tmp_path)
+    tensors = {f"p{i}": p for i, p in enumerate(parameters)}
+    state.save({**tensors, **runtime.optimiser_state(optimiser)})
+
+    loaded, _ = checkpoint(tmp_path).load()
+    again = [loaded[f"p{i}"].clone().requires_grad_() for i in range(2)]
+    restored = kind(again, lr=0.1)
+    runtime.restore_optimiser(restored, loaded)
+    optimise(optimiser, parameters, range(3, 6))
+    optimise(restored, again, range(3, 6))
+    assert all(torch.equal(a, b) for a, b in zip(parameters, again, strict=True))
+
+
+# ------------------------------------------------------------------------------ jobs
+
+
+def run_job(tmp_path, body):
+    code = "from deep_restoration import runtime\nwith runtime.job('logs/a.log', 2):\n" + body
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    return done, (tmp_path / "logs/a.log").read_text(encoding="utf-8")
+
+
+def test_finished_job_logs_its_time_and_says_nothing(tmp_path):
+    done, log = run_job(tmp_path, "    runtime.log.info('12 images')")
+    assert done.returncode == 0
+    assert done.stdout == done.stderr == ""
+    assert "12 images" in log
+    assert "done in " in log
+
+
+def test_expected_error_ends_with_its_message_and_the_traceback_in_the_log(tmp_path):
+    done, log = run_job(tmp_path, "    raise ValueError('the file a.jpg is odd')")
+    assert done.returncode == 1
+    assert done.stderr.strip() == "error: the file a.jpg is odd"
+    assert "Traceback" in log
+    assert "ValueError: the file a.jpg is odd" in log
+
+
+def test_other_errors_show_their_traceback_in_both_places(tmp_path):
+    done, log = run_job(tmp_path, "    [][1]")
+    assert done.returncode == 1
+    assert "IndexError" in done.stderr
+    assert "IndexError" in log
+
+
+def test_warnings_and_any_file_name_reach_log_and_terminal(tmp_path):
+    body = (
+        "    import warnings, os\n"
+        "    warnings.warn('odd data')\n"
+        "    runtime.log.warning('skipped %s', os.fsdecode(bytes([255])))\n"
+        "    assert os.environ['OMP_NUM_THREADS'] == '2'\n"
+        "    assert os.environ['OMP_WAIT_POLICY']"
+    )
+    done, log = run_job(tmp_path, body)
+    assert done.returncode == 0
+    for text in (log, done.stderr):
+        assert "odd data" in text
+        assert "skipped \\udcff" in text
+    assert "Logging error" not in done.stderr

@@ -1,0 +1,360 @@
+"""Files: whole or absent, the same bytes twice, and errors that name the path."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from deep_restoration import storage
+from deep_restoration.storage import StorageError
+
+NAMES = [
+    "a.jpg",
+    "two\nlines.jpg",
+    "re\rturn.jpg",
+    "Grüße 日本.jpg",
+    os.fsdecode(b"\xff\xfe.jpg"),
+    '",;',
+]
+
+
+def later(path, write):
+    """Whether `write` gives the same bytes a second later."""
+    write(path)
+    first = path.read_bytes()
+    time.sleep(1.1)
+    path.unlink()
+    write(path)
+    return path.read_bytes() == first
+
+
+# ------------------------------------------------------------------------------ atomic
+
+
+def test_file_appears_when_the_block_ends(tmp_path):
+    path = tmp_path / "new/folder/a.txt"
+    with storage.atomic(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == path.parent
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["a.txt"]
+
+
+def test_failure_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+
+    def fail():
+        with storage.atomic(path) as temporary:
+            temporary.write_text("half")
+            raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        fail()
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_a_dead_process_left_is_swept(tmp_path):
+    done = subprocess.Popen([sys.executable, "-c", ""])
+    done.wait()
+    host = socket.gethostname()
+    dead = tmp_path / f".a.txt.{host}.{done.pid}.00000000.tmp"
+    kept = [
+        tmp_path / f".a.txt.{host}.{os.getpid()}.00000000.tmp",
+        tmp_path / f".a.txt.other-{host}.{done.pid}.00000000.tmp",
+        tmp_path / f".b.txt.{host}.{done.pid}.00000000.tmp",
+        tmp_path / f".a.txt.{host}.{done.pid}.txt",
+    ]
+    for path in (dead, *kept):
+        path.write_text("half")
+    storage.write_text(tmp_path / "a.txt", "whole")
+    assert not dead.exists()
+    assert all(path.exists() for path in kept)
+
+
+def test_killed_writer_leaves_no_file_under_the_name(tmp_path):
+    code = (
+        "import os, sys; from deep_restoration import storage\n"
+        "with storage.atomic(sys.argv[1]) as t:\n t.write_text('half'); os._exit(1)"
+    )
+    path = tmp_path / "a.txt"
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(storage.__file__))}
+    subprocess.run([sys.executable, "-c", code, path], env=environment, check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    assert not path.exists()
+    storage.write_text(path, "whole")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+# ------------------------------------------------------------------------------ HDF5
+
+
+def write_hdf5(path):
+    with storage.create_hdf5(path, "features", {"b": 1, "a": [2, None]}) as file:
+        data = storage.dataset(file, "maps", (3, 2, 4), np.float32, "activation")
+        data[...] = np.arange(24).reshape(3, 2, 4)
+        storage.write_names(file, NAMES)
+        file.attrs["window"] = (1, 2)
+
+
+def test_hdf5_holds_what_was_written(tmp_path):
+    write_hdf5(tmp_path / "a.h5")
+    with storage.open_hdf5(tmp_path / "a.h5", "features") as file:
+        assert np.array_equal(file["maps"], np.arange(24).reshape(3, 2, 4))
+        assert file["maps"].attrs["units"] == "activation"
+        assert file.attrs["provenance"] == '{"a": [2, null], "b": 1}'
+        assert storage.read_names(file) == NAMES
+
+
+def test_hdf5_is_the_same_bytes_a_second_later(tmp_path):
+    assert later(tmp_path / "a.h5", write_hdf5)
+
+
+@pytest.mark.parametrize("names", [[], ["a"], NAMES])
+def test_names_round_trip(tmp_path, names):
+    with storage.create_hdf5(tmp_path / "a.h5", "images", {}) as file:
+        storage.write_names(file, names)
+    with storage.open_hdf5(tmp_path / "a.h5", "images") as file:
+        assert storage.read_names(file) == names
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "rows"),
+    [((500, 3, 96, 96), np.uint8, 37), ((5, 2), np.float32, 5), ((4, 1000, 1000), np.float64, 1)],
+)
+def test_chunks_hold_whole_samples_of_about_a_mebibyte(tmp_path, shape, dtype, rows):
+    with storage.create_hdf5(tmp_path / "a.h5", "features", {}) as file:
+        data = storage.dataset(file, "maps", shape, dtype, "")
+        assert data.chunks == (rows, *shape[1:])
+
+
+def test_dataset_can_shrink(tmp_path):
+    with storage.create_hdf5(tmp_path / "a.h5", "features", {}) as file:
+        storage.dataset(file, "maps", (9, 3), np.uint8, "").resize(4, axis=0)
+    with storage.open_hdf5(tmp_path / "a.h5", "features") as file:
+        assert file["maps"].shape == (4, 3)
+
+
+def test_failed_hdf5_leaves_nothing(tmp_path):
+    def fail():
+        with storage.create_hdf5(tmp_path / "a.h5", "features", {}) as file:
+            storage.dataset(file, "maps", (3, 2), np.uint8, "")
+            raise ValueError("diverged")
+
+    with pytest.raises(ValueError, match="diverged"):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def read_hdf5(path, stage="features"):
+    with storage.open_hdf5(path, stage):
+        pass
+
+
+def check_error(path, message, read):
+    with pytest.raises(StorageError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+def test_hdf5_of_another_stage_is_refused(tmp_path):
+    write_hdf5(tmp_path / "a.h5")
+    check_error(
+        tmp_path / "a.h5",
+        "made by stage 'features'; stage 'images' is needed",
+        lambda path: read_hdf5(path, "images"),
+    )
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.98])
+def test_truncated_hdf5_is_refused(tmp_path, share):
+    path = tmp_path / "a.h5"
+    write_hdf5(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    check_error(path, "not a readable HDF5 file .*delete it", read_hdf5)
+
+
+def test_unfinished_hdf5_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["stage"] = "features"
+    check_error(tmp_path / "a.h5", "unfinished; delete it", read_hdf5)
+
+
+def test_foreign_hdf5_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x"] = 1
+    check_error(tmp_path / "a.h5", "made by stage 'none'", read_hdf5)
+
+
+def test_missing_files_are_named(tmp_path):
+    check_error(tmp_path / "a.h5", "does not exist; the stage that makes it", read_hdf5)
+    check_error(
+        tmp_path / "a.safetensors", "does not exist", lambda p: storage.load_tensors(p, "prior")
+    )
+
+
+# ------------------------------------------------------------------------------ safetensors
+
+
+def write_tensors(path):
+    import torch
+
+    tensors = {
+        "weight": torch.arange(6.0).reshape(2, 3).T,
+        "count": torch.tensor(3),
+        "grad": torch.ones(2, requires_grad=True),
+    }
+    storage.save_tensors(path, tensors, "prior", {"settings": {"b": 1, "a": 2}, "note": NAMES})
+
+
+def test_tensors_and_provenance_round_trip(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path)
+    tensors, provenance = storage.load_tensors(path, "prior")
+    assert tensors["weight"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert tensors["count"].item() == 3
+    assert not tensors["grad"].requires_grad
+    assert provenance == {"settings": {"b": 1, "a": 2}, "note": NAMES}
+    arrays = storage.load_arrays(path, "prior")
+    assert arrays["weight"].tolist() == [[0, 3], [1, 4], [2, 5]]
+    assert isinstance(arrays["weight"], np.ndarray)
+
+
+def test_safetensors_are_the_same_bytes_every_time(tmp_path):
+    path, found = tmp_path / "a.safetensors", set()
+    for _ in range(8):
+        write_tensors(path)
+        found.add(path.read_bytes())
+    assert len(found) == 1
+
+
+def test_safetensors_of_another_stage_or_none_are_refused(tmp_path):
+    import torch
+    from safetensors.torch import save_file
+
+    path = tmp_path / "a.safetensors"
+    write_tensors(path)
+    check_error(path, "made by stage 'prior'", lambda p: storage.load_tensors(p, "classifier"))
+    save_file({"x": torch.ones(1)}, path)
+    check_error(path, "made by stage 'none'", lambda p: storage.load_tensors(p, "classifier"))
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.99])
+def test_truncated_safetensors_are_refused(tmp_path, share):
+    path = tmp_path / "a.safetensors"
+    write_tensors(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    check_error(path, "not a readable safetensors file", lambda p: storage.load_tensors(p, "prior"))
+
+
+def test_first_filters_are_those_of_the_first_convolution(tmp_path):
+    import torch
+
+    path = tmp_path / "a.safetensors"
+    steps = [
+        {"path": "norm", "target": "torch.nn.BatchNorm2d"},
+        {"path": "b", "target": "torch.nn.modules.conv.Conv2d"},
+        {"path": "a", "target": "torch.nn.modules.conv.Conv2d"},
+    ]
+    tensors = {f"{name}.weight": torch.full((2, 3, 1, 1), ord(name[0])) for name in ("a", "b")}
+    storage.save_tensors(path, tensors, "classifier", {"steps": steps})
+    assert np.all(storage.first_filters(path) == ord("b"))
+    storage.save_tensors(path, tensors, "classifier", {"steps": steps[:1]})
+    check_error(path, "no convolution", storage.first_filters)
+
+
+# ------------------------------------------------------------------------------ tables and text
+
+
+def test_floats_read_back_exactly(tmp_path):
+    values = [0.1, 1 / 3, 1e-300, 123456789.123456789, float("inf"), np.float64(2 / 3)]
+    storage.write_csv(tmp_path / "a.csv", ["value", "text"], [(v, "x") for v in values])
+    table = storage.read_csv(tmp_path / "a.csv")
+    assert table["value"].dtype == np.float64
+    assert table["value"].tolist() == [float(v) for v in values]
+    assert table["text"].tolist() == ["x"] * len(values)
+
+
+def test_tables_hold_any_file_name_in_a_row_of_utf8(tmp_path):
+    path = tmp_path / "a.csv"
+    storage.write_csv(path, ["image", "value"], [(name, 1.5) for name in NAMES])
+    path.read_text(encoding="utf-8")
+    rows = storage.read_rows(path)
+    assert len(rows) == len(NAMES)
+    assert [row["value"] for row in rows] == ["1.5"] * len(NAMES)
+    assert rows[1]["image"] == "two\nlines.jpg"
+    assert rows[2]["image"] == "re\\rturn.jpg"
+    assert rows[4]["image"] == "\\udcff\\udcfe.jpg"
+    assert rows[5]["image"] == NAMES[5]
+
+
+def test_table_is_the_same_bytes_twice_and_ends_lines_plainly(tmp_path):
+    storage.write_csv(tmp_path / "a.csv", ["n"], [[1], [0.5]])
+    storage.write_csv(tmp_path / "b.csv", ["n"], [[1], [0.5]])
+    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes() == b"n\n1\n0.5\n"
+
+
+def test_failing_rows_leave_the_old_table(tmp_path):
+    storage.write_csv(tmp_path / "a.csv", ["n"], [[1]])
+    with pytest.raises(ZeroDivisionError):
+        storage.write_csv(tmp_path / "a.csv", ["n"], ([1 / n] for n in (1, 0)))
+    assert (tmp_path / "a.csv").read_text() == "n\n1\n"
+
+
+def test_table_without_rows_has_empty_columns(tmp_path):
+    storage.write_csv(tmp_path / "a.csv", ["a", "b"], [])
+    table = storage.read_csv(tmp_path / "a.csv")
+    assert {name: len(column) for name, column in table.items()} == {"a": 0, "b": 0}
+    assert storage.read_rows(tmp_path / "a.csv") == []
+
+
+def test_trace_is_split_by_term_and_keeps_the_first_batch(tmp_path):
+    rows = [
+        (batch, iteration, term, 10 * batch + iteration + len(term))
+        for batch in (0, 1)
+        for iteration in (0, 5)
+        for term in ("data", "tv")
+    ]
+    rows.append((1, 0, "late", 0.0))
+    storage.write_csv(tmp_path / "a.csv", ["batch", "iteration", "term", "value"], rows)
+    trace = storage.read_trace(tmp_path / "a.csv")
+    assert set(trace) == {"data", "tv"}
+    assert [column.tolist() for column in trace["data"]] == [[0, 5], [4, 9]]
+    assert [column.tolist() for column in trace["tv"]] == [[0, 5], [2, 7]]
+
+
+def test_text_is_utf8(tmp_path):
+    storage.write_text(tmp_path / "a.html", "∞ é\n")
+    assert (tmp_path / "a.html").read_bytes() == "∞ é\n".encode()
+
+
+def test_figures_are_the_same_bytes_a_second_later(tmp_path):
+    from matplotlib.figure import Figure
+
+    def write(png):
+        figure = Figure((2, 1))
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [1, 0], label="line")
+        axes.legend()
+        axes.fill_between([0, 1], [0, 1])
+        storage.save_figure(figure, png, png.with_suffix(".svg"))
+
+    png, svg = tmp_path / "a.png", tmp_path / "a.svg"
+    write(png)
+    first = svg.read_bytes()
+    assert later(png, write)
+    assert svg.read_bytes() == first
+    assert b"<dc:date>" not in first
+
+
+def test_versions_are_those_installed():
+    assert storage.versions("numpy", "h5py") == {"numpy": np.__version__, "h5py": h5py.__version__}
