@@ -1,7 +1,3 @@
-import os
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
 from collections import OrderedDict
 from contextlib import contextmanager
 
@@ -24,9 +20,10 @@ def stopping_after(monkeypatch):
                     raise Killed
                 yield step
 
-        with monkeypatch.context() as patch, pytest.raises(Killed):
+        with monkeypatch.context() as patch:
             patch.setattr(runtime, "progress", progress)
-            yield
+            with pytest.raises(Killed):
+                yield
 
     return block
 
@@ -35,8 +32,9 @@ def stopping_after(monkeypatch):
 def small_classifier():
     """Steps and weights of a network of stride 4 (conv1, relu1, pool1, conv2) with random weights."""
     import torch
-    from deep_restoration import graph
     from torch import nn
+
+    from deep_restoration import graph
 
     with torch.random.fork_rng():
         torch.manual_seed(3)

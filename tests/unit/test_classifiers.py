@@ -1,15 +1,15 @@
 import os
 import pickle
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from deep_restoration import classifiers, graph, images, storage
-from deep_restoration.inventory import file_hash
 from safetensors.torch import save_file
 from torch import nn
+
+from deep_restoration import classifiers, graph, images, storage
+from deep_restoration.inventory import file_hash
 
 MEAN, STD = classifiers.IMAGENET_MEAN, classifiers.IMAGENET_STD
 
@@ -285,22 +285,17 @@ def test_published_weights_in_the_cache_need_no_network(offline):
 # ------------------------------------------------------------------------------ real weights
 
 
-DATA = Path(os.environ.get("RESTORATION_DATA", "nowhere"))
-WEIGHTS = DATA / "weights" / "squeezenet1_0-imagenet.pth"
-PHOTOGRAPHS = DATA / "data" / "imagenet-sample" / "test"
-
-
 def plain(name):
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def labelled_photographs():
+def labelled_photographs(folder):
     """Paths with class indices, by the labels in the file names; ambiguous labels left out."""
     from torchvision.models import SqueezeNet1_0_Weights
 
     names = [plain(n) for n in SqueezeNet1_0_Weights.IMAGENET1K_V1.meta["categories"]]
     found = []
-    for path in sorted(PHOTOGRAPHS.iterdir()):
+    for path in sorted(folder.iterdir()):
         label = plain(path.stem.partition("_")[2])
         if names.count(label) == 1:
             found.append((path, names.index(label)))
@@ -319,19 +314,19 @@ def photograph(path, size):
     return images.centre_crop(image, size)
 
 
-@pytest.mark.skipif(
-    not (WEIGHTS.is_file() and PHOTOGRAPHS.is_dir()),
-    reason="RESTORATION_DATA names no folder with ImageNet weights and photographs",
-)
-def test_squeezenet_with_real_weights_recognises_real_photographs(tmp_path):
+def test_squeezenet_with_real_weights_recognises_real_photographs(real_data, tmp_path):
+    weights = real_data / "weights" / "squeezenet1_0-imagenet.pth"
+    folder = real_data / "data" / "imagenet-sample" / "test"
+    if not (weights.is_file() and folder.is_dir()):
+        pytest.skip("RESTORATION_DATA holds no ImageNet weights and photographs")
     with torch.device("meta"):
         steps = classifiers.steps_of("squeezenet1_0", classifiers.build("squeezenet1_0"))
-    state = classifiers.read_weights(WEIGHTS)
+    state = classifiers.read_weights(weights)
     last = steps[-1]["name"]
-    classifiers.check_weights(steps, [last], state, str(WEIGHTS))
+    classifiers.check_weights(steps, [last], state, str(weights))
     classifiers.save(tmp_path / "network.safetensors", steps, [last], state, MEAN, STD, {})
     network = classifiers.load(tmp_path / "network.safetensors", [last])
-    photographs = labelled_photographs()
+    photographs = labelled_photographs(folder)
     assert len(photographs) >= 80
     right = 0
     for start in range(0, len(photographs), 20):

@@ -1,9 +1,11 @@
 from collections import OrderedDict
+from itertools import pairwise
 
 import pytest
 import torch
-from deep_restoration import classifiers, exemplar, graph, images, runtime
 from torch import nn
+
+from deep_restoration import classifiers, exemplar, graph, images, runtime
 
 MEAN, STD = classifiers.IMAGENET_MEAN, classifiers.IMAGENET_STD
 
@@ -178,5 +180,5 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_zero():
     assert rates[10] == 1 == max(rates)
     assert rates[55] == pytest.approx(0.5)
     assert rates[100] == pytest.approx(0, abs=1e-12)
-    assert all(b > a for a, b in zip(rates[:10], rates[1:11], strict=True))
-    assert all(b < a for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(b > a for a, b in pairwise(rates[:11]))
+    assert all(b < a for a, b in pairwise(rates[10:]))

@@ -6,8 +6,9 @@ import networkx
 import pytest
 import torch
 import torch.nn.functional as F
-from deep_restoration import classifiers, graph
 from torch import nn
+
+from deep_restoration import classifiers, graph
 
 
 def steps_of(architecture):

@@ -3,6 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
+
 from deep_restoration import patches, preimage
 from deep_restoration.priors import recipe
 from deep_restoration.priors.ica import Calibrated, IndependentComponents

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+
 from deep_restoration import runtime, score_matching
 from deep_restoration.priors.experts import EXPERTS
 

@@ -10,7 +10,7 @@ from tests.tree import Tree
 
 # What always follows a change of reconstructions, of measures, of pictures.
 MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
-RESTORED = {"reconstruct", "evaluate"} | MEASURED
+RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED
 
 SETTINGS = {
     "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),

@@ -39,21 +39,12 @@ LABELS = {
 
 
 # Seaborn's "colorblind" colours, without its import of seconds.
-COLOURS = (
-    ("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc")
-    + ("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9")
-)  # fmt: skip
+COLOURS = "#0173b2 #de8f05 #029e73 #d55e00 #cc78bc #ca9161 #fbafe4 #949494 #ece133 #56b4e9".split()
 
 
 def palette(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name, told apart by colour-blind readers, the same in every figure."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
-
-
-def stretch(values: np.ndarray) -> np.ndarray:
-    """Values shifted and scaled to [0, 1]; a constant becomes 0.5."""
-    low, high = float(values.min()), float(values.max())
-    return (values - low) / (high - low) if high > low else np.full_like(values, 0.5)
 
 
 def signed_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
@@ -116,9 +107,16 @@ def classifier(
 
 
 def gallery(
-    truth: np.ndarray, restored: dict[str, np.ndarray], scores: dict[str, np.ndarray], title: str
+    truth: np.ndarray,
+    restored: dict[str, np.ndarray],
+    scores: dict[str, np.ndarray],
+    title: str,
+    labels: Sequence[str] = (),
 ) -> Figure:
-    """Originals beside every recipe's images (n x H x W x 3), a row an image, SSIM under each."""
+    """Originals beside every recipe's images (n x H x W x 3), a row an image, its score under each.
+
+    `labels` name the rows.
+    """
     columns, rows = 1 + len(restored), len(truth)
     figure, axes = plt.subplots(
         rows,
@@ -135,6 +133,8 @@ def gallery(
             axis.spines[:].set_visible(False)
             if row == 0:
                 axis.set_title(name.replace("_", " "), fontsize=9)
+            if labels and column == 0:
+                axis.set_ylabel(labels[row], fontsize=9)
             if name in scores:
                 axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=8, labelpad=2)
     figure.suptitle(title, fontsize=11)
@@ -292,17 +292,18 @@ def spectra(eigenvalues: dict[str, np.ndarray], title: str) -> Figure:
 
 
 def prior(
-    filters: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str
+    patterns: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str
 ) -> Figure:
-    """Learned filters K x 3 x k x k, strongest first, their alphas, and the objective on the way."""
+    """Patterns K x 3 x k x k that the learned filters respond to, strongest first, their alphas, and the
+    objective on the way."""
     order = np.argsort(-alphas)
     shown = order[:: max(1, -(-len(order) // 240))]
     figure = plt.figure(figsize=(11, 4.8))
     grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1])
     axis = figure.add_subplot(grid[:, 0])
-    axis.imshow(tile(filters[shown], 20), interpolation="nearest")
+    axis.imshow(tile(patterns[shown], 20), interpolation="nearest")
     axis.set_axis_off()
-    axis.set_title(f"{len(shown)} of {len(filters)} filters, by falling alpha")
+    axis.set_title(f"{len(shown)} of {len(patterns)} filters, by falling alpha")
     axis = figure.add_subplot(grid[0, 1])
     axis.plot(history["step"], history["objective"], lw=0.8, alpha=0.6, label="batch")
     axis.plot(history["step"], history["held_out_objective"], label="held out")

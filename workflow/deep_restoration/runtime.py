@@ -110,6 +110,20 @@ def progress(steps: range, what: str, interval: float = 20.0) -> Iterator[int]:
             log.info("%s: %d of %d", what, step + 1, steps.stop)
 
 
+def provenance(params) -> dict:
+    """What a file says of its origin: settings (with the seed) and code of its rule, versions, device."""
+    from .storage import versions
+
+    facts = {
+        "settings": params.settings,
+        "code": params.code,
+        "versions": versions("numpy", "torch"),
+    }
+    if "torch" in sys.modules:
+        facts["device"] = device().type
+    return facts
+
+
 def stamps(*paths: str | os.PathLike) -> list[str]:
     """Content hashes of input files, for a checkpoint's key; an empty path has none."""
     from .inventory import file_hash

@@ -177,6 +177,30 @@ rule plot_measures:
         "../scripts/plot_measures.py"
 
 
+rule plot_overview:
+    input:
+        images="results/images/test.h5",
+        restored=layers_of(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
+        ),
+    output:
+        png=drawn(
+            "results/figures/{classifier}/overview.png", "overview", classifier="{classifier}"
+        ),
+        svg="results/figures/{classifier}/overview.svg",
+    log:
+        "logs/plot_overview/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_overview/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_overview.py"),
+    script:
+        "../scripts/plot_overview.py"
+
+
 rule plot_workflow:
     output:
         png=drawn("results/figures/workflow.png", "workflow"),

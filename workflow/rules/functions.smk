@@ -105,6 +105,7 @@ def drawn(path, caption, **labels):
 
 # Captions are files of workflow/report; each belongs to a section of the report.
 REPORT_SECTIONS = {
+    "overview": "Results",
     "measures": "Results",
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
@@ -128,6 +129,7 @@ def figure_entries():
         found.append(entry | {"wildcards": wildcards})
 
     for name, entry in STUDY["classifiers"].items():
+        add("overview", "{classifier}/overview", classifier=name)
         add("measures", "{classifier}/measures", classifier=name)
         for layer in entry["layers"]:
             for kind in ("gallery", "errors", "traces"):

@@ -11,7 +11,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     mean, std = settings["mean"], settings["std"]
     steps = classifiers.steps_of(settings["architecture"])
     history, accuracy = [], []
-    provenance = {"settings": settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     checkpoint = runtime.Checkpoint(
         output.network, [provenance, *runtime.stamps(snakemake.input.images)]
     )
@@ -29,11 +29,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     else:
         layers = [steps[-1]["name"]]
         if settings["weights"] == "file":
-            (path,) = (
-                snakemake.input.weights
-                if not isinstance(snakemake.input.weights, str)
-                else [snakemake.input.weights]
-            )
+            path = str(snakemake.input.weights)
             state = classifiers.read_weights(path, settings["sha256"])
         else:
             path = settings["weights"]

@@ -11,7 +11,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     layer, where, batch = snakemake.wildcards.layer, runtime.device(), 32
     network = classifiers.load(snakemake.input.network, [layer])
     network.to(where, memory_format=torch.channels_last)
-    provenance = {"settings": snakemake.params.settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     with (
         storage.open_hdf5(snakemake.input.images, "images") as source,
         storage.create_hdf5(snakemake.output[0], "features", provenance) as file,

@@ -3,7 +3,6 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    import h5py
     import numpy as np
 
     from deep_restoration import images, inventory, storage
@@ -17,7 +16,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         stream = images.folder_images(folder, files, size, snakemake.threads)
 
     kept, rejected, total = [], [], np.zeros(3)
-    provenance = {"settings": settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     with storage.create_hdf5(snakemake.output[0], "images", provenance) as file:
         shape = (settings["count"], size, size, 3)
         data = storage.dataset(file, "images", shape, np.uint8, "sRGB, 0..255, N x H x W x 3")
@@ -38,6 +37,5 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             runtime.log.warning(message)
         data.resize(len(kept), axis=0)
         data.attrs["mean"] = total / len(kept) / 255
-        names = file.create_dataset("names", (len(kept),), h5py.string_dtype(), track_times=False)
-        names[...] = [name.encode("utf-8", "surrogateescape") for name in kept]
+        storage.write_names(file, kept)
     runtime.log.info("%d images kept, %d rejected", len(kept), len(rejected))

@@ -10,7 +10,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     settings = snakemake.params.settings
     kind = "images" if snakemake.rule == "image_patches" else "features"
     rng = np.random.default_rng(settings["seed"])
-    provenance = {"settings": settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     with (
         storage.open_hdf5(snakemake.input[0], kind) as source,
         storage.create_hdf5(snakemake.output[0], "patches", provenance) as file,

@@ -8,5 +8,5 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     arrays = storage.load_arrays(snakemake.input.prior, "prior")
     history = storage.read_csv(snakemake.input.history)
     title = f"prior {snakemake.wildcards.prior}"
-    figure = figures.prior(arrays["filters"], arrays["alphas"], history, title)
+    figure = figures.prior(arrays["patterns"], arrays["alphas"], history, title)
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

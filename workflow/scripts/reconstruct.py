@@ -15,7 +15,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     layer, where = snakemake.wildcards.layer, runtime.device()
     plan, seed = settings["recipe"], settings["seed"]
-    provenance = {"settings": settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     files = [inputs.network, inputs.images, *inputs.get("priors", []), *inputs.get("inverter", [])]
     network = classifiers.load(inputs.network, [layer])
     network.to(where, memory_format=torch.channels_last)

@@ -7,7 +7,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
 
     from deep_restoration import statistics, storage
 
-    provenance = {"settings": snakemake.params.settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     with storage.open_hdf5(snakemake.input[0], "features") as source:
         maps, batch = source["features"], 16
         channels, height, width = (*maps.shape[1:], 1, 1)[:3]

@@ -8,7 +8,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     settings, layer = dict(snakemake.params.settings), snakemake.wildcards.layer
     seed = settings.pop("seed")
     settings = inverters.Settings(**settings)
-    provenance = {"settings": snakemake.params.settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     inputs, output = snakemake.input, snakemake.output
     with storage.open_hdf5(inputs.images, "images") as file:
         data = file["images"]

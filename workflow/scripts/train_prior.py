@@ -29,7 +29,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     data = torch.from_numpy(white)
     training, held_out = data[order[held:]].to(where), data[order[:held]].to(where)
 
-    provenance = {"settings": snakemake.params.settings, "code": snakemake.params.code}
+    provenance = runtime.provenance(snakemake.params)
     output = snakemake.output
     checkpoint = runtime.Checkpoint(output.prior, [provenance, *runtime.stamps(snakemake.input[0])])
     filters, alphas, history = score_matching.train(

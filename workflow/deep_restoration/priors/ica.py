@@ -17,7 +17,9 @@ class IndependentComponents:
 
     DC removal and whitening are folded into the filters, so that one convolution evaluates all
     patches. `filters` is K x C x k x k on maps as they are (images in [0, 1]), `bias` (K,).
-    `mean` and `spread` are those of the energy per position on held-out natural patches.
+    `mean` and `spread` are those of the energy per position on held-out natural patches. `patterns`
+    (K x C x k x k) are what the filters respond to, for pictures: filters undo the correlation of
+    neighbours and look like noise, their patterns have it.
     """
 
     def __init__(
@@ -29,7 +31,9 @@ class IndependentComponents:
         mean: float = 0.0,
         spread: float = 1.0,
         lattice: int = 1,
+        patterns: torch.Tensor | None = None,
     ):
+        self.patterns = filters if patterns is None else patterns
         self.filters, self.bias, self.alphas = filters, bias, alphas
         self.expert_name, self.expert = expert, EXPERTS[expert]
         self.mean, self.spread, self.lattice = mean, spread, lattice
@@ -49,7 +53,9 @@ class IndependentComponents:
         folded = white_filters.double().cpu().numpy() @ whitening
         bias = torch.from_numpy(-folded @ centre).float()
         filters = torch.from_numpy(folded @ dc).float().reshape(-1, *shape)
-        return cls(filters, bias, alphas.float().cpu(), expert)
+        patterns = white_filters.double().cpu().numpy() @ np.linalg.pinv(whitening).T
+        patterns = torch.from_numpy(patterns).float().reshape(-1, *shape)
+        return cls(filters, bias, alphas.float().cpu(), expert, patterns=patterns)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy (N,) over all positions.
@@ -75,6 +81,7 @@ class IndependentComponents:
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         tensors = {"filters": self.filters, "bias": self.bias, "alphas": self.alphas}
+        tensors["patterns"] = self.patterns
         facts = {"expert": self.expert_name, "mean": self.mean, "spread": self.spread}
         storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
 
@@ -89,6 +96,7 @@ class IndependentComponents:
             facts["mean"],
             facts["spread"],
             lattice,
+            tensors["patterns"],
         )
 
 

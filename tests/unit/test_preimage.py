@@ -1,0 +1,469 @@
+import math
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from deep_restoration import classifiers, graph, preimage, runtime, storage
+from deep_restoration.priors.ica import Calibrated, IndependentComponents
+from deep_restoration.priors.norms import ColourNorm
+from deep_restoration.priors.total_variation import TotalVariation
+
+SIGMA = 27098.1157
+MEAN = torch.tensor([0.45, 0.5, 0.4]).view(1, 3, 1, 1)
+SIZE = 21
+
+
+# ------------------------------------------------------------------------------ constants by depth
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    with torch.device("meta"):
+        return graph.geometry(graph.trace(classifiers.alexnet_lrn()), 227)[0]
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    with torch.device("meta"):
+        steps = classifiers.steps_of("vgg16", classifiers.build("vgg16"))
+    return graph.geometry(steps, 224)[0]
+
+
+def column(layers, function):
+    """The values of a function over all layers but image, resize, flatten and dropout."""
+    kinds = ("conv", "relu", "norm", "pool", "fc")
+    return {
+        name: function(see["stride"], see["receptive_field"])
+        for name, see in layers.items()
+        if name.startswith(kinds)
+    }
+
+
+def test_data_weights_of_2016_for_alexnet(alexnet):
+    expected = dict.fromkeys("conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2".split(), 300)
+    expected |= {"conv3": 300, "relu3": 300, "conv4": 100, "relu4": 100, "conv5": 20, "relu5": 20}
+    expected |= dict.fromkeys("pool5 fc6 relu6 fc7 relu7 fc8".split(), 1)
+    assert column(alexnet, preimage.data_weight_2016) == expected
+
+
+def test_data_weights_of_2016_for_vgg16(vgg):
+    found = column(vgg, preimage.data_weight_2016)
+    names = list(found)
+    for name in names[: names.index("relu4_3") + 1]:
+        assert found[name] == 300, name
+    expected = {"pool4": 100, "conv5_1": 100, "relu5_1": 100, "conv5_2": 20, "relu5_2": 20}
+    expected |= {"conv5_3": 20, "relu5_3": 20}
+    expected |= dict.fromkeys("pool5 fc6 relu6 fc7 relu7 fc8".split(), 1)
+    assert {name: found[name] for name in names[names.index("pool4") :]} == expected
+
+
+def test_tv_weights_of_2015_for_alexnet(alexnet):
+    expected = dict.fromkeys("conv1 relu1 norm1 pool1 conv2 relu2".split(), 0.5)
+    expected |= dict.fromkeys("pool2 norm2 conv3 relu3 conv4 relu4".split(), 5)
+    expected |= dict.fromkeys("conv5 relu5 pool5 fc6 relu6 fc7 relu7 fc8".split(), 50)
+    # In the network of the paper pooling comes before normalisation.
+    found = column(alexnet, lambda _, field: preimage.by_depth((0.5, 5, 50), field))
+    found["norm2"] = preimage.by_depth((0.5, 5, 50), 67)
+    assert found == expected
+
+
+def test_jitter_of_2016(alexnet, vgg):
+    found = column(alexnet, lambda stride, _: preimage.jitter_of(stride))
+    expected = dict.fromkeys("conv1 relu1 norm1".split(), 1)
+    expected |= dict.fromkeys("pool1 conv2 relu2 norm2".split(), 2)
+    expected |= dict.fromkeys("pool2 conv3 relu3 conv4 relu4 conv5 relu5".split(), 4)
+    expected |= dict.fromkeys("pool5 fc6 relu6 fc7 relu7 fc8".split(), 8)
+    assert found == expected
+    found = column(vgg, lambda stride, _: preimage.jitter_of(stride))
+    shifts = {"pool3": 2, "conv4": 2, "relu4": 2, "pool4": 4, "conv5": 4, "relu5": 4, "pool5": 8}
+    shifts |= dict.fromkeys("fc6 relu6 fc7 relu7 fc8".split(), 8)
+    for name, shift in found.items():
+        assert shift == shifts.get(name.partition("_")[0], 1), name
+    assert preimage.jitter_of(1) == preimage.jitter_of(2) == 1
+
+
+def test_published_weights_hold_on_the_scale_of_pixels():
+    pixels = 227 * 227
+    assert preimage.tv_weight_2015(11) == pytest.approx(0.5 * pixels / SIGMA**2)
+    assert preimage.tv_weight_2015(None) == pytest.approx(50 * pixels / SIGMA**2)
+    assert preimage.alpha_weight_2015() == pytest.approx(2.16e8 * pixels / SIGMA**6)
+    # The released code has 8e-10 and 1, each halved, on unscaled images with gradients over sigma^2.
+    assert preimage.alpha_weight_2015() == pytest.approx(0.5 * 8e-10 * pixels / SIGMA**2, rel=1e-2)
+    assert preimage.tv_weight_2015(11) == pytest.approx(0.5 * 1 * pixels / SIGMA**2)
+
+
+# ------------------------------------------------------------------------------ optimisers
+
+
+RATES = [0.3, 0.3, 0.3, 0.1, 0.1]
+
+
+def gradients(shape):
+    draw = np.random.default_rng(0)
+    return [draw.standard_normal(shape) * 10.0 ** draw.integers(-6, 2) for _ in RATES]
+
+
+def literal_momentum(u, steps):
+    mu = np.zeros_like(u)
+    scale = SIGMA**2 * u.shape[2] * u.shape[3] / 227**2
+    for i, gradient in enumerate(steps):
+        if i > 0 and RATES[i] != RATES[i - 1]:
+            mu = np.zeros_like(u)
+        mu = 0.9 * mu - RATES[i] * scale * gradient
+        u = u + mu
+    return u
+
+
+def literal_adagrad(u, steps):
+    G, m = np.zeros_like(u), np.zeros_like(u)
+    for i, gradient in enumerate(steps):
+        if i > 0 and RATES[i] != RATES[i - 1]:
+            m = np.zeros_like(u)
+        lr = RATES[i] * u.shape[2] * u.shape[3]
+        G = 0.9 * G + gradient**2
+        m = 0.9 * m - gradient / (1 / lr + np.sqrt(G))
+        u = u + m
+    return u
+
+
+def literal_adam(u, steps):
+    m, v = np.zeros_like(u), np.zeros_like(u)
+    for i, gradient in enumerate(steps):
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient**2
+        first, second = m / (1 - 0.9 ** (i + 1)), v / (1 - 0.999 ** (i + 1))
+        u = u - RATES[i] * first / (np.sqrt(second) + 1e-12 / math.sqrt(1 - 0.999 ** (i + 1)))
+    return u
+
+
+LITERAL = {"momentum": literal_momentum, "adagrad2016": literal_adagrad, "adam": literal_adam}
+
+
+@pytest.mark.parametrize("name", sorted(preimage.OPTIMISERS))
+def test_optimisers_take_their_published_steps(name):
+    shape = (2, 3, 4, 5)
+    start = np.random.default_rng(1).standard_normal(shape)
+    u = torch.from_numpy(start.copy())
+    optimiser = preimage.OPTIMISERS[name](u)
+    for i, gradient in enumerate(gradients(shape)):
+        if i == 0 or RATES[i] != RATES[i - 1]:
+            optimiser.start_phase()
+        optimiser.step(u, torch.from_numpy(gradient), RATES[i], i + 1)
+    expected = LITERAL[name](start, gradients(shape))
+    np.testing.assert_allclose(u.numpy(), expected, rtol=1e-11, atol=1e-11)
+
+
+def test_adam_is_that_of_torch():
+    u = torch.randn(1, 3, 4, 4, dtype=torch.float64)
+    other = u.clone().requires_grad_()
+    reference = torch.optim.Adam([other], lr=0.5, eps=1e-12)
+    optimiser = preimage.Adam(u)
+    for count, gradient in enumerate(gradients((1, 3, 4, 4)), start=1):
+        gradient *= 1e6  # far from epsilon, which the two add in different places
+        other.grad = torch.from_numpy(gradient)
+        reference.step()
+        optimiser.step(u, torch.from_numpy(gradient), 0.5, count)
+    torch.testing.assert_close(u, other.detach(), rtol=1e-9, atol=1e-9)
+
+
+# ------------------------------------------------------------------------------ start noise
+
+
+def test_gaussian_starts_have_the_norm_of_a_natural_image():
+    for size in (227, 64):
+        noise = preimage.start_noise("gaussian", (3, size, size), 0, "cat")
+        assert noise.norm().item() == pytest.approx(SIGMA * size / 227, rel=1e-5)
+        assert abs(noise.mean().item()) < 0.05 * noise.std().item()
+
+
+def test_uniform_starts_have_their_quantile_at_b_over_root_three():
+    noise = preimage.start_noise("uniform", (3, 64, 64), 0, "cat")
+    assert np.quantile(noise.numpy(), 0.95) == pytest.approx(80 / math.sqrt(3), rel=1e-3)
+    assert noise.min() == pytest.approx(-80 / math.sqrt(3) / 0.9, rel=0.02)
+    counts = torch.histc(noise, 10)
+    assert counts.std() / counts.mean() < 0.1
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "uniform"])
+def test_starts_depend_on_seed_and_name(kind):
+    def start(seed, name):
+        return preimage.start_noise(kind, (3, 8, 8), seed, name)
+
+    assert torch.equal(start(0, "cat"), start(0, "cat"))
+    assert not torch.allclose(start(0, "cat"), start(0, "dog"))
+    assert not torch.allclose(start(0, "cat"), start(1, "cat"))
+
+
+def test_unknown_starts_are_refused():
+    with pytest.raises(ValueError, match="'zero'; allowed: gaussian, uniform, mean"):
+        preimage.start_noise("zero", (3, 4, 4), 0, "cat")
+
+
+# ------------------------------------------------------------------------------ reconstruction
+
+
+@pytest.fixture(scope="module")
+def network(small_classifier):
+    steps, state = small_classifier
+    return graph.Network(steps, ["conv2"], MEAN.flatten().tolist(), (0.2, 0.2, 0.2)).load(state)
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    coarse = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    return nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
+
+
+@pytest.fixture
+def reconstruct(network, pictures, tmp_path):
+    def run(plan, priors=None, rows=(0, 1, 2), interval=1e9, seed=0, target=None, names="abc"):
+        rows = list(rows)
+        target = network(pictures[rows])["conv2"] if target is None else target
+        checkpoint = runtime.Checkpoint(tmp_path / "x", ["key", rows], interval)
+        chosen = [names[i] for i in rows]
+        return preimage.reconstruct(
+            network, target, chosen, SIZE, MEAN, priors or {}, plan, seed, checkpoint
+        )
+
+    return run
+
+
+def learned(lattice):
+    draw = torch.Generator().manual_seed(5)
+    filters = torch.randn(6, 3, 4, 4, generator=draw)
+    prior = IndependentComponents(
+        filters, torch.zeros(6), torch.rand(6, generator=draw), "student_t", 1.0, 2.0, lattice
+    )
+    return Calibrated(prior)
+
+
+def plan(*phases, **changes):
+    values = {"data_weight": 20.0, "optimiser": "adam"}
+    return preimage.Plan(**values | changes, phases=phases)
+
+
+PHASES = (preimage.Phase(7, 6.0, jitter=True), preimage.Phase(5, 3.0, decay=True))
+ALL = {"ica": (0.1, learned(3)), "tv": (1.0, TotalVariation(V=12.31)), "r": (1.0, ColourNorm(MEAN))}
+
+
+@pytest.mark.parametrize("optimiser", sorted(preimage.OPTIMISERS))
+def test_a_batch_gives_what_single_runs_give(reconstruct, optimiser):
+    rate = {"adam": 6.0, "adagrad2016": 50.0, "momentum": 1e-4}[optimiser]
+    phases = preimage.Phase(7, rate, jitter=True), preimage.Phase(5, rate / 10, decay=True)
+    recipe = plan(*phases, optimiser=optimiser, jitter=4)
+    together = reconstruct(recipe, ALL)
+    assert together.images.shape == (3, 3, SIZE, SIZE)
+    for row in range(3):
+        alone = reconstruct(recipe, ALL, [row])
+        difference = (alone.images[0] - together.images[row]).abs().max().item()
+        assert difference < 1e-4
+    assert (together.images[0] - together.images[1]).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("optimiser", sorted(preimage.OPTIMISERS))
+def test_a_resumed_reconstruction_ends_as_an_unbroken_one(reconstruct, stopping_after, optimiser):
+    recipe = plan(*PHASES, optimiser=optimiser, jitter=4, start="gaussian", box=True)
+    whole = reconstruct(recipe, ALL)
+    for stop in (3, 6):  # behind iterations 3 and 9
+        with stopping_after(stop):
+            reconstruct(recipe, ALL, interval=0)
+    rest = reconstruct(recipe, ALL)
+    assert torch.equal(rest.images, whole.images)
+    assert [tuple(row[:3]) for row in rest.trace] == [row[:3] for row in whole.trace]
+
+
+def test_the_trace_has_every_term_of_every_iteration(reconstruct):
+    result = reconstruct(plan(preimage.Phase(60, 1.0)), ALL)
+    terms = ["total", "data", "ica", "tv", "r"]
+    assert [row[:2] for row in result.trace] == [(i, t) for i in range(1, 61) for t in terms]
+    for i in range(0, len(result.trace), 5):
+        total, data, ica, tv, colour = (row[2] for row in result.trace[i : i + 5])
+        assert total == pytest.approx(20 * data + 0.1 * ica + tv + colour, rel=1e-4)
+
+
+def test_another_seed_starts_elsewhere(reconstruct):
+    first, again, other = (
+        reconstruct(plan(preimage.Phase(1, 0.1)), seed=seed).images for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again)
+    assert (first - other).abs().mean() > 0.02
+
+
+def test_mean_starts_are_the_mean_colour(reconstruct):
+    result = reconstruct(plan(start="mean", jitter=4))
+    torch.testing.assert_close(result.images, MEAN.expand(3, 3, SIZE, SIZE))
+    assert result.trace == []
+
+
+def literal_reconstruction(weight, bias, target, u, C, rates, V, B):
+    """The method of 2016 on one convolution, in float64."""
+    weight, bias, target = weight.double(), bias.double(), target.double()
+    u = u.double()
+    G, m = torch.zeros_like(u), torch.zeros_like(u)
+    pixels, rate_before = u.shape[2] * u.shape[3], None
+    for rate in rates:
+        u.requires_grad_()
+        x = MEAN.double() + u / 255
+        maps = nn.functional.conv2d(x, weight, bias, stride=2)
+        E = C * (maps - target).pow(2).sum() / target.pow(2).sum()
+        right, down = u[..., :, 1:] - u[..., :, :-1], u[..., 1:, :] - u[..., :-1, :]
+        E = E + (right.pow(2).sum() + down.pow(2).sum()) / pixels / V**2
+        E = E + u.pow(2).sum(1).pow(3).sum() / pixels / B**6
+        (gradient,) = torch.autograd.grad(E, u)
+        u = u.detach()
+        if rate != rate_before:
+            m, rate_before = torch.zeros_like(u), rate
+        G = 0.9 * G + gradient**2
+        m = 0.9 * m - gradient / (1 / (rate * pixels) + G.sqrt())
+        u = u + m
+        u = u * (2 * B / u.norm(dim=1, keepdim=True)).clamp(max=1)
+    return (MEAN + u / 255).clamp(0, 1)
+
+
+def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 4, 3, stride=2)
+    steps = graph.trace(nn.Sequential(OrderedDict(conv1=layer)))
+    state = {f"conv1.{name}": value.detach() for name, value in layer.state_dict().items()}
+    network = graph.Network(steps, ["conv1"]).load(state)
+    target = network(torch.rand(1, 3, 9, 9))["conv1"]
+    recipe = {
+        "data_weight": 100.0,
+        "optimiser": "adagrad2016",
+        "start": "uniform",
+        "bound": 160.0,
+        "phases": [{"iterations": 15, "rate": 53.33}, {"iterations": 5, "rate": 5.333}],
+    }
+    priors = {"c": (1.0, ColourNorm(MEAN, 6.0, 80.0)), "tv": (1.0, TotalVariation(2.0, 12.31))}
+    found = preimage.reconstruct(
+        network,
+        target,
+        ["cat"],
+        9,
+        MEAN,
+        priors,
+        preimage.plan_of(recipe, {"stride": 2, "receptive_field": 3}),
+        0,
+        runtime.Checkpoint(tmp_path / "x", "key"),
+    ).images
+    start = preimage.start_noise("uniform", (3, 9, 9), 0, "cat")[None]
+    rates = [53.33] * 15 + [5.333] * 5
+    expected = literal_reconstruction(
+        layer.weight.detach(), layer.bias.detach(), target, start, 100.0, rates, 12.31, 80.0
+    )
+    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=1e-3)
+
+
+def states(reconstruct, tmp_path, recipe, stopping_after):
+    """The optimised variable behind every iteration, from the checkpoints."""
+    for _ in range(recipe.phases[0].iterations - 1):
+        with stopping_after(1):
+            reconstruct(recipe, interval=0)
+        yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+    reconstruct(recipe, interval=0)
+    yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+
+
+def test_the_bound_holds_behind_every_iteration(reconstruct, tmp_path, stopping_after):
+    recipe = plan(preimage.Phase(4, 60.0), bound=50.0)
+    norms = [u.norm(dim=1) for u in states(reconstruct, tmp_path, recipe, stopping_after)]
+    assert len(norms) == 4
+    assert all(norm.max() <= 50.0 * (1 + 1e-5) for norm in norms)
+    assert norms[-1].max() > 49
+
+
+def test_the_box_holds_behind_every_iteration(reconstruct, tmp_path, stopping_after):
+    recipe = plan(preimage.Phase(4, 60.0), box=True, jitter=3)
+    values = [MEAN + u / 255 for u in states(reconstruct, tmp_path, recipe, stopping_after)]
+    assert len(values) == 4
+    assert values[-1].shape[2:] == (SIZE + 2, SIZE + 2)
+    assert all(x.min() >= -1e-6 and x.max() <= 1 + 1e-6 for x in values)
+    assert values[-1].min() < 1e-6
+    assert values[-1].max() > 1 - 1e-6
+
+
+def test_dead_layers_name_their_images(reconstruct, network, pictures):
+    target = network(pictures)["conv2"]
+    target[1] = 0
+    with pytest.raises(ValueError, match="feature maps of dog are all zero"):
+        reconstruct(plan(*PHASES), target=target, names=["cat", "dog", "cow"])
+
+
+def test_divergence_names_the_iteration(reconstruct):
+    with pytest.raises(runtime.DivergedError, match=r"at iteration 2: total .*, data .*, tv "):
+        reconstruct(plan(preimage.Phase(5, 1e30)), {"tv": (1.0, TotalVariation())})
+
+
+def test_a_diverged_run_leaves_no_checkpoint_behind_the_divergence(reconstruct, tmp_path):
+    for _ in range(2):  # resumed, it diverges at the same place
+        with pytest.raises(runtime.DivergedError, match="at iteration 2"):
+            reconstruct(plan(preimage.Phase(5, 1e30)), interval=0)
+
+
+def test_without_a_prior_an_invertible_layer_is_inverted(pictures, tmp_path):
+    torch.manual_seed(0)
+    layer = nn.Conv2d(3, 12, 3, padding=1)
+    steps = graph.trace(nn.Sequential(OrderedDict(conv1=layer)))
+    state = {f"conv1.{name}": value.detach() for name, value in layer.state_dict().items()}
+    network = graph.Network(steps, ["conv1"]).load(state)
+    recipe = plan(preimage.Phase(150, 8.0, decay=True), data_weight=1.0)
+    result = preimage.reconstruct(
+        network,
+        network(pictures)["conv1"],
+        ["a", "b", "c"],
+        SIZE,
+        MEAN,
+        {},
+        recipe,
+        0,
+        runtime.Checkpoint(tmp_path / "x", "key"),
+    )
+    data = [row[2] for row in result.trace if row[1] == "data"]
+    assert data[-1] < 1e-4 * data[0]
+    assert (result.images - pictures).square().mean().sqrt() < 0.01
+
+
+def test_mixed_precision_comes_near_float32(reconstruct):
+    exact = reconstruct(plan(preimage.Phase(40, 6.0, decay=True)))
+    mixed = reconstruct(plan(preimage.Phase(40, 6.0, decay=True), precision="mixed"))
+    ends = [dict((row[1], row[2]) for row in r.trace[-2:])["data"] for r in (exact, mixed)]
+    assert ends[1] < 2 * ends[0] + 0.05
+
+
+# ------------------------------------------------------------------------------ plans
+
+
+def test_plans_take_their_recipe_and_the_depth_of_the_layer():
+    recipe = {
+        "data_weight": "mahendran2016",
+        "optimiser": "adagrad2016",
+        "start": "gaussian",
+        "bound": 160.0,
+        "priors": {"tv": {"weight": 1.0}},
+        "phases": [
+            {"iterations": 300, "rate": 53.33, "jitter": True},
+            {"iterations": 5, "rate": 1},
+        ],
+    }
+    found = preimage.plan_of(recipe, {"stride": 16, "receptive_field": 131})
+    assert found.data_weight == 100
+    assert found.jitter == 4
+    assert (found.optimiser, found.start, found.bound, found.box) == (
+        "adagrad2016",
+        "gaussian",
+        160.0,
+        False,
+    )
+    assert found.phases == [preimage.Phase(300, 53.33, True), preimage.Phase(5, 1)]
+    deep = preimage.plan_of(recipe, {"stride": 32, "receptive_field": None})
+    assert (deep.data_weight, deep.jitter) == (1.0, 8)
+
+
+def test_plans_without_jitter_need_no_larger_canvas():
+    recipe = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 8.0, "decay": True}]}
+    found = preimage.plan_of(recipe, {"stride": 32, "receptive_field": 195})
+    assert found == preimage.Plan(1.0, "adam", [preimage.Phase(3, 8.0, False, True)])
+    assert found.jitter == 1
