@@ -403,16 +403,66 @@ def test_a_diverged_run_leaves_no_checkpoint_behind_the_divergence(reconstruct, 
             reconstruct(plan(preimage.Phase(5, 1e30)), interval=0)
 
 
-def test_without_a_prior_an_invertible_layer_is_inverted(pictures, tmp_path):
-    torch.manual_seed(0)
-    layer = nn.Conv2d(3, 12, 3, padding=1)
-    steps = graph.trace(nn.Sequential(OrderedDict(conv1=layer)))
-    state = {f"conv1.{name}": value.detach() for name, value in layer.state_dict().items()}
-    network = graph.Network(steps, ["conv1"]).load(state)
+@pytest.fixture(scope="module")
+def invertible():
+    """A network of one convolution, 3 to 12 channels, that keeps the size."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = nn.Sequential(OrderedDict(conv1=nn.Conv2d(3, 12, 3, padding=1)))
+    return graph.Network(graph.trace(model), ["conv1"]).load(model.state_dict())
+
+
+def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, tmp_path):
+    target = invertible(torch.rand(1, 3, 6, 6))["conv1"]
+
+    def corner(jitter, seed):
+        checkpoint = runtime.Checkpoint(tmp_path / "x", seed, 0)
+        recipe = plan(preimage.Phase(1, 5.0, jitter=jitter), start="mean", jitter=4)
+        preimage.reconstruct(invertible, target, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
+        u = storage.load_tensors(checkpoint.path, "checkpoint")[0]["u"]
+        assert u.shape == (1, 3, 9, 9)
+        rows, columns = u[0].abs().sum(0).nonzero().T  # only what the network saw has moved
+        assert rows.max() - rows.min() == columns.max() - columns.min() == 5
+        return rows.min().item(), columns.min().item()
+
+    assert {corner(True, seed) for seed in range(120)} == {
+        (i, j) for i in range(4) for j in range(4)
+    }
+    assert {corner(False, seed) for seed in range(5)} == {(1, 1)}
+
+
+def test_priors_sample_from_the_stream_of_the_study(reconstruct):
+    prior = learned(3)
+    result = reconstruct(plan(preimage.Phase(1, 1.0)), {"ica": (0.1, prior)})
+    u = torch.stack([preimage.start_noise("uniform", (3, SIZE, SIZE), 0, name) for name in "abc"])
+    x = MEAN + u / 255
+    sampled = prior.energy(x, runtime.generator(0, "preimage", "jitter")).mean().item()
+    value = next(row[2] for row in result.trace if row[1] == "ica")
+    assert value == pytest.approx(sampled, rel=1e-5)
+    assert value != pytest.approx(prior.energy(x).mean().item(), rel=1e-5)
+
+
+def test_decaying_rates_fall_by_half_a_cosine_to_a_hundredth(reconstruct, monkeypatch):
+    seen = []
+
+    class Recording(preimage.Adam):
+        def step(self, u, gradient, rate, count):
+            seen.append((count, rate))
+            super().step(u, gradient, rate, count)
+
+    monkeypatch.setitem(preimage.OPTIMISERS, "adam", Recording)
+    reconstruct(plan(preimage.Phase(2, 3.0), preimage.Phase(4, 8.0, decay=True)))
+    cosines = [1, math.sqrt(0.5), 0, -math.sqrt(0.5)]
+    expected = [3.0, 3.0] + [8 * (0.01 + 0.99 * (1 + cosine) / 2) for cosine in cosines]
+    assert [count for count, _ in seen] == [1, 2, 3, 4, 5, 6]
+    assert [rate for _, rate in seen] == pytest.approx(expected)
+
+
+def test_without_a_prior_an_invertible_layer_is_inverted(invertible, pictures, tmp_path):
     recipe = plan(preimage.Phase(150, 8.0, decay=True), data_weight=1.0)
     result = preimage.reconstruct(
-        network,
-        network(pictures)["conv1"],
+        invertible,
+        invertible(pictures)["conv1"],
         ["a", "b", "c"],
         SIZE,
         MEAN,

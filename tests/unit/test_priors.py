@@ -147,6 +147,18 @@ def test_learned_energy_is_the_sum_over_all_whitened_patches(expert, dc):
     assert prior.positions(x) == 4 * 5
 
 
+def test_a_pattern_is_what_its_filter_alone_responds_to():
+    rng = np.random.default_rng(0)
+    shape, d = (3, 2, 2), 7
+    D = patches.dc_matrix(shape, "none")
+    V, m = rng.standard_normal((d, 12)), np.zeros(12)
+    w = torch.eye(d, dtype=torch.float64)
+    alphas = torch.ones(d, dtype=torch.float64)
+    prior = IndependentComponents.from_whitened(w, alphas, V, m, D, shape, "student_t")
+    responses = prior.patterns.flatten(1) @ prior.filters.flatten(1).T
+    torch.testing.assert_close(responses, torch.eye(d), rtol=0, atol=1e-5)
+
+
 @pytest.mark.parametrize("lattice", [2, 3, 4])
 @pytest.mark.parametrize("size", [(9, 9), (10, 13), (8, 12)])
 def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(lattice, size):
@@ -190,6 +202,7 @@ def test_a_stored_prior_is_the_same_prior(tmp_path):
     found = IndependentComponents.load(tmp_path / "ica.safetensors", lattice=3)
     x = images(2, 9, 9).float()
     assert torch.equal(found.energy(x), prior.energy(x))
+    assert torch.equal(found.patterns, prior.patterns)
     assert (found.mean, found.spread, found.lattice) == (-3.5, 1.25, 3)
     assert (found.expert_name, prior.lattice) == ("logistic", 1)
 

@@ -20,8 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-# Functions and modules are looked up by name in these packages only.
-TRUSTED = ("torch", "torchvision", "_operator", "math")
+# Functions and modules are looked up by name in these places only, besides torch's own operators: a
+# classifier's file may come from anywhere, and must not be able to load or run anything else.
+TRUSTED = (
+    "torch.nn",
+    "torch._C._nn",
+    "torch.functional",
+    "torchvision.ops",
+    "torchvision.models",
+    "_operator",
+    "math",
+)
 INPUT = "image"
 
 
@@ -130,20 +139,30 @@ def _attribute(tensor: torch.Tensor, name: str) -> Any:
 def _look_up(name: str) -> Any:
     if name == "getattr":
         return _attribute
-    package, *parts = name.split(".")
-    if package not in TRUSTED:
-        raise ValueError(f"a network may not call {name}; allowed packages: {', '.join(TRUSTED)}")
-    for split in range(len(parts), -1, -1):  # the longest prefix that is a module
+    *place, last = name.split(".")
+    operator = place == ["torch"] and (
+        hasattr(torch._C._VariableFunctions, last) or last == "_assert"
+    )
+    if not (operator or name.startswith(tuple(f"{prefix}." for prefix in TRUSTED))):
+        raise ValueError(f"a network may not call {name}; allowed places: {', '.join(TRUSTED)}")
+    parts = name.split(".")
+    for split in range(len(parts) - 1, 0, -1):  # the longest prefix that is a module
         try:
-            found = importlib.import_module(".".join([package, *parts[:split]]))
+            found = importlib.import_module(".".join(parts[:split]))
         except ModuleNotFoundError:
             continue
         found = functools.reduce(getattr, parts[split:], found)
-        home = getattr(found, "__module__", None) or package  # torch.os.system is not torch's
-        if home.partition(".")[0] not in TRUSTED:
+        home = getattr(found, "__module__", None) or parts[0]  # torch.nn.init.os is not torch's
+        if home.partition(".")[0] not in ("torch", "torchvision", "_operator", "math"):
             raise ValueError(f"a network may not call {name}; it belongs to {home}")
         return found
     raise ValueError(f"this installation has no {name}")
+
+
+def _method(thing: Any, name: str) -> Any:
+    if name.startswith("_"):
+        raise ValueError(f"a network may not call the method {name}")
+    return getattr(thing, name)
 
 
 def _decode(value: Any, values: dict) -> Any:
@@ -295,7 +314,7 @@ class Network(nn.Module):
                     values[name] = _look_up(step["target"])(*arguments, **keywords)
                 else:
                     first, *rest = arguments
-                    values[name] = getattr(first, step["target"])(*rest, **keywords)
+                    values[name] = _method(first, step["target"])(*rest, **keywords)
             for unused in self._release.get(name, ()):
                 del values[unused]
         return {layer: values[name] for layer, name in self.layers.items()}
@@ -398,7 +417,7 @@ def _run(network: Network, step: dict, values: dict, image: torch.Tensor) -> Any
         return network.weights.get_submodule(step["path"])(*arguments)
     if step["kind"] == "function":
         return _look_up(step["target"])(*arguments, **keywords)
-    return getattr(arguments[0], step["target"])(*arguments[1:], **keywords)
+    return _method(arguments[0], step["target"])(*arguments[1:], **keywords)
 
 
 def _widen(step: dict, values: dict, stride: float, field: float) -> tuple[float, float]:

@@ -47,13 +47,16 @@ def plan_chain(geometry: dict[str, dict], layer: str, width: int = 64) -> list[M
     """
     names, side = list(geometry), _as_map(geometry[layer]["shape"])[1]
     whole = _as_map(geometry[IMAGE]["shape"])[1]
-    specs, source = [], layer
+    stations = []
     # Sides can grow with depth, too: behind small maps, networks enlarge what they flatten.
     for name in reversed(names[: names.index(layer)]):
         here = _as_map(geometry[name]["shape"])[1]
         if here <= side or not (geometry[name]["waypoint"] or name == IMAGE):
             continue
-        side, target = here, IMAGE if here == whole else name
+        side = here
+        stations += [name] * (here < whole)
+    specs, source = [], layer
+    for target in [*stations, IMAGE]:
         a, b = _as_map(geometry[source]["shape"]), _as_map(geometry[target]["shape"])
         hidden = width if target == IMAGE else min(max(b[0], width), 256)
         specs.append(ModuleSpec(source, target, a, b, *_upscale(a[1], b[1]), hidden))

@@ -10,7 +10,7 @@ from .patches import Moments
 def window(height: int, width: int, most: int) -> tuple[slice, slice]:
     """The central window of a map with at most `most` positions, the whole map where it is smaller."""
     side = int(np.sqrt(most))
-    rows, columns = min(height, max(side, most // width)), min(width, side)
+    rows = min(height, max(side, most // width))
     columns = min(width, most // rows)
     top, left = (height - rows) // 2, (width - columns) // 2
     return slice(top, top + rows), slice(left, left + columns)

@@ -1,5 +1,6 @@
 # What rules share: the checked configuration, its slices for params, the code fingerprint, paths.
 
+import os
 import sys
 from functools import lru_cache
 from itertools import product
@@ -9,7 +10,8 @@ from snakemake.iocontainers import Wildcards
 
 LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
-CAPTIONS = Path(workflow.basedir) / "workflow" / "report"
+# Relative, because an input's path counts: the same tree elsewhere is no change.
+CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
 CACHE = Path(".snakemake") / "deep_restoration"
 
 sys.path.insert(0, str(LIBRARY.parent))

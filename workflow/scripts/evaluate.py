@@ -3,8 +3,6 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    import csv
-
     import numpy as np
     import torch
 
@@ -26,12 +24,8 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     ):
         with storage.open_hdf5(path, "reconstructions") as file:
             restored = file["images"][...]
-        with open(trace, newline="") as lines:
-            seconds = next(
-                float(row["value"])
-                for row in csv.DictReader(lines)
-                if row["term"] == "seconds per image"
-            )
+        terms = {row["term"]: row["value"] for row in storage.read_rows(trace)}
+        seconds = float(terms["seconds per image"])
         error = []
         for start in range(0, len(names), 64):
             part = slice(start, start + 64)

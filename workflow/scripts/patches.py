@@ -16,8 +16,8 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         storage.create_hdf5(snakemake.output[0], "patches", provenance) as file,
     ):
         maps, size, count = source[kind], settings["size"], settings["count"]
-        if maps.ndim == 2:
-            maps = maps[...][:, :, None, None]
+        if maps.ndim == 2:  # a flat layer has one position
+            maps, size = maps[...][:, :, None, None], 1
         channels, height, width = (3, *maps.shape[1:3]) if kind == "images" else maps.shape[1:]
         if size > min(height, width):
             raise ValueError(

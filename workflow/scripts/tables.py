@@ -3,14 +3,9 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    import csv
-
     from deep_restoration import metrics, storage
 
-    rows = []
-    for path in snakemake.input:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows += list(csv.DictReader(file))
+    rows = [row for path in snakemake.input for row in storage.read_rows(path)]
     storage.write_csv(
         snakemake.output.images,
         metrics.COLUMNS,

@@ -81,7 +81,7 @@ class IndependentComponents:
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         tensors = {"filters": self.filters, "bias": self.bias, "alphas": self.alphas}
-        tensors["patterns"] = self.patterns
+        tensors["patterns"] = self.patterns.clone()  # may be the filters
         facts = {"expert": self.expert_name, "mean": self.mean, "spread": self.spread}
         storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
 
