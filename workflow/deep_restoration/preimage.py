@@ -68,6 +68,8 @@ def jitter_of(stride: float) -> int:
 
 # ------------------------------------------------------------------------------ optimisers
 
+Rate = float | torch.Tensor  # one for all images, or N x 1 x 1 x 1
+
 
 class Momentum:
     """mu <- m mu - rate * scale * gradient; u <- u + mu (Mahendran & Vedaldi 2015, m = 0.9).
@@ -83,8 +85,8 @@ class Momentum:
     def start_phase(self) -> None:
         self.state["mu"].zero_()
 
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
-        u += self.state["mu"].mul_(0.9).sub_(gradient, alpha=rate * self.scale)
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
+        u += self.state["mu"].mul_(0.9).sub_(gradient * (rate * self.scale))
 
 
 class AdaGrad2016:
@@ -101,7 +103,7 @@ class AdaGrad2016:
     def start_phase(self) -> None:
         self.state["m"].zero_()
 
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
         G, m = self.state["G"], self.state["m"]
         G.mul_(0.9).addcmul_(gradient, gradient)
         m.mul_(0.9).sub_(gradient / (1 / (rate * self.pixels) + G.sqrt()))
@@ -117,13 +119,13 @@ class Adam:
     def start_phase(self) -> None:
         pass
 
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: float, count: int) -> None:
+    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
         first, second = self.state["first"], self.state["second"]
         first.lerp_(gradient, 0.1)
         second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         scale = math.sqrt(1 - 0.999**count) / (1 - 0.9**count)
         # Gradients of a normalised loss are far below the usual 1e-8 of Adam.
-        u.addcdiv_(first, second.sqrt().add_(1e-12), value=-rate * scale)
+        u.sub_(first / second.sqrt().add_(1e-12) * (rate * scale))
 
 
 OPTIMISERS = {"momentum": Momentum, "adagrad2016": AdaGrad2016, "adam": Adam}
@@ -215,7 +217,12 @@ def reconstruct(
 
     `network` yields one layer; `target` holds its maps Phi_0, N x ...; `names` the images' names, of
     which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `priors` maps a
-    name to (weight, prior). Raises DivergedError naming the iteration at which a loss is not finite.
+    name to (weight, prior).
+
+    The published step sizes are too large for some networks and images. An image whose objective is not
+    finite or exceeds a thousand times its first value goes back to the start of the phase at a quarter of
+    the rate, alone. Raises DivergedError naming image and iteration when that happens a sixth time, or
+    when an image ends so.
     """
     where, shift = target.device, plan.jitter - 1
     side = size + shift
@@ -229,10 +236,13 @@ def reconstruct(
         dead = [name for name, value in zip(names, norm.tolist(), strict=True) if value == 0]
         raise ValueError(f"the feature maps of {', '.join(dead)} are all zero; nothing to restore")
     draws = runtime.generator(seed, "preimage", "jitter")
+    anchor, share = u.clone(), torch.ones(len(u), 1, 1, 1, device=where)
+    limit = torch.full((len(u),), math.inf, device=where)
     first, trace, before = 0, [], 0.0
     if saved := checkpoint.load():
         tensors, values = saved
-        u.copy_(tensors["u"])
+        for tensor, name in ((u, "u"), (anchor, "anchor"), (share, "share"), (limit, "limit")):
+            tensor.copy_(tensors[name])
         for key, value in optimiser.state.items():
             value.copy_(tensors[f"optimiser.{key}"])
         draws.set_state(tensors["draws"])
@@ -244,13 +254,6 @@ def reconstruct(
 
     def flush() -> None:
         for iteration, seconds, values in terms:
-            if not torch.isfinite(values).all():
-                raise runtime.DivergedError(
-                    f"the objective is not finite at iteration {iteration}: "
-                    + ", ".join(
-                        f"{k} {v:.3g}" for k, v in zip(labels, values.tolist(), strict=True)
-                    )
-                )
             trace.extend(
                 (iteration, label, value, seconds)
                 for label, value in zip(labels, values.tolist(), strict=True)
@@ -261,6 +264,7 @@ def reconstruct(
         phase, local = schedule[iteration]
         if local == 0:
             optimiser.start_phase()
+            anchor.copy_(u)
         top, left = shift // 2, shift // 2
         if phase.jitter and shift:
             top, left = torch.randint(shift + 1, (2,), generator=draws).tolist()
@@ -278,11 +282,27 @@ def reconstruct(
         terms.append((iteration + 1, time.monotonic() - started, values))
         with torch.no_grad():
             u = u.detach()
-            rate = phase.rate
+            if iteration == 0:
+                limit.copy_(1000 * total)
+            rate = phase.rate * share
             if phase.decay:
                 progress = local / phase.iterations
                 rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
+            diverged = ~(torch.isfinite(total) & (total <= limit))
             optimiser.step(u, gradient, rate, iteration + 1)
+            if diverged.any():
+                share[diverged] /= 4
+                for index in diverged.nonzero().flatten().tolist():
+                    place = f"{names[index]} at iteration {iteration + 1}"
+                    if share[index].item() < 4**-5:
+                        raise runtime.DivergedError(
+                            f"the optimisation of {place} diverged at ever smaller rates: "
+                            f"objective {total[index]:.3g}, data term {data[index]:.3g}"
+                        )
+                    log.info("restarting %s at a quarter of the rate", place)
+                u[diverged] = anchor[diverged]
+                for state in optimiser.state.values():
+                    state[diverged] = 0
             if plan.bound is not None:
                 u.mul_((plan.bound / u.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1))
             if plan.box:
@@ -293,7 +313,14 @@ def reconstruct(
             flush()
             tensors = {f"optimiser.{key}": value for key, value in optimiser.state.items()}
             checkpoint.save(
-                {"u": u, "draws": draws.get_state(), **tensors},
+                {
+                    "u": u,
+                    "anchor": anchor,
+                    "share": share,
+                    "limit": limit,
+                    "draws": draws.get_state(),
+                    **tensors,
+                },
                 iteration=iteration + 1,
                 trace=trace,
                 seconds=time.monotonic() - started,
@@ -301,4 +328,11 @@ def reconstruct(
     flush()
     middle = shift // 2
     x = (mean + u / 255)[..., middle : middle + size, middle : middle + size]
+    with torch.no_grad():
+        error = (next(iter(network(x).values())) - target).flatten(1).square().sum(1) / norm
+    if not (fine := torch.isfinite(error) & (plan.data_weight * error <= limit)).all():
+        lost = ", ".join(name for name, good in zip(names, fine.tolist(), strict=True) if not good)
+        raise runtime.DivergedError(
+            f"the optimisation of {lost} diverged at iteration {len(schedule)}"
+        )
     return Result(x.clamp(0, 1), trace, time.monotonic() - started)
