@@ -7,6 +7,7 @@ everything that can be checked before hours are spent.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import re
@@ -261,6 +262,7 @@ def layer_faults(config: dict, cache: Path) -> Iterable[str]:
                 )
 
 
+@functools.cache
 def describe(architecture: str, size: int, cache: Path) -> dict:
     """`{"layers": ..., "stop": ...}` of an architecture at an image size, or `{"error": ...}`.
 

@@ -99,7 +99,7 @@ def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
         key = f"{owner}:{label}"
         if key in pieces:
             return
-        pieces[key] = "\n".join(ast.unparse(_bare(statement)) for statement in statements)
+        pieces[key] = "\n".join(_text(statement) for statement in statements)
         for statement in statements:
             follow(owner, statement)
 
@@ -183,6 +183,12 @@ def _module_path(name: str, library: Path) -> Path | None:
 
 
 def _parse(path: Path, package: str, executed: bool = False) -> Module:
+    stat = path.stat()
+    return _parse_once(path, package, executed, (stat.st_mtime_ns, stat.st_size))
+
+
+@functools.cache
+def _parse_once(path: Path, package: str, executed: bool, stamp: tuple) -> Module:
     result = Module()
     for statement in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
@@ -239,8 +245,9 @@ def _is_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-def _bare(statement: ast.stmt) -> ast.stmt:
-    """The statement without docstrings."""
+@functools.cache
+def _text(statement: ast.stmt) -> str:
+    """The statement's source without docstrings, comments and layout."""
 
     class Strip(ast.NodeTransformer):
         def generic_visit(self, node: ast.AST) -> ast.AST:
@@ -250,4 +257,4 @@ def _bare(statement: ast.stmt) -> ast.stmt:
                 node.body = [s for s in body if not _is_docstring(s)] or [ast.Pass()]
             return node
 
-    return Strip().visit(statement)
+    return ast.unparse(Strip().visit(statement))
