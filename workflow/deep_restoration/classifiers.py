@@ -144,7 +144,8 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     except FileNotFoundError:
         raise
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        # The first sentence only: torch goes on to advise loading without protection.
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ValueError(
             f"{path} holds no readable weights; it must be a state dict of tensors saved by torch "
             f"or safetensors, and pickled code is never executed ({reason})"
