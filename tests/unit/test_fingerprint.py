@@ -12,26 +12,26 @@ class Project:
     """A script and a package; `files` maps names to their source."""
 
     def __init__(self, folder):
-        self.script, self.library = folder / "script.py", folder / "deep_restoration"
+        self.script, self.package = folder / "script.py", folder / "deep_restoration"
         self.write("__init__.py", '"""A package."""\n')
 
     def write(self, name, source):
-        path = self.script if name == "script.py" else self.library / name
+        path = self.script if name == "script.py" else self.package / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(source))
 
     def fingerprint(self):
-        return fingerprint(self.script, self.library)
+        return fingerprint(self.script, self.package)
 
     def pieces(self):
-        return reached(self.script, self.library)[0]
+        return reached(self.script, self.package)[0]
 
     def packages(self):
-        return reached(self.script, self.library)[1]
+        return reached(self.script, self.package)[1]
 
     def changes(self, name, old, new):
         """Whether replacing `old` by `new` in a file changes the fingerprint; undone afterwards."""
-        path = self.script if name == "script.py" else self.library / name
+        path = self.script if name == "script.py" else self.package / name
         before, source = self.fingerprint(), path.read_text()
         assert old in source
         path.write_text(source.replace(old, new))
