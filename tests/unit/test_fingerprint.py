@@ -188,13 +188,13 @@ def test_place_and_time_stamps_do_not_count(usual, tmp_path):
         os.utime(path, (1, 1))
     assert usual.fingerprint() == before
     moved = Project(tmp_path / "elsewhere")
-    for path in (usual.script, *usual.library.glob("*.py")):
+    for path in (usual.script, *usual.package.glob("*.py")):
         moved.write(path.name, path.read_text())
     assert moved.fingerprint() == before
 
 
 def test_edit_with_an_old_time_stamp_is_seen(usual):
-    before, path = usual.fingerprint(), usual.library / "tools.py"
+    before, path = usual.fingerprint(), usual.package / "tools.py"
     path.write_text(path.read_text().replace("side**2", "side**3"))
     os.utime(path, (1, 1))
     assert usual.fingerprint() != before
