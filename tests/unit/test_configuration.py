@@ -66,7 +66,7 @@ def test_shipped_configuration_is_valid_and_complete(cache):
     assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
     assert found["inverters"]["joint"]["precision"] == "float32"
     assert found["recipes"]["tv"]["phases"] == [
-        {"iterations": 200, "rate": 8.0, "decay": True, "jitter": False}
+        {"iterations": 150, "rate": 8.0, "decay": True, "jitter": False}
     ]
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
