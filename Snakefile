@@ -27,6 +27,7 @@ include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/patches.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/linear_inverse.smk"
 include: "workflow/rules/priors.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
@@ -46,6 +47,7 @@ rule all:
 rule statistics:
     input:
         every_layer("results/statistics/{classifier}/{layer}.h5"),
+        expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
 
 
 rule priors:

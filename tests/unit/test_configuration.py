@@ -33,9 +33,9 @@ def study(*changes):
     return result
 
 
-def refused(config, cache):
+def refused(config, cache, planning=False):
     with pytest.raises(ConfigurationError) as caught:
-        configuration.prepare(config, SCHEMA, cache)
+        configuration.prepare(config, SCHEMA, cache, planning)
     return str(caught.value)
 
 
@@ -124,6 +124,99 @@ def test_home_folder_is_understood(cache, tmp_path, monkeypatch):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").touch()
     configuration.prepare(study(("images.test", "~/photos")), SCHEMA, cache)
+
+
+def test_linear_inverses_and_statistics_have_defaults(cache):
+    found = configuration.prepare(
+        study(("linear_inverse", DROP), ("statistics", DROP)), SCHEMA, cache
+    )
+    assert found["statistics"] == {"positions": 400, "radius": 2, "border": 1, "replicates": 40}
+    assert found["linear_inverse"] == {
+        "noise": [0.1],
+        "sizes": [4, 8, 12, 16],
+        "images": 4,
+        "prior_images": 200,
+        "window": 64,
+    }
+
+
+def test_the_prior_of_linear_inverses_may_take_all_images(cache):
+    config = study(("linear_inverse.prior_images", None))
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert found["linear_inverse"]["prior_images"] is None
+
+
+# ------------------------------------------------------------------------------ plans
+
+FILES = {path.stem: path for path in CONFIG.glob("*.yaml") if path != SCHEMA}
+
+
+def merged(config, changes):
+    """Two configurations as Snakemake puts one over the other."""
+    result = dict(config)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory):
+    """Shipped studies, and the cache that holds what they need to know of torchvision's networks."""
+    cache = tmp_path_factory.mktemp("described")
+    studies = {}
+    for name, path in FILES.items():
+        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
+        studies[name] = merged(SHIPPED, changes)
+    known = {
+        (network["architecture"], found["images"]["size"])
+        for found in studies.values()
+        for network in filter(None, found["classifiers"].values())
+    }
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda one: describe(*one, cache), known))
+    return studies, cache
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_shipped_studies_are_planned_before_their_images_are_there(
+    name, described, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    studies, cache = described
+    found = configuration.prepare(studies[name], SCHEMA, cache, planning=True)
+    assert found["images"]["train"] == studies[name]["images"]["train"]
+    if name != "config":
+        message = refused(studies[name], cache)
+        assert lines_of(message) == [
+            f"  images.{split} is {found['images'][split]!r}: "
+            f"there is no folder {found['images'][split]}"
+            for split in ("train", "test")
+        ]
+
+
+def test_the_study_at_full_size_inverts_the_studys_layer(described):
+    studies, cache = described
+    found = configuration.prepare(studies["paper"], SCHEMA, cache, planning=True)
+    assert {name: c["layers"] for name, c in found["classifiers"].items()} == {"vgg16": ["pool5"]}
+    layers = describe("vgg16", found["images"]["size"], cache)["layers"]
+    assert layers["pool5"]["shape"] == [512, 7, 7]
+
+
+def test_a_plan_refuses_a_folder_without_images(tmp_path):
+    (tmp_path / "photos").mkdir()
+    source = str(tmp_path / "photos")
+    message = refused(study(("images.train", "/nowhere"), ("images.test", source)), tmp_path, True)
+    (line,) = lines_of(message)
+    assert f"images.test is '{source}'" in line
+    assert "holds no image" in line
+
+
+def test_a_plan_refuses_a_file_for_a_folder(tmp_path):
+    (tmp_path / "photos").touch()
+    source = str(tmp_path / "photos")
+    (line,) = lines_of(refused(study(("images.train", source)), tmp_path, True))
+    assert f"images.train is '{source}': there is no folder" in line
 
 
 # ------------------------------------------------------------------------------ faults
@@ -289,6 +382,70 @@ FAULTS = {
         [("recipes.ica.priors.ica.weight", "mahendran2015")],
         ["recipes.ica.priors.ica.weight is 'mahendran2015'", "allowed: a number"],
     ),
+    "too few positions": (
+        [("statistics.positions", 3)],
+        ["statistics.positions is 3", "at least 4", "Largest number of positions"],
+    ),
+    "too large a radius": (
+        [("statistics.radius", 17)],
+        ["statistics.radius is 17", "at most 16", "autocovariance"],
+    ),
+    "no border": (
+        [("statistics.border", 0)],
+        ["statistics.border is 0", "at least 1", "stationarity"],
+    ),
+    "too few draws": (
+        [("statistics.replicates", 9)],
+        ["statistics.replicates is 9", "at least 10", "interval"],
+    ),
+    "half a draw": (
+        [("statistics.replicates", 40.5)],
+        ["statistics.replicates is 40.5", "of type integer"],
+    ),
+    "unknown key of the statistics": (
+        [("statistics.borders", 2)],
+        ["statistics.borders is not a key", "did you mean border"],
+    ),
+    "no noise": (
+        [("linear_inverse.noise", [0.1, 0])],
+        ["linear_inverse.noise.1 is 0", "more than 0"],
+    ),
+    "noise that is no list": (
+        [("linear_inverse.noise", 0.1)],
+        ["linear_inverse.noise is 0.1", "of type array", "Standard deviations"],
+    ),
+    "no level of noise": (
+        [("linear_inverse.noise", [])],
+        ["linear_inverse.noise is []", "1 entries or more"],
+    ),
+    "noise as text": (
+        [("linear_inverse.noise", ["1e-2"])],
+        ["linear_inverse.noise.0 is '1e-2'", "of type number", "write 1.0e-3"],
+    ),
+    "too large a kernel": (
+        [("linear_inverse.sizes", [8, 65])],
+        ["linear_inverse.sizes.1 is 65", "at most 64"],
+    ),
+    "a kernel of no pixels": (
+        [("linear_inverse.sizes", [0])],
+        ["linear_inverse.sizes.0 is 0", "at least 1"],
+    ),
+    "a size twice": (
+        [("linear_inverse.sizes", [8, 8])],
+        ["linear_inverse.sizes", "non-unique"],
+    ),
+    "no images for linear inverses": (
+        [("linear_inverse.images", 0)],
+        ["linear_inverse.images is 0", "at least 1"],
+    ),
+    "all images for linear inverses": (
+        [("linear_inverse.images", None)],
+        ["linear_inverse.images is None", "of type integer"],
+    ),
+    "too small a window": (
+        [("linear_inverse.window", 7)],
+        ["linear_inverse.window is 7", "at least 8", "windows behind the prior"],
+    ),
     "patches larger than images": (
         [("images.size", 48), ("patches.images.size", 64)],
         ["patches.images.size is 64", "at most images.size, 48"],
@@ -332,6 +489,13 @@ def test_fault_names_key_value_and_what_is_allowed(case, tmp_path):
     lines = lines_of(refused(study(*changes), tmp_path))
     assert any(all(part in line for part in parts) for line in lines), lines
     assert list(tmp_path.iterdir()) == []  # found without a look at the network
+
+
+@pytest.mark.parametrize("case", [case for case in FAULTS if case != "missing folder"])
+def test_a_plan_refuses_every_other_fault(case, tmp_path):
+    changes, parts = FAULTS[case]
+    lines = lines_of(refused(study(*changes), tmp_path, planning=True))
+    assert any(all(part in line for part in parts) for line in lines), lines
 
 
 @pytest.mark.parametrize("case", DEEP_FAULTS)

@@ -2,13 +2,16 @@
 
 import base64
 import html as entities
+import itertools
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
-from deep_restoration import metrics, report
+from deep_restoration import linear_study, metrics, report, stationarity
+from deep_restoration import statistics as feature_statistics
 
 SOURCES = Path(report.__file__).parent.parent / "report"
 CAPTIONS = {path.stem: path for path in SOURCES.glob("*.rst")}
@@ -151,6 +154,10 @@ def render(tmp_path, **changes):
         ],
         "summary": SUMMARY,
         "statistics": [],
+        "stationarity": [],
+        "maps": [],
+        "linear": [],
+        "shapes": [],
         "accuracy": {"net": [{"classes": "200", "accuracy": "0.5", "chance": "0.005"}]},
         "study": {"images": {"train": "<b>&", "size": 96}},
         "versions": {"torch": "2.0"},
@@ -187,22 +194,222 @@ def test_text_from_outside_is_escaped(tmp_path):
     assert "&lt;b&gt;&amp;" in page
 
 
-def test_statistics_appear_under_feature_maps(tmp_path):
-    statistics = {
-        "classifier": "net", "layer": "conv1", "channels": "96", "height": "22", "width": "21",
-        "images": "7", "effective_rank": "12.345", "window_height": "4", "window_width": "5",
-        "gini_image": "0.5", "gini_channel": "0.25", "zeros": "0.125",
-    }  # fmt: skip
+def figure_of(tmp_path, section, caption="statistics"):
     picture = tmp_path / "a.png"
-    figure = {
+    picture.write_bytes(PNG)
+    wildcards = {"classifier": "net", "layer": "conv1"}
+    return {
         "path": str(picture),
-        "caption": "statistics",
-        "section": "Feature maps",
-        "wildcards": {"classifier": "net", "layer": "conv1"},
+        "caption": caption,
+        "section": section,
+        "wildcards": wildcards,
     }
-    page = render(tmp_path, statistics=[statistics], figures=[figure])
-    assert "96 x 22 x 21" in page
-    assert "12.3 of 20" in page
+
+
+def cells_of(page, heading):
+    """The rows of the first table behind a heading: the texts of their cells."""
+    table = page.split(heading)[1].split("<tbody>")[1].split("</tbody>")[0]
+    rows = re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.S)
+    return [
+        [
+            " ".join(entities.unescape(re.sub(r"<[^>]+>", " ", cell)).split())
+            for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)
+        ]
+        for row in rows
+    ]
+
+
+def written(row):
+    """A row as it comes back from its file."""
+    return {key: str(value) for key, value in row.items()}
+
+
+def test_statistics_appear_under_feature_maps(tmp_path):
+    maps = feature_statistics.FeatureStatistics(2, 5, 4)
+    maps.add(np.random.default_rng(0).normal(size=(7, 2, 5, 4)))
+    row = maps.summary() | {
+        "effective_rank": 12.345,
+        "condition": float("inf"),
+        "condition_shrunk": 9876.5,
+        "gini_image": 0.5,
+        "gini_channel": 0.25,
+        "hoyer_image": 0.75,
+        "hoyer_channel": 1.0,
+        "zeros_image": 0.125,
+        "kurtosis_channel": float("nan"),
+        "population_image": 0.0,
+        "lifetime_channel": 0.625,
+    }
+    row = {"classifier": "net", "layer": "conv1", **row}
+    figure = figure_of(tmp_path, "Feature maps")
+    page = render(tmp_path, statistics=[written(row)], figures=[figure])
+    assert cells_of(page, "Over training images") == [
+        [
+            *("net", "conv1", "2 x 5 x 4", "7", "12.3 of 20", "∞", "9876"),
+            *("0.500 / 0.250", "0.750 / 1.00", "0.125", "-", "0", "0.625"),
+        ]
+    ]
+
+
+# ------------------------------------------------------------------------------ stationarity
+
+
+def curve_row(form, border, images, middle=0.3, low=None, high=None, layer="conv1", expected=0.0):
+    low, high = middle if low is None else low, middle if high is None else high
+    row = dict.fromkeys(stationarity.COLUMNS, 0.9)
+    row |= {"form": form, "border": border, "images": images, "expected": expected}
+    row |= {"noise_free": middle, "noise_free_low": low, "noise_free_high": high}
+    return written({"classifier": "net", "layer": layer} | row)
+
+
+def curve_of(layer="conv1", border=1, **values):
+    """Rows of a layer: for `within` a distance of 0.3 from all images, elsewhere of 0.5."""
+    return [
+        curve_row(form, b, images, layer=layer, **({"middle": 0.5} if form != "within" else values))
+        for form, b, images in itertools.product(stationarity.FORMS, (0, border), (2, 4, 120))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "sentence"),
+    [
+        ((0.0, 0.1, 0.15), "stationary as far as these images tell: 10 % [0, 15] from it"),
+        ((0.0, 0.0, 0.4), "stationary as far as these images tell: 0 % [0, 40] from it"),
+        (
+            (0.05, 0.1, 0.15),
+            "nearly stationary: 10 % [5, 15] from it, 99 % of the squared norm is",
+        ),
+        (
+            (0.1, 0.15, 0.2),
+            "not stationary: 15 % [10, 20] from it, though 98 % of the squared norm is",
+        ),
+        (
+            (0.4, 0.5, 0.6),
+            "not stationary: 50 % [40, 60] from it, though 75 % of the squared norm is",
+        ),
+        ((float("nan"),) * 3, "too small to tell"),
+    ],
+)
+def test_verdict_says_what_the_interval_allows(interval, sentence):
+    low, middle, high = interval
+    assert report.verdict(curve_row("within", 0, 9, middle, low, high)) == sentence
+
+
+def test_claims_take_all_images_and_both_borders():
+    rows = [*curve_of(), *curve_of("conv2", border=3, middle=0.1, low=0.05)]
+    rows[0]["noise_free"] = "0.7"  # of few images
+    first, second = report.claims(rows)
+    assert (first["classifier"], first["layer"], first["images"]) == ("net", "conv1", 120)
+    assert set(first["rows"]) == set(itertools.product(stationarity.FORMS, (0, 1)))
+    assert all(row["images"] == "120" for row in first["rows"].values())
+    assert {row["border"] for row in second["rows"].values()} == {"0", "3"}
+    assert second["rows"]["covariance", 1]["border"] == "3"
+    assert first["verdict"].startswith("not stationary: 30 %")
+    assert second["verdict"].startswith("nearly stationary: 10 % [5, 10]")
+
+
+def test_claims_keep_classifiers_apart():
+    other = [{**row, "classifier": "other"} for row in curve_of(middle=0.0)]
+    found = report.claims([*curve_of(), *other])
+    assert [(claim["classifier"], claim["verdict"].split(":")[0]) for claim in found] == [
+        ("net", "not stationary"),
+        ("other", "stationary as far as these images tell"),
+    ]
+
+
+def test_no_rows_make_no_claim():
+    assert report.claims([]) == []
+
+
+def test_claims_appear_under_feature_maps(tmp_path):
+    rows = curve_of(middle=0.25, low=0.2, high=0.3)
+    rows += curve_of("fc6", middle=float("nan"))
+    for row in rows:
+        if row["form"] == "precision":
+            row["expected"] = "nan" if row["layer"] == "fc6" else "0.125"
+    page = render(tmp_path, stationarity=rows, figures=[figure_of(tmp_path, "Feature maps")])
+    conv1, fc6 = cells_of(page, "Are feature maps stationary?")
+    rest = "0.50 (0.50) [0.50, 0.50]"
+    assert conv1 == [
+        *("net", "conv1", "120", rest, "0.25 (0.25) [0.20, 0.30]", rest, "0.12 (0.12)"),
+        "not stationary: 25 % [20, 30] from it, though 94 % of the squared norm is",
+    ]
+    assert fc6[4] == "- (-) [-, -]"
+    assert fc6[6:] == ["- (-)", "too small to tell"]
+
+
+# ------------------------------------------------------------------------------ restored maps
+
+
+def distances(layer, recipe, **values):
+    names = {"classifier": "net", "layer": layer, "recipe": recipe, "images": "4"}
+    return [
+        names | written({"measure": measure, "reference": 1, "other": 2, "distance": value})
+        for measure, value in values.items()
+    ]
+
+
+MAPS = [
+    *distances("conv1", "pure", mean=0.5, frechet=float("inf"), gini_image=-0.25),
+    *distances("conv1", "tv", mean=0.0, frechet=float("nan"), gini_image=1.5),
+    *distances("conv2", "pure", mean=12.5, frechet=0.001, gini_image=0.1),
+]
+
+
+def test_pivot_has_a_line_for_each_layer_and_recipe():
+    found = report.pivot(MAPS)
+    assert found["measures"] == ["mean", "frechet", "gini_image"]
+    assert [key for key, _ in found["lines"]] == [
+        ("net", "conv1", "pure"),
+        ("net", "conv1", "tv"),
+        ("net", "conv2", "pure"),
+    ]
+    assert found["lines"][0][1] == {"mean": "0.5", "frechet": "inf", "gini_image": "-0.25"}
+
+
+def test_pivot_of_nothing_has_no_lines():
+    assert report.pivot([]) == {"measures": [], "lines": []}
+
+
+def test_distances_of_restored_maps_appear_under_feature_maps(tmp_path):
+    page = render(tmp_path, maps=MAPS, figures=[figure_of(tmp_path, "Feature maps")])
+    assert "<th>gini image</th>" in page
+    assert cells_of(page, "Feature maps of restored images") == [
+        ["net conv1", "pure", "0.50", "∞", "-0.25"],
+        ["net conv1", "tv", "0", "-", "1.5"],
+        ["net conv2", "pure", "12", "0.0010", "0.10"],
+    ]
+
+
+# ------------------------------------------------------------------------------ linear inverses
+
+
+def test_linear_inverses_appear_in_their_section(tmp_path):
+    empty = dict.fromkeys(linear_study.COLUMNS, float("nan"))
+    rows = [
+        empty
+        | {"method": linear_study.OPTIMAL, "mse": 0.001, "mse_inside": 0.0005, "iterations": 12},
+        empty | {"method": linear_study.SINGLE, "size": 16, "expected": 0.02, "psnr": -0.8},
+    ]
+    linear = [{"classifier": "net", **written(row | {"noise": 0.1})} for row in rows]
+    values = ("0.1", "periodic, stride 4", 4, linear_study.PSEUDO, 1e-13, 0, 0.75, 0.5)
+    shape = dict(zip(linear_study.SHAPE_COLUMNS, values, strict=True))
+    shapes = [{"classifier": "net", **written(shape)}]
+    figure = figure_of(tmp_path, "Linear inverses", "linear_inverse")
+    page = render(tmp_path, linear=linear, shapes=shapes, figures=[figure])
+    assert cells_of(page, "Linear inverses</h2>") == [
+        ["net", "0.1", "optimal linear inverse", "-", "0.00100", "0.000500", "-", "-", "-"],
+        ["net", "0.1", "single convolution", "16", "-", "-", "0.0200", "-0.800", "-"],
+    ]
+    assert cells_of(page, "When is the inverse a convolution?") == [
+        ["net", "periodic, stride 4", "pseudo-inverse", "1.0e-13 (0)", "0.75 (0.50)"]
+    ]
+
+
+def test_sections_without_figures_have_no_tables(tmp_path):
+    page = render(tmp_path, maps=MAPS, stationarity=curve_of())
+    assert "Are feature maps stationary?" not in page
+    assert "When is the inverse a convolution?" not in page
 
 
 def test_absent_columns_are_an_error(tmp_path):

@@ -1,8 +1,11 @@
 """The whole chain on the tiny study: what it makes, that it is done, that it is reproducible."""
 
 import csv
+import re
 import subprocess
 import sys
+
+import pytest
 
 from tests.tree import ROOT, Tree
 
@@ -10,6 +13,7 @@ COLUMNS = (
     "classifier,layer,recipe,image,mse,psnr,ssim,ssim_luminance,ssim_contrast,ssim_structure,"
     "representation_error,seconds"
 )
+LAYERS = ("conv1", "conv2")
 RECIPES = ["pure", "tv", "mahendran2015", "mahendran2016", "ica", "inverter_joint"]
 
 
@@ -23,7 +27,7 @@ def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
     assert path.read_text().splitlines()[0] == COLUMNS
     found = {(row["layer"], row["recipe"], row["image"]) for row in rows_of(path)}
     names = ("chelsea-000", "coffee-000")
-    assert found == {(la, r, i) for la in ("conv1", "conv2") for r in RECIPES for i in names}
+    assert found == {(la, r, i) for la in LAYERS for r in RECIPES for i in names}
 
 
 def test_summary_is_the_mean_of_the_table_within_its_interval(finished):
@@ -39,10 +43,113 @@ def test_summary_is_the_mean_of_the_table_within_its_interval(finished):
         assert float(line["ssim_low"]) <= float(line["ssim"]) <= float(line["ssim_high"])
 
 
+def test_table_of_feature_maps_has_a_row_for_every_layer_recipe_and_measure(finished):
+    from deep_restoration import statistics
+
+    rows = rows_of(finished.root / "results/tables/feature_statistics.csv")
+    assert tuple(rows[0]) == ("classifier", "layer", "recipe", "images", *statistics.COMPARISON)
+    measures = list(statistics.DISTANCES)
+    measures += [f"{name}_image" for name in statistics.IMAGE_MEASURES]
+    measures += [f"{name}_channel" for name in statistics.CHANNEL_MEASURES]
+    assert [(row["layer"], row["recipe"], row["measure"]) for row in rows] == [
+        (la, r, m) for la in LAYERS for r in RECIPES for m in measures
+    ]
+    for row in rows:
+        assert (row["classifier"], row["images"]) == ("alexnet", "2")
+        if row["measure"] in statistics.DISTANCES:
+            assert float(row["distance"]) >= 0
+    references = {(row["layer"], row["measure"]): set() for row in rows}
+    for row in rows:
+        references[row["layer"], row["measure"]].add(row["reference"])
+    assert all(len(values) == 1 for values in references.values())  # the same test images
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_stationarity_of_a_layer_is_a_row_for_every_form_border_and_number_of_images(
+    finished, layer
+):
+    from deep_restoration import stationarity
+
+    rows = rows_of(finished.root / f"results/statistics/alexnet/{layer}.stationarity.csv")
+    assert tuple(rows[0]) == ("classifier", "layer", *stationarity.COLUMNS)
+    assert {(row["classifier"], row["layer"]) for row in rows} == {("alexnet", layer)}
+    assert [(row["form"], row["border"], row["images"]) for row in rows] == [
+        (form, border, images)
+        for form in stationarity.FORMS
+        for border in ("0", "1")
+        for images in ("2", "4", "8")
+    ]
+    for row in rows:
+        for name in ("distance", "noise_free"):
+            low, value, high = (float(row[f"{name}{end}"]) for end in ("_low", "", "_high"))
+            assert 0 <= low <= value <= high <= 2
+        assert float(row["distance"]) <= 1
+        assert (float(row["expected"]) > 0) == (row["form"] == "precision")
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_stored_sums_continue_the_statistics(finished, layer):
+    import numpy as np
+
+    from deep_restoration import statistics, storage
+
+    path = finished.root / f"results/statistics/alexnet/{layer}.h5"
+    with storage.open_hdf5(path, "statistics") as file:
+        state = {name: file["sums"][name][...] for name in file["sums"]}
+        stored = {name: file[name][...] for name in file if name != "sums"}
+        grid = tuple(file.attrs["grid"])
+    found = statistics.FeatureStatistics.from_state(state)
+    assert (found.count, found.grid.shape) == (8, grid)
+    names = ("covariance", "channel_covariance", "autocovariance", "gram", "gram_centred")
+    for name in (*names, "of_images", "of_channels"):
+        assert np.array_equal(getattr(found, name), stored[name], equal_nan=True), name
+    precision = found.spatial_moments().sum().precision()
+    assert np.allclose(precision, stored["precision"], rtol=1e-9, atol=0)
+    pseudo = statistics.pseudo_inverse(found.covariance)
+    assert np.allclose(
+        pseudo, stored["pseudo_inverse"], rtol=1e-9, atol=1e-9 * np.abs(pseudo).max()
+    )
+    (row,) = rows_of(finished.root / f"results/statistics/alexnet/{layer}.csv")
+    summary = found.summary()
+    assert row.keys() == {"classifier", "layer", *summary}
+    assert (row["classifier"], row["layer"]) == ("alexnet", layer)
+    for key, value in summary.items():  # eigenvalues differ in the last digits from run to run
+        assert float(row[key]) == pytest.approx(value, rel=1e-9, nan_ok=True), key
+
+    found.merge(statistics.FeatureStatistics.from_state(state))
+    assert found.count == 16
+    assert np.allclose(found.covariance, stored["covariance"], rtol=1e-12, atol=1e-15)
+
+
+def test_linear_inverses_are_measured_and_compared_with_convolutions(finished):
+    from deep_restoration import linear_study, storage
+
+    folder = finished.root / "results/linear_inverse"
+    errors, shapes = rows_of(folder / "alexnet.csv"), rows_of(folder / "alexnet.shapes.csv")
+    assert tuple(errors[0]) == ("classifier", *linear_study.COLUMNS)
+    assert tuple(shapes[0]) == ("classifier", *linear_study.SHAPE_COLUMNS)
+    best = min(errors, key=lambda row: float(row["mse"]))
+    assert best["method"] == linear_study.OPTIMAL
+    sizes = {row["size"] for row in errors if row["method"] == linear_study.TRANSPOSED}
+    assert sizes == {"4", "8"}
+    for row in shapes:
+        if row["setting"].startswith("periodic"):
+            assert float(row["transposed"]) < 1e-6
+        else:
+            assert float(row["transposed"]) > 1e-3
+    with storage.open_hdf5(folder / "alexnet.h5", "linear_inverse") as file:
+        labels, restored = list(file.attrs["labels"]), file["restored"][...]
+        assert file.attrs["stride"] == 4
+        assert file["filters"].shape == (96, 3, 11, 11)
+        assert file["original"].shape == (3, 48, 48)
+    assert labels == [f"{r['method']} {r['size']}".removesuffix(" nan") for r in errors]
+    assert restored.shape == (len(errors), 3, 48, 48)
+
+
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 15
+    assert html.count("data:image/png;base64,") == len(pictures) == 19
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -56,7 +163,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 40
+    assert len(logs) == 43
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):
@@ -74,11 +181,12 @@ def test_second_run_has_nothing_to_do(finished):
 
 def test_two_clean_runs_give_identical_results(finished, tmp_path):
     again = Tree.fresh(tmp_path / "again")
-    again.snakemake("results/tables/reconstruction.csv")
+    again.snakemake("results/tables/reconstruction.csv", "statistics")
     for path in sorted((again.root / "results").rglob("*")):
         name = path.relative_to(again.root / "results")
         twin = finished.root / "results" / name
-        if path.suffix in (".h5", ".safetensors"):
+        measured = name.parts[0] in ("statistics", "linear_inverse") and path.suffix == ".csv"
+        if path.suffix in (".h5", ".safetensors") or measured:
             assert path.read_bytes() == twin.read_bytes(), name
     tables = [tree.root / "results/tables/reconstruction.csv" for tree in (again, finished)]
     here, there = (
@@ -94,6 +202,43 @@ def test_shipped_configurations_are_planned(tmp_path):
         command, cwd=tree.root, env=tree.environment(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path):
+    tree = Tree.fresh(tmp_path / "tree")
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        "config/paper.yaml",
+        "--cores",
+        "2",
+    ]
+
+    def run(*more):
+        return subprocess.run(
+            [*command, *more], cwd=tree.root, env=tree.environment(), capture_output=True, text=True
+        )
+
+    done = run("-n")
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    for path in ("statistics/vgg16/pool5.h5", "linear_inverse/vgg16.csv"):
+        assert f"results/{path}" in output
+    stats = dict(re.findall(r"^(\w+) +(\d+)$", output, re.M))
+    assert stats["feature_statistics"] == stats["linear_inverse"] == "1"
+    for split in ("train", "test"):
+        assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
+    assert "alexnet" not in output
+
+    done = run()
+    output = done.stdout + done.stderr
+    assert done.returncode == 1
+    assert "Traceback" not in output
+    for split in ("train", "test"):
+        assert f"images.{split} is 'imagenet/{split}': there is no folder" in output
+    assert not (tree.root / "results").exists()
 
 
 def test_lint_is_clean():

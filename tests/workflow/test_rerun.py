@@ -11,6 +11,9 @@ from tests.tree import Tree
 # What always follows a change of reconstructions, of measures, of pictures.
 MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
 RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED
+# What always follows a change of the statistics of feature maps, of linear inverses.
+MAPPED = {"feature_statistics", "plot_statistics", "plot_layers", "report", "all"}
+INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
 
 SETTINGS = {
     "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
@@ -22,11 +25,19 @@ SETTINGS = {
         "inverters: {joint: {steps: 7}}",
         {"train_inverter", "plot_inverters"} | RESTORED,
     ),
-    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED),
+    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED | INVERTED),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
-        {"feature_statistics", "plot_statistics", "report", "all"},
+        MAPPED | {"evaluate"} | MEASURED,
     ),
+    "the radius of the autocovariance": (
+        "statistics: {radius: 1}",
+        MAPPED | {"evaluate"} | MEASURED,
+    ),
+    "the border of stationarity": ("statistics: {border: 2}", MAPPED),
+    "the draws behind an interval": ("statistics: {replicates: 20}", MAPPED),
+    "the sizes of linear inverses": ("linear_inverse: {sizes: [4, 6]}", INVERTED),
+    "the images of linear inverses": ("linear_inverse: {images: 1}", INVERTED),
     "the pictures in a gallery": (
         "figures: {images: 1}",
         {"plot_reconstructions", "report", "all"},
@@ -72,19 +83,73 @@ EDITS = {
         "quality of every layer",
         {"plot_measures", "report", "all"},
     ),
+    "behaviour of stationarity": (
+        "workflow/deep_restoration/stationarity.py",
+        "if abs(ratio) > 1e-13",
+        "if abs(ratio) > 1e-12",
+        MAPPED,
+    ),
+    "behaviour of a sparsity measure": (
+        "workflow/deep_restoration/statistics.py",
+        "(1 - activity) / (1 - 1 / count)",
+        "1 - activity",
+        MAPPED | {"evaluate"} | MEASURED,
+    ),
+    "behaviour of a distance between sets of maps": (
+        "workflow/deep_restoration/statistics.py",
+        "np.trace(one) + np.trace(two) - 2 * between",
+        "np.trace(one) + np.trace(two) - 3 * between",
+        {"evaluate"} | MEASURED,
+    ),
+    "behaviour of linear inverses": (
+        "workflow/deep_restoration/linear_inverse.py",
+        "1e-9 * flat.diagonal().mean()",
+        "1e-8 * flat.diagonal().mean()",
+        INVERTED,
+    ),
+    "behaviour of their study": (
+        "workflow/deep_restoration/linear_study.py",
+        "-10 * math.log10(mse)",
+        "-20 * math.log10(mse)",
+        INVERTED,
+    ),
     "one figure": (
-        "workflow/deep_restoration/figures.py",
+        "workflow/deep_restoration/map_figures.py",
         "eigenvalue / largest",
         "share of the largest eigenvalue",
         {"plot_patches", "report", "all"},
+    ),
+    "the figure of stationarity": (
+        "workflow/deep_restoration/map_figures.py",
+        "distance from Toeplitz",
+        "distance from a Toeplitz matrix",
+        {"plot_layers", "report", "all"},
+    ),
+    "the figures of linear inverses": (
+        "workflow/deep_restoration/map_figures.py",
+        '"what edges change"',
+        '"what the edges change"',
+        {"plot_linear_inverse", "report", "all"},
+    ),
+    "the figure of a layer's statistics": (
+        "workflow/deep_restoration/map_figures.py",
+        "np.quantile(np.abs(matrix), 0.995)",
+        "np.quantile(np.abs(matrix), 0.99)",
+        {"plot_statistics", "report", "all"},
+    ),
+    "the sentence of a verdict": (
+        "workflow/deep_restoration/report.py",
+        "too small to tell",
+        "too few positions to tell",
+        {"report", "all"},
     ),
     "the training of the classifier": (
         "workflow/deep_restoration/exemplar.py",
         "weight_decay=1e-3",
         "weight_decay=1e-4",
-        {"classifier", "plot_classifier", "features", "feature_statistics", "plot_statistics"}
+        {"classifier", "plot_classifier", "features"}
         | {"feature_patches", "plot_patches", "train_inverter", "plot_inverters"}
-        | RESTORED,
+        | (MAPPED | INVERTED | RESTORED),
     ),
     "a caption": (
         "workflow/report/gallery.rst",
@@ -118,7 +183,8 @@ def test_a_further_layer_leaves_the_others_alone(finished):
         "change.yaml", "classifiers: {alexnet: {layers: [conv1, norm1, conv2]}}"
     )
     jobs = finished.planned(change)
-    assert "classifier" not in jobs
+    assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
+    assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
     assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 1, 6)
 
 

@@ -240,6 +240,15 @@ def load(path: str | os.PathLike, layers: Sequence[str]) -> graph.Network:
         return network.load({name: file.get_tensor(name) for name in network.tensors()})
 
 
+def first_convolution(path: str | os.PathLike) -> str:
+    """Name of the first convolution of a stored classifier."""
+    with storage.open_tensors(path, "classifier") as (_, description):
+        for step in description["steps"]:
+            if step.get("target", "").endswith(".Conv2d"):
+                return step["name"]
+    raise ValueError(f"{path}: the network has no convolution")
+
+
 if __name__ == "__main__":  # python -m deep_restoration.classifiers ARCHITECTURE SIZE
     try:
         layers, stop = graph.geometry(steps_of(sys.argv[1]), int(sys.argv[2]))

@@ -49,8 +49,15 @@ def nearest(word: str, allowed: Iterable[str], count: int = 5) -> str:
     return ", ".join(found) if found else ", ".join(allowed[:count]) + more
 
 
-def prepare(config: dict, schema_file: str | os.PathLike, cache: str | os.PathLike) -> dict:
+def prepare(
+    config: dict,
+    schema_file: str | os.PathLike,
+    cache: str | os.PathLike,
+    planning: bool = False,
+) -> dict:
     """The checked configuration with all defaults; `cache` is a folder for what checks found out.
+
+    When only `planning`, folders of images may be missing.
 
     Raises ConfigurationError with every fault found: schema first, then meaning.
     """
@@ -62,7 +69,7 @@ def prepare(config: dict, schema_file: str | os.PathLike, cache: str | os.PathLi
     if faults := list(dict.fromkeys(schema_faults(config, schema))):
         raise ConfigurationError(faults)
     fill(config, schema)
-    if faults := [*path_faults(config), *recipe_faults(config)]:
+    if faults := [*path_faults(config, planning), *recipe_faults(config)]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
         raise ConfigurationError(faults)
@@ -157,11 +164,12 @@ def folder(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def path_faults(config: dict) -> Iterable[str]:
-    """Folders without images, and weights that are not there."""
+def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
+    """Folders without images, and weights that are not there. When `planning`, a folder that is not
+    there yet is none."""
     for split in ("train", "test"):
         source = config["images"][split]
-        if source == EMBEDDED:
+        if source == EMBEDDED or (planning and not folder(source).exists()):
             continue
         try:
             inventory.image_files(folder(source))

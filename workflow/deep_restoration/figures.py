@@ -242,55 +242,6 @@ def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], titl
     return figure
 
 
-def statistics(
-    covariance: np.ndarray,
-    inverse: np.ndarray,
-    gram: np.ndarray,
-    gini_channels: np.ndarray,
-    gini_images: np.ndarray,
-    window: tuple[int, int],
-    title: str,
-) -> Figure:
-    """Spatial covariance, its pseudo-inverse, Gram matrix, and the Gini index of images and channels.
-
-    Each matrix has its own colours, symmetric around 0 and clipped at the 99.5th percentile.
-    """
-    figure, axes = plt.subplots(1, 4, figsize=(15, 3.6), width_ratios=[1, 1, 1, 0.9])
-    pictures = {
-        f"spatial covariance ({window[0]} x {window[1]} positions)": covariance,
-        "its pseudo-inverse": inverse,
-        f"Gram matrix ({len(gram)} channels)": gram,
-    }
-    for axis, (label, matrix) in zip(axes, pictures.items(), strict=False):
-        limit = np.quantile(np.abs(matrix), 0.995) or 1.0
-        shown = axis.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
-        axis.set_title(label)
-        axis.grid(False)
-        axis.set(xticks=[], yticks=[])
-        figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03)
-    bins = np.linspace(0, 1, 41)
-    axes[3].hist(gini_channels, bins, alpha=0.7, density=True, label="channels")
-    axes[3].hist(gini_images, bins, alpha=0.7, density=True, label="images")
-    axes[3].set(xlabel="Gini index", yticks=[], title="sparsity")
-    axes[3].legend()
-    figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
-    return figure
-
-
-def spectra(eigenvalues: dict[str, np.ndarray], title: str) -> Figure:
-    """Eigenvalues of patch covariances, each divided by its largest, against their rank in per cent."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.8))
-    for name, values in eigenvalues.items():
-        share = np.arange(1, len(values) + 1) / len(values) * 100
-        axis.semilogy(share, np.maximum(values / values[0], 1e-16), label=f"{name} ({len(values)})")
-    axis.set(
-        xlabel="rank (% of dimensions)", ylabel="eigenvalue / largest", title=title, ylim=(1e-9, 2)
-    )
-    axis.legend()
-    return figure
-
-
 def prior(
     patterns: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str
 ) -> Figure:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -14,6 +15,24 @@ def prepare_environment() -> None:
     paths = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys([here, *paths]))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+def is_dry_run(arguments: Sequence[str]) -> bool:
+    """Whether Snakemake's command line asks for a plan only: -n, also among other letters, or in words."""
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        name, _, value = argument.partition("=")
+        if before in ("-e", "--executor") and argument == "dryrun":
+            return True
+        if name.startswith("--"):
+            if name.startswith("--dry") or (name == "--executor" and value == "dryrun"):
+                return True
+        elif name.startswith("-"):
+            for letter in name[1:]:
+                if letter == "n":
+                    return True
+                if letter not in "Ffkpqtia":  # Snakemake's letters without a value
+                    break
+    return False
 
 
 def has_gpu() -> bool:

@@ -19,6 +19,10 @@ def render(
     figures: list[dict],
     summary: list[dict[str, str]],
     statistics: list[dict[str, str]],
+    stationarity: list[dict[str, str]],
+    maps: list[dict[str, str]],
+    linear: list[dict[str, str]],
+    shapes: list[dict[str, str]],
     accuracy: dict[str, list[dict[str, str]]],
     study: dict,
     versions: dict[str, str],
@@ -26,7 +30,9 @@ def render(
     """The report's HTML.
 
     `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
-    `summary` and `statistics` rows of the tables; `accuracy` rows by classifier; `study` the configuration.
+    the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
+    `maps` of those of restored images, `linear` and `shapes` of linear inverses; `accuracy` rows by
+    classifier; `study` the configuration.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -46,6 +52,10 @@ def render(
         ],
         findings=findings(summary),
         statistics=statistics,
+        claims=claims(stationarity),
+        maps=pivot(maps),
+        linear=linear,
+        shapes=shapes,
         accuracy=accuracy,
         study=yaml.safe_dump(study, sort_keys=False, width=100),
         versions=versions,
@@ -122,3 +132,45 @@ def findings(summary: list[dict[str, str]]) -> list[dict[str, str]]:
             {"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code}
         )
     return found
+
+
+def claims(stationarity: list[dict[str, str]]) -> list[dict]:
+    """Per layer, from all images: how far the covariance within channels and the precision are from
+    stationary, and the sentence that follows."""
+    found = []
+    for key in dict.fromkeys((row["classifier"], row["layer"]) for row in stationarity):
+        rows = [row for row in stationarity if (row["classifier"], row["layer"]) == key]
+        most = max(int(row["images"]) for row in rows)
+        borders = sorted({int(row["border"]) for row in rows})
+        last = {
+            (row["form"], borders.index(int(row["border"]))): row
+            for row in rows
+            if int(row["images"]) == most
+        }
+        names = {"classifier": key[0], "layer": key[1], "images": most, "rows": last}
+        found.append(names | {"verdict": verdict(last["within", 0])})
+    return found
+
+
+def verdict(row: dict[str, str]) -> str:
+    """What an interval of the noise-free distance says of the claim that feature maps are stationary."""
+    low, middle, high = (float(row[f"noise_free{end}"]) for end in ("_low", "", "_high"))
+    if math.isnan(middle):
+        return "too small to tell"
+    interval = f"{100 * middle:.0f} % [{100 * low:.0f}, {100 * high:.0f}]"
+    if low == 0:
+        return f"stationary as far as these images tell: {interval} from it"
+    share = f"{100 * (1 - middle**2):.0f} %"
+    if high < 0.2:
+        return f"nearly stationary: {interval} from it, {share} of the squared norm is"
+    return f"not stationary: {interval} from it, though {share} of the squared norm is"
+
+
+def pivot(maps: list[dict[str, str]]) -> dict:
+    """The distances of restored images' feature maps: a line a layer and recipe, a column a measure."""
+    measures = list(dict.fromkeys(row["measure"] for row in maps))
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in maps:
+        key = row["classifier"], row["layer"], row["recipe"]
+        lines.setdefault(key, {})[row["measure"]] = row["distance"]
+    return {"measures": measures, "lines": list(lines.items())}

@@ -34,6 +34,9 @@ def job(log_file: str | os.PathLike, threads: int = 1) -> Iterator[None]:
     terminal; the log always holds the whole traceback.
     """
     os.environ["OMP_NUM_THREADS"] = str(threads)  # read by OpenMP and MKL when torch is imported
+    # NumPy's matrices are small here: a second thread of OpenBLAS, which spins, makes them up to ten
+    # times slower beside a busy neighbour.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
     Path(log_file).parent.mkdir(parents=True, exist_ok=True)
     to_file = logging.FileHandler(log_file, "w", encoding="utf-8", errors="backslashreplace")
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))

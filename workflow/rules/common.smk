@@ -21,8 +21,12 @@ from deep_restoration.fingerprint import fingerprint
 
 launch.prepare_environment()
 
+# Snakemake itself knows only later.
+PLANNING = launch.is_dry_run(sys.argv[1:])
+
 try:
-    STUDY = configuration.prepare(config, Path(workflow.basedir) / "config" / "schema.yaml", CACHE)
+    SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
+    STUDY = configuration.prepare(config, SCHEMA, CACHE, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
@@ -106,6 +110,11 @@ def image_inventory(split):
     if source == configuration.EMBEDDED:
         return None
     folder = configuration.folder(source)
+    if PLANNING and not folder.exists():
+        print(
+            f"images.{split}: there is no folder {source} yet; planned without it", file=sys.stderr
+        )
+        return {}
     files = inventory.image_files(folder)
     if split == "test":
         files = inventory.spread(files, STUDY["images"]["test_count"])

@@ -8,7 +8,8 @@ rule evaluate:
         restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
         traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
     output:
-        "results/evaluation/{classifier}/{layer}.csv",
+        images="results/evaluation/{classifier}/{layer}.csv",
+        maps="results/evaluation/{classifier}/{layer}.statistics.csv",
     log:
         "logs/evaluate/{classifier}/{layer}.log",
     benchmark:
@@ -19,6 +20,7 @@ rule evaluate:
         runtime=30,
     params:
         recipes=list(STUDY["recipes"]),
+        statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
         code=code("evaluate.py"),
     message:
         "Measuring the images restored from {wildcards.classifier} {wildcards.layer}"
@@ -28,7 +30,8 @@ rule evaluate:
 
 rule tables:
     input:
-        every_layer("results/evaluation/{classifier}/{layer}.csv"),
+        images=every_layer("results/evaluation/{classifier}/{layer}.csv"),
+        maps=every_layer("results/evaluation/{classifier}/{layer}.statistics.csv"),
     output:
         images=report(
             "results/tables/reconstruction.csv",
@@ -38,6 +41,11 @@ rule tables:
         summary=report(
             "results/tables/reconstruction_summary.csv",
             caption="../report/summary_table.rst",
+            category="Tables",
+        ),
+        maps=report(
+            "results/tables/feature_statistics.csv",
+            caption="../report/feature_statistics_table.rst",
             category="Tables",
         ),
     log:

@@ -48,6 +48,64 @@ rule plot_statistics:
         "../scripts/plot_statistics.py"
 
 
+rule plot_layers:
+    input:
+        arrays=layers_of("results/statistics/{classifier}/{layer}.h5"),
+        curves=layers_of("results/statistics/{classifier}/{layer}.stationarity.csv"),
+    output:
+        stationarity=drawn(
+            "results/figures/{classifier}/stationarity.png",
+            "stationarity",
+            classifier="{classifier}",
+        ),
+        stationarity_svg="results/figures/{classifier}/stationarity.svg",
+        sparsity=drawn(
+            "results/figures/{classifier}/sparsity.png", "sparsity", classifier="{classifier}"
+        ),
+        sparsity_svg="results/figures/{classifier}/sparsity.svg",
+    log:
+        "logs/plot_layers/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_layers/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_layers.py"),
+    script:
+        "../scripts/plot_layers.py"
+
+
+rule plot_linear_inverse:
+    input:
+        arrays="results/linear_inverse/{classifier}.h5",
+        errors="results/linear_inverse/{classifier}.csv",
+    output:
+        kernels=drawn(
+            "results/figures/{classifier}/linear_inverse.png",
+            "linear_inverse",
+            classifier="{classifier}",
+        ),
+        kernels_svg="results/figures/{classifier}/linear_inverse.svg",
+        images=drawn(
+            "results/figures/{classifier}/linear_restorations.png",
+            "linear_restorations",
+            classifier="{classifier}",
+        ),
+        images_svg="results/figures/{classifier}/linear_restorations.svg",
+    log:
+        "logs/plot_linear_inverse/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_linear_inverse/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_linear_inverse.py"),
+    script:
+        "../scripts/plot_linear_inverse.py"
+
+
 rule plot_patches:
     input:
         patch_files,

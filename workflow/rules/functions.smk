@@ -114,7 +114,11 @@ REPORT_SECTIONS = {
     "inverters": "Inverse networks",
     "prior": "Learned priors",
     "statistics": "Feature maps",
+    "stationarity": "Feature maps",
+    "sparsity": "Feature maps",
     "patches": "Feature maps",
+    "linear_inverse": "Linear inverses",
+    "linear_restorations": "Linear inverses",
     "workflow": "Workflow",
 }
 
@@ -139,7 +143,10 @@ def figure_entries():
             add("inverters", "{classifier}/inverters", classifier=name)
         for layer in entry["layers"]:
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
-        add("patches", "{classifier}/patches", classifier=name)
+        for kind in ("stationarity", "sparsity", "patches"):
+            add(kind, f"{{classifier}}/{kind}", classifier=name)
+        for kind in ("linear_inverse", "linear_restorations"):
+            add(kind, f"{{classifier}}/{kind}", classifier=name)
     for name in STUDY["priors"]:
         add("prior", "priors/{prior}", prior=name)
     add("workflow", "workflow")

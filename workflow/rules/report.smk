@@ -5,6 +5,12 @@ rule report:
     input:
         summary="results/tables/reconstruction_summary.csv",
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
+        stationarity=every_layer("results/statistics/{classifier}/{layer}.stationarity.csv"),
+        maps="results/tables/feature_statistics.csv",
+        linear=expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
+        shapes=expand(
+            "results/linear_inverse/{classifier}.shapes.csv", classifier=STUDY["classifiers"]
+        ),
         accuracy=expand(
             "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
         ),

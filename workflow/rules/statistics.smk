@@ -1,4 +1,4 @@
-# Covariance and its inverse, Gram matrix and sparsity of feature maps.
+# Covariances, Gram matrices, sparsity and stationarity of feature maps.
 
 
 rule feature_statistics:
@@ -7,16 +7,18 @@ rule feature_statistics:
     output:
         arrays="results/statistics/{classifier}/{layer}.h5",
         table="results/statistics/{classifier}/{layer}.csv",
+        stationarity="results/statistics/{classifier}/{layer}.stationarity.csv",
     log:
         "logs/statistics/{classifier}/{layer}.log",
     benchmark:
         "logs/benchmarks/statistics/{classifier}/{layer}.tsv"
     threads: 2
     resources:
+        gpu=GPU,
         mem_mb=4000,
         runtime=60,
     params:
-        settings=STUDY["statistics"],
+        settings=canonical(STUDY["statistics"] | {"seed": STUDY["seed"]}),
         code=code("statistics.py"),
     message:
         "Measuring the feature maps of {wildcards.classifier} {wildcards.layer}"

@@ -6,7 +6,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, metrics, storage
+    from deep_restoration import classifiers, images, metrics, statistics, storage
 
     classifier, layer = snakemake.wildcards.classifier, snakemake.wildcards.layer
     where = runtime.device()
@@ -16,9 +16,14 @@ with runtime.job(snakemake.log[0], snakemake.threads):
 
     def maps_of(batch: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
-            return next(iter(network(batch.to(where)).values())).flatten(1).double()
+            (maps,) = network(batch.to(where)).values()
+        return maps.reshape(*maps.shape, *(1, 1)[: 4 - maps.ndim])
 
-    truth, rows = pixels.astype(np.float64) / 255, []
+    def measuring(maps: torch.Tensor) -> statistics.FeatureStatistics:
+        options = snakemake.params.statistics
+        return statistics.FeatureStatistics(*maps.shape[1:], device=where, **options)
+
+    truth, rows, distances, natural = pixels.astype(np.float64) / 255, [], [], None
     for recipe, path, trace in zip(
         snakemake.params.recipes, snakemake.input.restored, snakemake.input.traces, strict=True
     ):
@@ -26,12 +31,20 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             restored = file["images"][...]
         terms = {row["term"]: row["value"] for row in storage.read_rows(trace)}
         seconds = float(terms["seconds per image"])
-        error = []
+        error, first = [], natural is None
         for start in range(0, len(names), 64):
             part = slice(start, start + 64)
             target = maps_of(images.as_tensor(pixels[part]))
-            found = maps_of(torch.from_numpy(restored[part]).permute(0, 3, 1, 2))
-            error += ((found - target).square().sum(1) / target.square().sum(1)).tolist()
+            maps = maps_of(torch.from_numpy(restored[part]).permute(0, 3, 1, 2))
+            difference = (maps.double() - target.double()).flatten(1).square().sum(1)
+            error += (difference / target.double().flatten(1).square().sum(1)).tolist()
+            if start == 0:
+                found, natural = measuring(maps), natural or measuring(maps)
+            found.add(maps, start)
+            if first:
+                natural.add(target, start)
+        for row in statistics.compare(natural, found):
+            distances.append((classifier, layer, recipe, len(names), *row.values()))
         columns = zip(
             names,
             metrics.mse(truth, restored).tolist(),
@@ -42,4 +55,6 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             strict=True,
         )
         rows += [(classifier, layer, recipe, *values, seconds) for values in columns]
-    storage.write_csv(snakemake.output[0], metrics.COLUMNS, rows)
+    storage.write_csv(snakemake.output.images, metrics.COLUMNS, rows)
+    keys = ("classifier", "layer", "recipe", "images", *statistics.COMPARISON)
+    storage.write_csv(snakemake.output.maps, keys, distances)

@@ -5,11 +5,13 @@ from deep_restoration import runtime
 with runtime.job(snakemake.log[0], snakemake.threads):
     from pathlib import Path
 
-    from deep_restoration import figures, storage
+    from deep_restoration import map_figures, storage
 
     spectra = {}
     for path in snakemake.input:
         with storage.open_hdf5(path, "patches") as file:
             spectra[Path(path).stem] = file["eigenvalues"][...]
     title = f"{snakemake.wildcards.classifier}: covariance spectra of patches"
-    storage.save_figure(figures.spectra(spectra, title), snakemake.output.png, snakemake.output.svg)
+    storage.save_figure(
+        map_figures.spectra(spectra, title), snakemake.output.png, snakemake.output.svg
+    )

@@ -1,16 +1,22 @@
-"""Draw covariance, its inverse, Gram matrix and sparsity of the feature maps of one layer."""
+"""Draw covariance, its inverses, Gram matrices and sparsity of the feature maps of one layer."""
 
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    from deep_restoration import figures, storage
+    from deep_restoration import map_figures, storage
 
-    names = ("covariance", "inverse_covariance", "gram", "gini_channels", "gini_images")
     with storage.open_hdf5(snakemake.input[0], "statistics") as file:
-        arrays = [file[name][...] for name in names]
-        window = tuple(file.attrs["window"])
-    title = (
-        f"{snakemake.wildcards.classifier} {snakemake.wildcards.layer}: statistics of feature maps"
-    )
-    figure = figures.statistics(*arrays, window, title)
+        height, width = file.attrs["grid"]
+        shown = {
+            f"spatial covariance ({height} x {width})": "covariance",
+            "its pseudo-inverse": "pseudo_inverse",
+            "its precision (Ledoit-Wolf)": "precision",
+            f"Gram matrix ({len(file['gram'])} channels)": "gram",
+            "centred Gram matrix": "gram_centred",
+        }
+        matrices = {label: file[name][...] for label, name in shown.items()}
+        channels, images = file["of_channels"][...], file["of_images"][...]
+    names = snakemake.wildcards
+    title = f"{names.classifier} {names.layer}: statistics of feature maps"
+    figure = map_figures.statistics(matrices, channels, images, title)
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

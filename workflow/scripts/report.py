@@ -14,6 +14,10 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         figures=snakemake.params.figures,
         summary=storage.read_rows(inputs.summary),
         statistics=[row for path in inputs.statistics for row in storage.read_rows(path)],
+        stationarity=[row for path in inputs.stationarity for row in storage.read_rows(path)],
+        maps=storage.read_rows(inputs.maps),
+        linear=[row for path in inputs.linear for row in storage.read_rows(path)],
+        shapes=[row for path in inputs.shapes for row in storage.read_rows(path)],
         accuracy={
             Path(path).name.removesuffix(".accuracy.csv"): storage.read_rows(path)
             for path in inputs.accuracy

@@ -1,46 +1,54 @@
-"""Covariance and its inverse, Gram matrix and sparsity of the feature maps of one layer."""
+"""Covariances, precision, Gram matrices, sparsity and stationarity of the feature maps of one layer."""
 
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
-    import numpy as np
+    from deep_restoration import stationarity, statistics, storage
 
-    from deep_restoration import statistics, storage
-
-    provenance = runtime.provenance(snakemake.params)
+    settings, provenance = snakemake.params.settings, runtime.provenance(snakemake.params)
+    names = {key: snakemake.wildcards[key] for key in ("classifier", "layer")}
     with storage.open_hdf5(snakemake.input[0], "features") as source:
         maps, batch = source["features"], 16
-        channels, height, width = (*maps.shape[1:], 1, 1)[:3]
+        shape = (*maps.shape[1:], 1, 1)[:3]
         found = statistics.FeatureStatistics(
-            channels, height, width, snakemake.params.settings["positions"]
+            *shape,
+            positions=settings["positions"],
+            radius=settings["radius"],
+            device=runtime.device(),
         )
         for start in runtime.progress(range(0, len(maps), batch), "measuring feature maps"):
             part = maps[start : start + batch]
-            found.add(part.reshape(len(part), channels, height, width))
-    covariance = found.covariance
-    inverse = statistics.pseudo_inverse(covariance)
-    with storage.create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
-        for name, value in {
-            "covariance": covariance,
-            "inverse_covariance": inverse,
-            "gram": found.gram,
-            "gini_channels": found.gini_channels,
-            "gini_images": np.array(found.gini_images),
-        }.items():
-            file.create_dataset(name, data=value, track_times=False)
-        file.attrs["window"] = found.shape
-    row = {
-        "classifier": snakemake.wildcards.classifier,
-        "layer": snakemake.wildcards.layer,
-        "images": found.count,
-        "channels": channels,
-        "height": height,
-        "width": width,
-        "window_height": found.shape[0],
-        "window_width": found.shape[1],
-        "effective_rank": statistics.effective_rank(covariance),
-        "gini_image": float(np.mean(found.gini_images)),
-        "gini_channel": float(found.gini_channels.mean()),
-        "zeros": found.zeros,
+            found.add(part.reshape(len(part), *shape), start)
+    moments = found.spatial_moments()
+    runtime.log.info("distance from stationary against the number of images")
+    curve = stationarity.curve(
+        moments,
+        (0, settings["border"]),
+        replicates=settings["replicates"],
+        seed=settings["seed"],
+    )
+    arrays = {
+        "covariance": found.covariance,
+        "pseudo_inverse": statistics.pseudo_inverse(found.covariance),
+        "precision": moments.sum().precision(),
+        "channel_covariance": found.channel_covariance,
+        "autocovariance": found.autocovariance,
+        "gram": found.gram,
+        "gram_centred": found.gram_centred,
+        "of_images": found.of_images,
+        "of_channels": found.of_channels,
     }
+    with storage.create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
+        for key, value in arrays.items():
+            file.create_dataset(key, data=value, track_times=False)
+        for key, value in found.state().items():  # what FeatureStatistics.from_state continues from
+            file.create_dataset(f"sums/{key}", data=value, track_times=False)
+        file.attrs["grid"] = found.grid.shape
+    row = names | found.summary()
     storage.write_csv(snakemake.output.table, row.keys(), [row.values()])
+    columns = (*names, *stationarity.COLUMNS)
+    storage.write_csv(
+        snakemake.output.stationarity,
+        columns,
+        [[(names | entry)[column] for column in columns] for entry in curve],
+    )

@@ -5,7 +5,7 @@ from deep_restoration import runtime
 with runtime.job(snakemake.log[0], snakemake.threads):
     from deep_restoration import metrics, storage
 
-    rows = [row for path in snakemake.input for row in storage.read_rows(path)]
+    rows = [row for path in snakemake.input.images for row in storage.read_rows(path)]
     storage.write_csv(
         snakemake.output.images,
         metrics.COLUMNS,
@@ -13,3 +13,5 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     )
     columns, summary = metrics.summarise(rows, snakemake.params.settings["seed"])
     storage.write_csv(snakemake.output.summary, columns, summary)
+    maps = [row for path in snakemake.input.maps for row in storage.read_rows(path)]
+    storage.write_csv(snakemake.output.maps, maps[0].keys(), [row.values() for row in maps])
