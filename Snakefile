@@ -29,6 +29,7 @@ include: "workflow/rules/patches.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/linear_inverse.smk"
 include: "workflow/rules/priors.smk"
+include: "workflow/rules/denoising.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
@@ -42,6 +43,7 @@ rule all:
         "results/report.html",
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
+        "results/tables/naturalness.csv",
 
 
 rule statistics:
@@ -52,7 +54,10 @@ rule statistics:
 
 rule priors:
     input:
-        expand("results/priors/{prior}.safetensors", prior=STUDY["priors"]),
+        [f"{path}.safetensors" for path in prior_paths()],
+        "results/tables/priors.csv",
+        "results/tables/denoising.csv",
+        "results/tables/naturalness.csv",
 
 
 rule inverters:

@@ -90,8 +90,9 @@ def test_shortest_study_gets_every_default(cache):
     found = configuration.prepare(config, SCHEMA, cache)
     assert set(found) == set(schema["properties"])
     assert found["seed"] == 0
-    assert found["priors"] == found["inverters"] == {}
-    assert found["patches"]["features"] == {"size": 3, "count": 20000, "dc": "patch"}
+    assert found["images"]["held_out"] == 0.05
+    assert found["patches"] == found["priors"] == found["inverters"] == {}
+    assert found["denoising"]["images"] == "test"
     assert found["exemplar"]["rate"] == 5e-4
     assert configuration.prepare(found, SCHEMA, cache) == found
 
@@ -100,6 +101,102 @@ def test_filling_does_not_share_defaults(cache):
     config = study(("classifiers.second", copy.deepcopy(SHIPPED["classifiers"]["alexnet"])))
     found = configuration.prepare(config, SCHEMA, cache)["classifiers"]
     assert found["alexnet"]["mean"] is not found["second"]["mean"]
+
+
+def test_sets_of_patches_have_defaults(cache):
+    default = {"size": 8, "count": 100000, "dc": "patch", "contrast": None}
+    config = study(
+        ("patches.maps", {"of": "features", "size": 2}), ("patches.more", {"of": "grey"})
+    )
+    found = configuration.prepare(config, SCHEMA, cache)["patches"]
+    assert found["more"] == default | {"of": "grey"}
+    assert found["maps"] == default | {"of": "features", "size": 2}
+    assert list(found) == ["images", "features", "maps", "more"]
+
+
+EXPERTS = {
+    "patches": "images",
+    "dimensions": None,
+    "floor": 1e-6,
+    "whitening": "pca",
+    "noise": 0.0,
+    "steps": 4000,
+    "patience": None,
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "defaults"),
+    [
+        (
+            {"expert": "logistic", "filters": 9},
+            EXPERTS
+            | {"method": "patch", "batch": 500, "rate": 2e-2}
+            | {"unit": True, "variant": "full", "groups": 1, "multiplier": 4},
+        ),
+        (
+            {"method": "field", "expert": "logistic", "filters": 9},
+            EXPERTS | {"batch": 32, "rate": 1e-2, "start": 1000, "middle": 16},
+        ),
+        (
+            {"method": "denoiser"},
+            {
+                "of": "images",
+                "width": 32,
+                "blocks": 1,
+                "fold": 2,
+                "levels": [3.0, 30.0],
+                "sigma": 5.0,
+            }
+            | {"steps": 1000, "batch": 32, "crop": 64, "rate": 1.5e-3, "precision": "float32"},
+        ),
+    ],
+    ids=["patch", "field", "denoiser"],
+)
+def test_learned_priors_have_the_defaults_of_their_method(given, defaults, cache):
+    found = configuration.prepare(study(("priors.new", given)), SCHEMA, cache)
+    assert found["priors"]["new"] == defaults | given
+    changed = study(("priors.new", given | {"steps": 7}))
+    prepared = configuration.prepare(changed, SCHEMA, cache)
+    assert prepared["priors"]["new"] == defaults | given | {"steps": 7}
+    assert configuration.prepare(prepared, SCHEMA, cache) == prepared
+
+
+def test_priors_do_not_share_defaults(cache):
+    config = study(("priors.a", {"method": "denoiser"}), ("priors.b", {"method": "denoiser"}))
+    found = configuration.prepare(config, SCHEMA, cache)["priors"]
+    found["a"]["levels"][0] = 99.0
+    assert found["b"]["levels"] == configuration.METHODS["denoiser"]["levels"] == [3.0, 30.0]
+
+
+def test_priors_know_what_they_learn_from(cache):
+    config = study(
+        ("patches.small", {"of": "grey", "size": 4}),
+        ("priors.grey", {"patches": "small", "expert": "logistic", "filters": 9}),
+        ("priors.maps", {"method": "denoiser", "of": "features"}),
+    )
+    found = configuration.prepare(config, SCHEMA, cache)
+    sources = {name: configuration.source_of(found, name) for name in found["priors"]}
+    assert sources == {
+        **{"ica": "images", "foe": "images", "dae": "images", "features": "features"},
+        **{"grey": "grey", "maps": "features"},
+    }
+
+
+def test_a_recipe_sets_the_options_of_its_learned_priors(cache):
+    priors = {"dae": {"weight": 1.0, "sigma": 3.0}, "foe": {"weight": 1.0, "lattice": 2}}
+    found = configuration.prepare(study(("recipes.tv.priors", priors)), SCHEMA, cache)
+    assert found["recipes"]["tv"]["priors"] == priors
+
+
+def test_the_denoising_test_has_its_folder_or_none(cache, tmp_path):
+    (tmp_path / "a.png").touch()
+    for source in (str(tmp_path), "test", None):
+        found = configuration.prepare(study(("denoising.images", source)), SCHEMA, cache)
+        assert found["denoising"] == {
+            **{"images": source, "sigma": 25, "tuning": 8, "iterations": 300},
+            **{"tolerance": 0.1, "shown": 3},
+        }
 
 
 @pytest.mark.parametrize("section", configuration.NAMED)
@@ -186,12 +283,14 @@ def test_shipped_studies_are_planned_before_their_images_are_there(
     studies, cache = described
     found = configuration.prepare(studies[name], SCHEMA, cache, planning=True)
     assert found["images"]["train"] == studies[name]["images"]["train"]
-    if name != "config":
-        message = refused(studies[name], cache)
-        assert lines_of(message) == [
-            f"  images.{split} is {found['images'][split]!r}: "
-            f"there is no folder {found['images'][split]}"
-            for split in ("train", "test")
+    folders = {f"images.{split}": found["images"][split] for split in ("train", "test")}
+    folders["denoising.images"] = found["denoising"]["images"]
+    folders = {key: source for key, source in folders.items() if source not in ("embedded", "test")}
+    assert bool(folders) == (name != "config")
+    if folders:
+        lines = lines_of(refused(studies[name], cache))
+        assert [line.split(";")[0] for line in lines] == [
+            f"  {key} is {source!r}: there is no folder {source}" for key, source in folders.items()
         ]
 
 
@@ -201,6 +300,15 @@ def test_the_study_at_full_size_inverts_the_studys_layer(described):
     assert {name: c["layers"] for name, c in found["classifiers"].items()} == {"vgg16": ["pool5"]}
     layers = describe("vgg16", found["images"]["size"], cache)["layers"]
     assert layers["pool5"]["shape"] == [512, 7, 7]
+
+
+@pytest.mark.parametrize("planning", [False, True])
+def test_a_folder_to_denoise_must_hold_images(planning, tmp_path):
+    source = str(tmp_path)
+    (line,) = lines_of(refused(study(("denoising.images", source)), tmp_path, planning))
+    assert f"denoising.images is '{source}'" in line
+    assert "holds no image" in line
+    assert "allowed: a folder, test, null" in line
 
 
 def test_a_plan_refuses_a_folder_without_images(tmp_path):
@@ -221,6 +329,7 @@ def test_a_plan_refuses_a_file_for_a_folder(tmp_path):
 
 # ------------------------------------------------------------------------------ faults
 
+FIELD = {"method": "field", "expert": "student_t", "filters": 8}
 FAULTS = {
     "unknown key": (
         [("images.sizes", 96)],
@@ -450,6 +559,162 @@ FAULTS = {
         [("images.size", 48), ("patches.images.size", 64)],
         ["patches.images.size is 64", "at most images.size, 48"],
     ),
+    "patches of nothing": (
+        [("patches.more", {"size": 8})],
+        ["patches.more lacks of"],
+    ),
+    "patches of an unknown source": (
+        [("patches.more", {"of": "gray"})],
+        ["patches.more.of is 'gray'", "allowed: images, grey, features"],
+    ),
+    "image patches of the next kernel": (
+        [("patches.images.size", "next")],
+        ["patches.images.size is 'next'", "only feature maps", "give a number"],
+    ),
+    "grey patches of the next kernel": (
+        [("patches.more", {"of": "grey", "size": "next"})],
+        ["patches.more.size is 'next'", "only feature maps"],
+    ),
+    "patches of a size in words": (
+        [("patches.features.size", "whole")],
+        ["patches.features.size is 'whole'", "allowed: next", "Side in pixels or positions"],
+    ),
+    "too large patches": (
+        [("patches.features.size", 65)],
+        ["patches.features.size is 65", "at most 64"],
+    ),
+    "no contrast at all": (
+        [("patches.images.contrast", 0)],
+        ["patches.images.contrast is 0", "more than 0", "root mean square"],
+    ),
+    "set of patches with a blank": (
+        [("patches.my set", {"of": "images"})],
+        ["patches: the name 'my set'", "letters, digits"],
+    ),
+    "nothing held out": (
+        [("images.held_out", 0)],
+        ["images.held_out is 0", "more than 0", "no prior learns from"],
+    ),
+    "more held out than left": (
+        [("images.held_out", 0.6)],
+        ["images.held_out is 0.6", "at most 0.5"],
+    ),
+    "unknown set of patches": (
+        [("priors.ica.patches", "imags")],
+        ["priors.ica.patches is 'imags'", "known patch sets: images"],
+    ),
+    "set of patches that was left out": (
+        [("patches.features", None)],
+        ["priors.features.patches is 'features'", "known patch sets: images"],
+    ),
+    "no set of patches left": (
+        [("patches.features", None), ("patches.images", None)],
+        ["priors.ica.patches is 'images'", "known patch sets: none"],
+    ),
+    "unknown method": (
+        [("priors.ica.method", "ica")],
+        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser"],
+    ),
+    "key of the method field": (
+        [("priors.ica.start", 10)],
+        ["priors.ica.start is not a key of method patch", "allowed: patches, expert", "multiplier"],
+    ),
+    "key of the method patch": (
+        [("priors.foe.method", "field")],
+        ["priors.foe.unit is not a key of method field", "allowed: patches", "middle"],
+    ),
+    "key of the method denoiser": (
+        [("priors.foe.of", "grey")],
+        ["priors.foe.of is not a key of method patch"],
+    ),
+    "filters of a denoiser": (
+        [("priors.dae.filters", 64)],
+        ["priors.dae.filters is not a key of method denoiser", "allowed: of, width", "crop"],
+    ),
+    "no expert and no filters": (
+        [("priors.new", {"steps": 10})],
+        ["priors.new lacks expert, filters"],
+    ),
+    "no filters": (
+        [("priors.new", {"method": "field", "expert": "logistic"})],
+        ["priors.new lacks filters"],
+    ),
+    "expert set to null": (
+        [("priors.ica.expert", None)],
+        ["priors.ica.expert is None", "allowed: logistic, student_t, smooth_l1"],
+    ),
+    "more dimensions than grey values": (
+        [("patches.images.of", "grey"), ("priors.ica.dimensions", 65)],
+        ["priors.ica.dimensions is 65", "8 x 8 x 1", "64 values"],
+    ),
+    "models of channels of patches without their common mean": (
+        [("priors.ica.variant", "channelwise")],
+        ["priors.ica.variant is channelwise", "patches.images.dc is patch", "channel or none"],
+    ),
+    "groups of patches without their common mean": (
+        [("patches.features.dc", "patch"), ("priors.features.variant", "groups")],
+        ["priors.features.variant is groups", "patches.features.dc is patch", "channel or none"],
+    ),
+    "field of patches of equal contrast": (
+        [("patches.images.contrast", 0.05), ("priors.foe", FIELD)],
+        ["priors.foe: method field", "patches.images", "set its contrast to null"],
+    ),
+    "field larger than images": (
+        [("priors.foe", FIELD | {"middle": 83})],
+        ["priors.foe.middle is 83", "with its frame, 97", "fit 96"],
+    ),
+    "levels in the wrong order": (
+        [("priors.dae.levels", [30.0, 3.0])],
+        ["priors.dae.levels is [30.0, 3.0]", "the least comes first"],
+    ),
+    "one level": (
+        [("priors.dae.levels", [3.0])],
+        ["priors.dae.levels is [3.0]", "2 entries or more", "least and largest"],
+    ),
+    "three levels": (
+        [("priors.dae.levels", [3.0, 4.0, 5.0])],
+        ["priors.dae.levels", "too long"],
+    ),
+    "level of no noise": (
+        [("priors.dae.levels", [0, 3.0])],
+        ["priors.dae.levels.0 is 0", "more than 0"],
+    ),
+    "grey prior in a recipe": (
+        [("priors.dae.of", "grey"), ("recipes.tv.priors.dae", {"weight": 1.0})],
+        ["recipes.tv.priors.dae is a prior of grey images", "restore colour"],
+    ),
+    "prior of grey patches in a recipe": (
+        [("patches.images.of", "grey")],
+        ["recipes.ica.priors.ica is a prior of grey images", "restore colour"],
+    ),
+    "prior of feature maps in a recipe": (
+        [("recipes.tv.priors.features", {"weight": 1.0})],
+        ["recipes.tv.priors.features is a prior of feature maps"],
+    ),
+    "noise level of a field": (
+        [("recipes.ica.priors.ica.sigma", 3.0)],
+        ["recipes.ica.priors.ica.sigma is not an option", "allowed: lattice, weight"],
+    ),
+    "lattice of a denoiser": (
+        [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],
+        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, weight"],
+    ),
+    "lattice of total variation": (
+        [("recipes.tv.priors.tv.lattice", 2)],
+        ["recipes.tv.priors.tv.lattice is not an option", "allowed: V, beta, weight"],
+    ),
+    "denoising without noise": (
+        [("denoising.sigma", 0)],
+        ["denoising.sigma is 0", "more than 0", "Standard deviation of the noise"],
+    ),
+    "missing folder to denoise": (
+        [("denoising.images", "/nowhere/photos")],
+        ["denoising.images is '/nowhere/photos'", "there is no folder", "a folder, test, null"],
+    ),
+    "misspelt test images to denoise": (
+        [("denoising.images", "tset")],
+        ["denoising.images is 'tset'", "there is no folder", "a folder, test, null"],
+    ),
 }  # fmt: skip
 
 DEEP_FAULTS = {
@@ -476,6 +741,9 @@ DEEP_FAULTS = {
 }  # fmt: skip
 
 
+FOLDERS = ("missing folder", "missing folder to denoise", "misspelt test images to denoise")
+
+
 def lines_of(message):
     first, *lines = message.splitlines()
     assert first == "the configuration is not valid:"
@@ -491,7 +759,7 @@ def test_fault_names_key_value_and_what_is_allowed(case, tmp_path):
     assert list(tmp_path.iterdir()) == []  # found without a look at the network
 
 
-@pytest.mark.parametrize("case", [case for case in FAULTS if case != "missing folder"])
+@pytest.mark.parametrize("case", [case for case in FAULTS if case not in FOLDERS])
 def test_a_plan_refuses_every_other_fault(case, tmp_path):
     changes, parts = FAULTS[case]
     lines = lines_of(refused(study(*changes), tmp_path, planning=True))
@@ -528,6 +796,19 @@ def test_all_faults_are_told_at_once(tmp_path):
     assert len(lines_of(refused(wrong, tmp_path))) == 3
 
 
+def test_faults_of_all_priors_are_told_at_once(tmp_path):
+    wrong = study(
+        ("images.train", "/no"),
+        ("patches.images.size", "next"),
+        ("priors.ica.patches", "imags"),
+        ("priors.dae.levels", [9.0, 3.0]),
+        ("denoising.images", "/no"),
+    )
+    assert len(lines_of(refused(wrong, tmp_path))) == 5
+    wrong = study(("priors.ica.of", "grey"), ("priors.new", {}), ("priors.dae.unit", True))
+    assert len(lines_of(refused(wrong, tmp_path))) == 3
+
+
 def test_each_absent_key_is_told_once(tmp_path):
     assert lines_of(refused({**SHIPPED, "images": {}}, tmp_path)) == [
         "  images lacks train, test, size"
@@ -539,9 +820,18 @@ def test_maps_of_vectors_take_any_patch(cache):
     configuration.prepare(config, SCHEMA, cache)
 
 
-def test_no_feature_patches_fit_every_map(cache):
-    config = study(("classifiers.alexnet.layers", ["pool5"]), ("patches.features.size", None))
+def test_patches_as_large_as_the_next_kernel_fit_every_map(cache):
+    config = study(("classifiers.alexnet.layers", ["pool5"]), ("patches.features.size", "next"))
     configuration.prepare(config, SCHEMA, cache)
+
+
+def test_no_feature_patches_fit_every_map(cache):
+    config = study(
+        ("classifiers.alexnet.layers", ["pool5"]),
+        ("patches.features", None),
+        ("priors.features", None),
+    )
+    assert list(configuration.prepare(config, SCHEMA, cache)["patches"]) == ["images"]
 
 
 # ------------------------------------------------------------------------------ pieces

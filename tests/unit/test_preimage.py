@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from deep_restoration import classifiers, graph, preimage, runtime, storage
-from deep_restoration.priors.ica import Calibrated, IndependentComponents
+from deep_restoration.priors import Calibrated
+from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation
 
@@ -234,8 +235,9 @@ def reconstruct(network, pictures, tmp_path):
 def learned(lattice):
     draw = torch.Generator().manual_seed(5)
     filters = torch.randn(6, 3, 4, 4, generator=draw)
-    prior = IndependentComponents(
-        filters, torch.zeros(6), torch.rand(6, generator=draw), "student_t", 1.0, 2.0, lattice
+    alphas = torch.rand(6, generator=draw)
+    prior = FieldOfExperts(
+        filters, torch.zeros(6), alphas, "student_t", mean=1.0, spread=2.0, lattice=lattice
     )
     return Calibrated(prior)
 

@@ -114,7 +114,8 @@ def test_caption_takes_any_name_literally(name):
 
 
 def test_every_caption_of_the_project_renders():
-    names = dict.fromkeys(("classifier", "layer", "prior", "recipe", "inverter", "split"), "net")
+    wildcards = "classifier layer prior recipe inverter split patches colour".split()
+    names = dict.fromkeys(wildcards, "net")
     for path in CAPTIONS.values():
         text = report.caption(path, names)
         assert text.strip(), path
@@ -156,6 +157,8 @@ def render(tmp_path, **changes):
         "statistics": [],
         "stationarity": [],
         "maps": [],
+        "priors": [],
+        "denoising": [],
         "linear": [],
         "shapes": [],
         "accuracy": {"net": [{"classes": "200", "accuracy": "0.5", "chance": "0.005"}]},
@@ -381,6 +384,64 @@ def test_distances_of_restored_maps_appear_under_feature_maps(tmp_path):
     ]
 
 
+# ------------------------------------------------------------------------------ learned priors
+
+PRIOR_ROWS = [
+    {"prior": "ica", "layer": "image", "steps": 3000, "seconds": 12.34, "gabor_share": 0.625}
+    | {"held_out_objective": -123.456},
+    {"prior": "dae", "layer": "image", "steps": 300, "seconds": 0.5, "gabor_share": ""}
+    | {"held_out_objective": 0.0625},
+    {"prior": "maps", "layer": "net conv1", "steps": 1, "seconds": 1, "gabor_share": ""}
+    | {"held_out_objective": float("nan")},
+]
+
+
+def denoised(prior, colour="grey", **values):
+    facts = {"prior": prior, "colour": colour, "images": 68, "sigma": 25, "weight": 0.1234}
+    measured = dict.fromkeys(
+        ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds"), 1.5
+    )
+    interval = {"psnr_low": 20.0, "psnr_high": 30.0}
+    return written({**facts, **measured, **interval, **values})
+
+
+def test_learned_priors_appear_in_their_section(tmp_path):
+    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    page = render(tmp_path, priors=[written(row) for row in PRIOR_ROWS], figures=[figure])
+    assert cells_of(page, "Training. Objectives") == [
+        ["ica", "image", "3000", "12.3", "-123", "62 %"],
+        ["dae", "image", "300", "0.500", "0.0625", ""],
+        ["maps", "net conv1", "1", "1.00", "-", ""],
+    ]
+    assert "Denoising:" not in page
+
+
+def test_denoising_appears_among_learned_priors(tmp_path):
+    rows = [
+        denoised("tv", psnr_noisy=20.1719, psnr=27.1234, psnr_low=26.5, psnr_high=27.75),
+        denoised("foe", ssim=0.8125, iterations=123.4, residual=0.0987, seconds=3),
+        denoised("tv", colour="images"),
+    ]
+    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    page = render(tmp_path, denoising=rows, figures=[figure])
+    first, second, third = cells_of(page, "Denoising:")
+    assert first == [
+        *("tv", "grey", "68", "25", "27.12 [26.50, 27.75]", "20.17"),
+        *("1.50", "0.123", "1.50", "1.5", "1.50"),
+    ]
+    assert second[0] == "foe"
+    assert second[6:] == ["0.812", "0.123", "123", "0.099", "3.00"]
+    assert third[:2] == ["tv", "images"]
+
+
+def test_a_line_parts_grey_denoising_from_that_of_colour(tmp_path):
+    rows = [denoised(name, colour) for colour in ("images", "grey") for name in ("tv", "foe")]
+    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    page = render(tmp_path, denoising=rows, figures=[figure])
+    table = page.split("Denoising:")[1].split("<tbody>")[1].split("</tbody>")[0]
+    assert re.findall(r"<tr( class=\"first\")?>", table) == [' class="first"', ""] * 2
+
+
 # ------------------------------------------------------------------------------ linear inverses
 
 
@@ -407,9 +468,12 @@ def test_linear_inverses_appear_in_their_section(tmp_path):
 
 
 def test_sections_without_figures_have_no_tables(tmp_path):
-    page = render(tmp_path, maps=MAPS, stationarity=curve_of())
+    rows = {"denoising": [denoised("tv")], "priors": [written(PRIOR_ROWS[0])]}
+    page = render(tmp_path, maps=MAPS, stationarity=curve_of(), **rows)
     assert "Are feature maps stationary?" not in page
     assert "When is the inverse a convolution?" not in page
+    assert "Denoising:" not in page
+    assert "Training. Objectives" not in page
 
 
 def test_absent_columns_are_an_error(tmp_path):

@@ -146,10 +146,41 @@ def test_linear_inverses_are_measured_and_compared_with_convolutions(finished):
     assert restored.shape == (len(errors), 3, 48, 48)
 
 
+def test_priors_are_told_apart_by_what_they_do(finished):
+    from deep_restoration import denoising, naturalness, storage
+
+    tables = finished.root / "results/tables"
+    trained = {(row["prior"], row["layer"]) for row in rows_of(tables / "priors.csv")}
+    images = ("ica", "foe", "dae")
+    assert trained == {(p, "image") for p in images} | {
+        ("features", f"alexnet {la}") for la in LAYERS
+    }
+    denoised = rows_of(tables / "denoising.csv")
+    assert [row["prior"] for row in denoised] == ["tv", *images]
+    assert all(row["colour"] == "images" and row["images"] == "2" for row in denoised)
+    for row in rows_of(finished.root / "results/denoising/foe.images.csv"):
+        assert tuple(row) == denoising.COLUMNS
+        assert float(row["psnr"]) > float(row["psnr_noisy"]) + 2
+    rows = rows_of(tables / "naturalness.csv")
+    assert tuple(rows[0]) == ("prior", "layer", *naturalness.COLUMNS)
+    sets = ["natural", "blurred", "noise added", "pixels shuffled", "white noise"]
+    restored = [f"{recipe} of alexnet {layer}" for layer in LAYERS for recipe in RECIPES]
+    mine = [row["set"] for row in rows if row["prior"] == "foe"]
+    assert mine == sets + restored
+    maps = [row["set"] for row in rows if (row["prior"], row["layer"]) == ("features", "conv1")]
+    assert maps == sets + RECIPES
+    natural = [float(row["auc"]) for row in rows if row["set"] == "natural"]
+    assert natural == [0.5] * 5
+    tensors = storage.load_arrays(
+        finished.root / "results/priors/alexnet/conv2/features.safetensors", "prior"
+    )
+    assert tensors["filters"].shape == (4 * 256, 1, 2, 2)
+
+
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 19
+    assert html.count("data:image/png;base64,") == len(pictures) == 25
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -163,7 +194,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 43
+    assert len(logs) == 63
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

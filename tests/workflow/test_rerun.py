@@ -10,7 +10,12 @@ from tests.tree import Tree
 
 # What always follows a change of reconstructions, of measures, of pictures.
 MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
-RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED
+# What is told of learned priors, of images and of maps; restored images are among what they are asked.
+MAPS_TOLD = {"naturalness_of_maps", "plot_naturalness_of_maps", "prior_tables", "report", "all"}
+TOLD = {"naturalness", "plot_naturalness"} | MAPS_TOLD
+RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | TOLD
+DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}
+LEARNED = {"train_prior", "describe_filters", "plot_prior", "naturalness"} | DENOISED
 # What always follows a change of the statistics of feature maps, of linear inverses.
 MAPPED = {"feature_statistics", "plot_statistics", "plot_layers", "report", "all"}
 INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
@@ -19,13 +24,22 @@ SETTINGS = {
     "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
     "the number of filters of a prior": (
         "priors: {ica: {filters: 40}}",
-        {"train_prior", "plot_prior"} | RESTORED,
+        LEARNED | RESTORED,
     ),
+    "the training of a prior that no recipe uses": (
+        "priors: {dae: {steps: 7}}",
+        (LEARNED | {"plot_naturalness"}) - {"describe_filters"},
+    ),
+    "the training of a prior of feature maps": (
+        "priors: {features: {steps: 41}}",
+        {"train_feature_prior"} | MAPS_TOLD,
+    ),
+    "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
         "inverters: {joint: {steps: 7}}",
         {"train_inverter", "plot_inverters"} | RESTORED,
     ),
-    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED | INVERTED),
+    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED | INVERTED | DENOISED),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
         MAPPED | {"evaluate"} | MEASURED,
@@ -44,7 +58,7 @@ SETTINGS = {
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
-        {"feature_patches", "plot_patches", "report", "all"},
+        {"feature_patches", "plot_patches", "train_feature_prior"} | MAPS_TOLD,
     ),
     "nothing but the order of keys": (
         "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
@@ -73,9 +87,9 @@ EDITS = {
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
-        "return -2 * s",
-        "return -3 * s",
-        {"train_prior", "plot_prior"} | RESTORED,
+        "(s * u).mul_(-2)",
+        "(s * u).mul_(-3)",
+        LEARNED | RESTORED | {"train_feature_prior"},
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -137,6 +151,24 @@ EDITS = {
         "np.quantile(np.abs(matrix), 0.99)",
         {"plot_statistics", "report", "all"},
     ),
+    "what is unnatural": (
+        "workflow/deep_restoration/naturalness.py",
+        "10 / 255 * noise",
+        "12 / 255 * noise",
+        TOLD,
+    ),
+    "how an image is denoised": (
+        "workflow/deep_restoration/denoising.py",
+        "0.1 * sigma**2).to(x)",
+        "0.2 * sigma**2).to(x)",
+        DENOISED,
+    ),
+    "the figure of naturalness": (
+        "workflow/deep_restoration/prior_figures.py",
+        "energy is further off",
+        "energy is far off",
+        {"plot_naturalness", "plot_naturalness_of_maps", "report", "all"},
+    ),
     "the sentence of a verdict": (
         "workflow/deep_restoration/report.py",
         "too small to tell",
@@ -149,6 +181,7 @@ EDITS = {
         "weight_decay=1e-4",
         {"classifier", "plot_classifier", "features"}
         | {"feature_patches", "plot_patches", "train_inverter", "plot_inverters"}
+        | {"train_feature_prior"}
         | (MAPPED | INVERTED | RESTORED),
     ),
     "a caption": (

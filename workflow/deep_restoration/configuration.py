@@ -28,7 +28,38 @@ HAND_CRAFTED = {
     "colour_norm": {"alpha", "B"},
     "tv": {"beta", "V"},
 }
-NAMED = ("classifiers", "priors", "inverters", "recipes")  # sections of entries that users name
+NAMED = ("classifiers", "patches", "priors", "inverters", "recipes")  # of entries that users name
+EXPERTS = {  # what score matching on patches and on fields have in common
+    "patches": "images",
+    "expert": None,
+    "filters": None,
+    "dimensions": None,
+    "floor": 1e-6,
+    "whitening": "pca",
+    "noise": 0.0,
+    "steps": 4000,
+    "batch": 500,
+    "rate": 2e-2,
+    "patience": None,
+}
+METHODS = {  # the keys of a learned prior, by how it is trained, with their defaults; None is required
+    "patch": EXPERTS | {"unit": True, "variant": "full", "groups": 1, "multiplier": 4},
+    "field": EXPERTS | {"start": 1000, "batch": 32, "rate": 1e-2, "middle": 16},
+    "denoiser": {
+        "of": "images",
+        "width": 32,
+        "blocks": 1,
+        "fold": 2,
+        "levels": [3.0, 30.0],
+        "sigma": 5.0,
+        "probes": 1,
+        "steps": 1000,
+        "batch": 32,
+        "crop": 64,
+        "rate": 1.5e-3,
+        "precision": "float32",
+    },
+}
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
 
 
@@ -68,8 +99,15 @@ def prepare(
             config[section] = {k: v for k, v in config[section].items() if v is not None}
     if faults := list(dict.fromkeys(schema_faults(config, schema))):
         raise ConfigurationError(faults)
+    if faults := list(method_faults(config.get("priors") or {})):
+        raise ConfigurationError(faults)
     fill(config, schema)
-    if faults := [*path_faults(config, planning), *recipe_faults(config)]:
+    for name, prior in config["priors"].items():
+        defaults = json.loads(json.dumps(METHODS[prior["method"]]))
+        config["priors"][name] = {"method": prior["method"]} | defaults | prior
+    if faults := [*path_faults(config, planning), *prior_faults(config)]:
+        raise ConfigurationError(faults)
+    if faults := list(recipe_faults(config)):
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
         raise ConfigurationError(faults)
@@ -175,6 +213,12 @@ def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
             inventory.image_files(folder(source))
         except (OSError, ValueError) as error:
             yield f"images.{split} is {source!r}: {error}"
+    source = config["denoising"]["images"]
+    if source not in (None, "test") and not (planning and not folder(source).exists()):
+        try:
+            inventory.image_files(folder(source))
+        except (OSError, ValueError) as error:
+            yield f"denoising.images is {source!r}: {error}; allowed: a folder, test, null"
     for name, classifier in config["classifiers"].items():
         weights = classifier["weights"]
         if is_file(weights) and not folder(weights).is_file():
@@ -189,22 +233,76 @@ def is_file(weights: str) -> bool:
     return os.sep in weights or weights.endswith((".pth", ".pt", ".safetensors"))
 
 
-def recipe_faults(config: dict) -> Iterable[str]:
-    for name, prior in config["priors"].items():
-        if name in HAND_CRAFTED:
-            yield f"priors.{name}: the name is taken by the hand-crafted prior {name}"
-        size = config["patches"]["images"]["size"]
-        if prior["dimensions"] and prior["dimensions"] > 3 * size * size:
+def method_faults(priors: dict) -> Iterable[str]:
+    """Learned priors with keys of another method than theirs, or without what theirs needs."""
+    for name, prior in priors.items():
+        method = prior.get("method", "patch")
+        allowed = METHODS[method]
+        if foreign := sorted(set(prior) - set(allowed) - {"method"}):
             yield (
-                f"priors.{name}.dimensions is {prior['dimensions']}; a patch of {size} x {size} x 3 "
-                f"has {3 * size * size} values"
+                f"priors.{name}.{foreign[0]} is not a key of method {method}; "
+                f"allowed: {', '.join(allowed)}"
             )
-    size = config["patches"]["images"]["size"]
-    if size > config["images"]["size"]:
-        yield (
-            f"patches.images.size is {size}; it must be at most images.size, "
-            f"{config['images']['size']}"
-        )
+        needed = ("expert", "filters") if method != "denoiser" else ()
+        if missing := [key for key in needed if key not in prior]:
+            yield f"priors.{name} lacks {', '.join(missing)}"
+
+
+def source_of(config: dict, prior: str) -> str:
+    """What a learned prior is trained on: images, grey or features."""
+    entry = config["priors"][prior]
+    return entry.get("of") or config["patches"][entry["patches"]]["of"]
+
+
+def prior_faults(config: dict) -> Iterable[str]:
+    """Patch sets that are not there or too large, and preprocessing that does not fit together."""
+    sets, side = config["patches"], config["images"]["size"]
+    for name, entry in sets.items():
+        if entry["of"] == "features":
+            continue
+        if entry["size"] == "next":
+            yield f"patches.{name}.size is 'next', which only feature maps have; give a number"
+        elif entry["size"] > side:
+            yield f"patches.{name}.size is {entry['size']}; it must be at most images.size, {side}"
+    for name, prior in config["priors"].items():
+        where = f"priors.{name}"
+        if name in HAND_CRAFTED:
+            yield f"{where}: the name is taken by the hand-crafted prior {name}"
+        if prior["method"] == "denoiser":
+            if prior["levels"][0] > prior["levels"][1]:
+                yield f"{where}.levels is {prior['levels']}; the least comes first"
+            continue
+        if prior["patches"] not in sets:
+            known = nearest(prior["patches"], sets) if sets else "none"
+            yield f"{where}.patches is {prior['patches']!r}; known patch sets: {known}"
+            continue
+        patches = sets[prior["patches"]]
+        size, variant = patches["size"], prior.get("variant", "full")
+        channels = {"images": 3, "grey": 1}.get(patches["of"])
+        if channels and isinstance(size, int) and prior["dimensions"]:
+            values = channels * size * size
+            if prior["dimensions"] > values:
+                yield (
+                    f"{where}.dimensions is {prior['dimensions']}; a patch of {size} x {size} x "
+                    f"{channels} has {values} values"
+                )
+        if patches["dc"] == "patch" and variant != "full":
+            yield (
+                f"{where}.variant is {variant}, but patches.{prior['patches']}.dc is patch, which "
+                "couples the channels; set it to channel or none"
+            )
+        if prior["method"] == "field" and patches["contrast"]:
+            yield (
+                f"{where}: method field models whole images, whose contrast patches.{prior['patches']} "
+                "would normalise patch by patch; set its contrast to null"
+            )
+        if prior["method"] == "field" and channels and isinstance(size, int):
+            crop = prior["middle"] + 2 * (size - 1)
+            if crop > side:
+                yield f"{where}.middle is {prior['middle']}; with its frame, {crop}, it must fit {side}"
+
+
+def recipe_faults(config: dict) -> Iterable[str]:
     for name, recipe in config["recipes"].items():
         where = f"recipes.{name}"
         if recipe.get("inverter"):
@@ -221,7 +319,10 @@ def recipe_faults(config: dict) -> Iterable[str]:
             if prior not in known:
                 yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
                 continue
-            allowed = {"weight", *HAND_CRAFTED.get(prior, {"lattice"})}
+            options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
+            allowed = {"weight", *HAND_CRAFTED.get(prior, options_of)}
+            if prior in config["priors"] and source_of(config, prior) == "grey":
+                yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
             if foreign := sorted(set(options) - allowed):
                 yield (
                     f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
@@ -235,10 +336,15 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 )
 
 
+def _is_denoiser(config: dict, prior: str) -> bool:
+    return config["priors"].get(prior, {}).get("method") == "denoiser"
+
+
 def layer_faults(config: dict, cache: Path) -> Iterable[str]:
     """Layers that the architecture lacks or the images are too small for, and patches larger than
     their maps."""
-    size, patch = config["images"]["size"], config["patches"]["features"]["size"]
+    size = config["images"]["size"]
+    wanted = {n: p["size"] for n, p in config["patches"].items() if p["of"] == "features"}
     for name, classifier in config["classifiers"].items():
         where, architecture = f"classifiers.{name}", classifier["architecture"]
         known = describe(architecture, size, cache)
@@ -251,12 +357,13 @@ def layer_faults(config: dict, cache: Path) -> Iterable[str]:
                 yield f"{where}.layers: 'image' is the input, not a layer"
             elif layer in known["layers"]:
                 shape = known["layers"][layer]["shape"]
-                if patch and len(shape) == 3 and patch > min(shape[1:]):
-                    yield (
-                        f"patches.features.size is {patch}, but {where} layer {layer} has maps of "
-                        f"{shape[1]} x {shape[2]} for images of {size} pixels; lower it to "
-                        f"{min(shape[1:])} or set it to null"
-                    )
+                for entry, patch in wanted.items():
+                    if patch != "next" and len(shape) == 3 and patch > min(shape[1:]):
+                        yield (
+                            f"patches.{entry}.size is {patch}, but {where} layer {layer} has maps of "
+                            f"{shape[1]} x {shape[2]} for images of {size} pixels; lower it to "
+                            f"{min(shape[1:])} or set it to next"
+                        )
             elif layer in whole:
                 yield (
                     f"images.size is {size}: too small to reach layer {layer} of {architecture} "

@@ -242,32 +242,6 @@ def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], titl
     return figure
 
 
-def prior(
-    patterns: np.ndarray, alphas: np.ndarray, history: dict[str, np.ndarray], title: str
-) -> Figure:
-    """Patterns K x 3 x k x k that the learned filters respond to, strongest first, their alphas, and the
-    objective on the way."""
-    order = np.argsort(-alphas)
-    shown = order[:: max(1, -(-len(order) // 240))]
-    figure = plt.figure(figsize=(11, 4.8))
-    grid = figure.add_gridspec(2, 2, width_ratios=[1.7, 1])
-    axis = figure.add_subplot(grid[:, 0])
-    axis.imshow(tile(patterns[shown], 20), interpolation="nearest")
-    axis.set_axis_off()
-    axis.set_title(f"{len(shown)} of {len(patterns)} filters, by falling alpha")
-    axis = figure.add_subplot(grid[0, 1])
-    axis.plot(history["step"], history["objective"], lw=0.8, alpha=0.6, label="batch")
-    axis.plot(history["step"], history["held_out_objective"], label="held out")
-    axis.set(xlabel="update", ylabel="objective", title="score matching")
-    axis.legend()
-    axis = figure.add_subplot(grid[1, 1])
-    axis.plot(np.sort(alphas)[::-1])
-    axis.set(xlabel="filter", ylabel="alpha", ylim=(0, None))
-    figure.suptitle(title, fontsize=11)
-    figure.tight_layout()
-    return figure
-
-
 def inverters(histories: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
     """Validation image error of the inverse networks of all layers against updates."""
     figure, axis = plt.subplots(figsize=(6.5, 3.6))

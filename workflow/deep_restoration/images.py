@@ -170,3 +170,8 @@ def as_tensor(images: np.ndarray):
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def grey(pixels: np.ndarray) -> np.ndarray:
+    """uint8 luma ... x H x W of uint8 RGB ... x H x W x 3, weights of ITU-R BT.601."""
+    return np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)

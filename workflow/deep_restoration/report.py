@@ -21,6 +21,8 @@ def render(
     statistics: list[dict[str, str]],
     stationarity: list[dict[str, str]],
     maps: list[dict[str, str]],
+    priors: list[dict[str, str]],
+    denoising: list[dict[str, str]],
     linear: list[dict[str, str]],
     shapes: list[dict[str, str]],
     accuracy: dict[str, list[dict[str, str]]],
@@ -31,8 +33,8 @@ def render(
 
     `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
     the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
-    `maps` of those of restored images, `linear` and `shapes` of linear inverses; `accuracy` rows by
-    classifier; `study` the configuration.
+    `maps` of those of restored images, `priors` and `denoising` of learned priors, `linear` and `shapes`
+    of linear inverses; `accuracy` rows by classifier; `study` the configuration.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -54,6 +56,8 @@ def render(
         statistics=statistics,
         claims=claims(stationarity),
         maps=pivot(maps),
+        priors=priors,
+        denoising=denoising,
         linear=linear,
         shapes=shapes,
         accuracy=accuracy,

@@ -40,6 +40,7 @@ wildcard_constraints:
     split="train|test",
     classifier=names(STUDY["classifiers"]),
     layer=names({layer for c in STUDY["classifiers"].values() for layer in c["layers"]}),
+    patches=names(STUDY["patches"]),
     prior=names(STUDY["priors"]),
     inverter=names(STUDY["inverters"]),
     recipe=names(STUDY["recipes"]),
@@ -92,11 +93,15 @@ def rule_edges(wildcards):
     classifier = next(iter(STUDY["classifiers"]))
     choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][:1]}
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
-    choices |= {"prior": list(STUDY["priors"]), "inverter": list(STUDY["inverters"])}
+    choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
+    priors, features = priors_of("images", "grey"), priors_of("features")
+    sets, maps = sets_of("images", "grey"), sets_of("features")
     makers = [maker for maker in workflow.rules if maker.output]
     edges = set()
     for user in makers:
         free = sorted(user.wildcard_names)
+        inside = "classifier" in free
+        choices |= {"prior": features if inside else priors, "patches": maps if inside else sets}
         for values in product(*(choices[name] for name in free)):
             inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
             edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}
@@ -105,15 +110,14 @@ def rule_edges(wildcards):
 
 @lru_cache(maxsize=None)
 def image_inventory(split):
-    """Which files a folder of images holds, and a fingerprint of their content."""
-    source = STUDY["images"][split]
-    if source == configuration.EMBEDDED:
+    """Which files a folder of images holds (train, test, or those to denoise), and their content."""
+    section, name = ("denoising", "images") if split == "denoising" else ("images", split)
+    source, key = STUDY[section][name], f"{section}.{name}"
+    if source in (configuration.EMBEDDED, "test", None):
         return None
     folder = configuration.folder(source)
     if PLANNING and not folder.exists():
-        print(
-            f"images.{split}: there is no folder {source} yet; planned without it", file=sys.stderr
-        )
+        print(f"{key}: there is no folder {source} yet; planned without it", file=sys.stderr)
         return {}
     files = inventory.image_files(folder)
     if split == "test":

@@ -129,6 +129,7 @@ rule plot_prior:
     input:
         prior="results/priors/{prior}.safetensors",
         history="results/priors/{prior}.history.csv",
+        filters=prior_filters,
     output:
         png=drawn("results/figures/priors/{prior}.png", "prior", prior="{prior}"),
         svg="results/figures/priors/{prior}.svg",
@@ -143,6 +144,70 @@ rule plot_prior:
         code=code("plot_prior.py"),
     script:
         "../scripts/plot_prior.py"
+
+
+rule plot_denoising:
+    input:
+        tables=lambda wildcards: denoised("csv", wildcards.colour),
+        images=lambda wildcards: denoised("h5", wildcards.colour),
+    output:
+        png=drawn("results/figures/denoising/{colour}.png", "denoising", colour="{colour}"),
+        svg="results/figures/denoising/{colour}.svg",
+    log:
+        "logs/plot_denoising/{colour}.log",
+    benchmark:
+        "logs/benchmarks/plot_denoising/{colour}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        sigma=STUDY["denoising"]["sigma"],
+        code=code("plot_denoising.py"),
+    script:
+        "../scripts/plot_denoising.py"
+
+
+rule plot_naturalness:
+    input:
+        "results/naturalness/images.csv",
+    output:
+        png=drawn("results/figures/naturalness.png", "naturalness"),
+        svg="results/figures/naturalness.svg",
+    log:
+        "logs/plot_naturalness/images.log",
+    benchmark:
+        "logs/benchmarks/plot_naturalness/images.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_naturalness.py"),
+    script:
+        "../scripts/plot_naturalness.py"
+
+
+rule plot_naturalness_of_maps:
+    input:
+        "results/naturalness/{classifier}/{layer}.csv",
+    output:
+        png=drawn(
+            "results/figures/{classifier}/{layer}/naturalness.png",
+            "naturalness_of_maps",
+            classifier="{classifier}",
+            layer="{layer}",
+        ),
+        svg="results/figures/{classifier}/{layer}/naturalness.svg",
+    log:
+        "logs/plot_naturalness/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/plot_naturalness/{classifier}/{layer}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        code=code("plot_naturalness.py"),
+    script:
+        "../scripts/plot_naturalness.py"
 
 
 rule plot_inverters:

@@ -70,8 +70,111 @@ def sight(wildcards):
     return {key: layer[key] for key in ("receptive_field", "stride")}
 
 
+def sets_of(*sources):
+    """Names of the patch sets drawn from these sources."""
+    return [name for name, entry in STUDY["patches"].items() if entry["of"] in sources]
+
+
+def priors_of(*sources):
+    """Names of the learned priors of these sources."""
+    return [p for p in STUDY["priors"] if configuration.source_of(STUDY, p) in sources]
+
+
+def experts_of(*sources):
+    """Of these, the ones that have filters."""
+    return [p for p in priors_of(*sources) if STUDY["priors"][p]["method"] != "denoiser"]
+
+
+def next_kernel(wildcards):
+    """Positions of the layer that the next layer looks at, if it looks at more than one; at most the
+    whole map."""
+    architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
+    layers = configuration.describe(architecture, STUDY["images"]["size"], CACHE)["layers"]
+    here = layers[wildcards.layer]
+    if len(here["shape"]) < 3:
+        return 1
+    later = list(layers)[list(layers).index(wildcards.layer) + 1 :]
+    fields = (layers[name]["receptive_field"] for name in later)
+    wider = (field - here["receptive_field"] for field in fields if field is not None)
+    size = 1 + next((more // here["stride"] for more in wider if more > 0), 0)
+    return min(size, *here["shape"][1:])
+
+
+def patch_settings(wildcards):
+    entry = STUDY["patches"][wildcards.patches]
+    settings = entry | {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
+    if entry["of"] == "features":
+        flat = len(layers_before(wildcards)[wildcards.layer]["shape"]) < 3
+        if entry["size"] == "next" or flat:
+            settings["size"] = next_kernel(wildcards)
+    return canonical(settings)
+
+
+def prior_patches(wildcards):
+    """The patches that the prior learns from or takes its whitening from; a denoiser has none."""
+    entry = STUDY["priors"][wildcards.prior]
+    if "patches" not in entry:
+        return []
+    layer = "/{classifier}/{layer}" if "classifier" in wildcards.keys() else ""
+    return [f"results/patches/{entry['patches']}{layer}.h5".format(**wildcards)]
+
+
 def prior_settings(wildcards):
-    return canonical(STUDY["priors"][wildcards.prior] | {"seed": STUDY["seed"]})
+    more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
+    more["of"] = configuration.source_of(STUDY, wildcards.prior)
+    return canonical(STUDY["priors"][wildcards.prior] | more)
+
+
+def denoising_prior(wildcards):
+    return [] if wildcards.prior == "tv" else [f"results/priors/{wildcards.prior}.safetensors"]
+
+
+def denoising_test(wildcards):
+    return ["results/images/test.h5"] if STUDY["denoising"]["images"] == "test" else []
+
+
+def denoising_files():
+    """Relative names of the photographs of a folder, with the content that Snakemake watches."""
+    found = image_inventory("denoising")
+    return dict(found) if found else {}
+
+
+def denoising_folder(wildcards, threads):
+    """As `image_folder`: not recorded."""
+    source = STUDY["denoising"]["images"]
+    return "" if source in (None, "test") else str(configuration.folder(source))
+
+
+def denoising_settings(wildcards):
+    settings = {k: v for k, v in STUDY["denoising"].items() if k != "images"}
+    more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"], "of": wildcards.colour}
+    return canonical(settings | more)
+
+
+def denoised(extension, colour):
+    """Files of the denoising stage: the priors of images or of grey ones, total variation beside them."""
+    priors = priors_of(colour) if STUDY["denoising"]["images"] else []
+    names = ["tv", *priors] if priors else []
+    return [f"results/denoising/{name}.{colour}.{extension}" for name in names]
+
+
+def prior_filters(wildcards):
+    path = f"results/priors/{wildcards.prior}.filters.csv"
+    return [path] if wildcards.prior in experts_of("images", "grey") else []
+
+
+def prior_paths():
+    """Every learned prior without its suffix: of images, then of the maps of each layer."""
+    features = every_layer(
+        "results/priors/{classifier}/{layer}/{prior}", prior=priors_of("features")
+    )
+    return [f"results/priors/{name}" for name in priors_of("images", "grey")] + features
+
+
+def naturalness_tables():
+    images = ["results/naturalness/images.csv"] if priors_of("images", "grey") else []
+    features = every_layer("results/naturalness/{classifier}/{layer}.csv")
+    return images + (features if priors_of("features") else [])
 
 
 def inverter_settings(wildcards):
@@ -112,7 +215,10 @@ REPORT_SECTIONS = {
     "traces": "Reconstructions",
     "classifier": "Classifiers",
     "inverters": "Inverse networks",
+    "denoising": "Learned priors",
+    "naturalness": "Learned priors",
     "prior": "Learned priors",
+    "naturalness_of_maps": "Learned priors",
     "statistics": "Feature maps",
     "stationarity": "Feature maps",
     "sparsity": "Feature maps",
@@ -143,12 +249,22 @@ def figure_entries():
             add("inverters", "{classifier}/inverters", classifier=name)
         for layer in entry["layers"]:
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
-        for kind in ("stationarity", "sparsity", "patches"):
+        for kind in ("stationarity", "sparsity", *["patches"] * bool(STUDY["patches"])):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
         for kind in ("linear_inverse", "linear_restorations"):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
-    for name in STUDY["priors"]:
+    for colour in ("images", "grey"):
+        if denoised("h5", colour):
+            add("denoising", "denoising/{colour}", colour=colour)
+    if priors_of("images", "grey"):
+        add("naturalness", "naturalness")
+    for name in priors_of("images", "grey"):
         add("prior", "priors/{prior}", prior=name)
+    if priors_of("features"):
+        for name, entry in STUDY["classifiers"].items():
+            for layer in entry["layers"]:
+                path = "{classifier}/{layer}/naturalness"
+                add("naturalness_of_maps", path, classifier=name, layer=layer)
     add("workflow", "workflow")
     order = list(dict.fromkeys(REPORT_SECTIONS.values()))
     return sorted(found, key=lambda entry: order.index(entry["section"]))
@@ -159,12 +275,10 @@ def all_figures():
 
 
 def patch_files(wildcards):
-    layers = (
-        STUDY["classifiers"][wildcards.classifier]["layers"]
-        if STUDY["patches"]["features"]["size"]
-        else []
-    )
+    """Patches of images, and of the wildcard's classifier."""
+    layers = STUDY["classifiers"][wildcards.classifier]["layers"]
+    path = "results/patches/{patches}/{classifier}/{layer}.h5"
     return [
-        "results/patches/images.h5",
-        *expand("results/patches/{classifier}/{layer}.h5", layer=layers, allow_missing=True),
+        *expand("results/patches/{patches}.h5", patches=sets_of("images", "grey")),
+        *expand(path, patches=sets_of("features"), layer=layers, allow_missing=True),
     ]

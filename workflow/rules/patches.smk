@@ -1,24 +1,26 @@
-# Patches, sampled uniformly over all positions, and their whitening -> HDF5.
+# Patches, sampled uniformly over all positions, and their covariance -> HDF5.
 
 
 rule image_patches:
     input:
         "results/images/train.h5",
     output:
-        "results/patches/images.h5",
+        "results/patches/{patches}.h5",
     log:
-        "logs/patches/images.log",
+        "logs/patches/{patches}.log",
     benchmark:
-        "logs/benchmarks/patches/images.tsv"
+        "logs/benchmarks/patches/{patches}.tsv"
+    wildcard_constraints:
+        patches=names(sets_of("images", "grey")),
     threads: 2
     resources:
         mem_mb=2000,
         runtime=60,
     params:
-        settings=canonical(STUDY["patches"]["images"] | {"seed": STUDY["seed"]}),
+        settings=patch_settings,
         code=code("patches.py"),
     message:
-        "Sampling image patches"
+        "Sampling the patches {wildcards.patches}"
     script:
         "../scripts/patches.py"
 
@@ -27,19 +29,21 @@ rule feature_patches:
     input:
         "results/features/{classifier}/{layer}.h5",
     output:
-        "results/patches/{classifier}/{layer}.h5",
+        "results/patches/{patches}/{classifier}/{layer}.h5",
     log:
-        "logs/patches/{classifier}/{layer}.log",
+        "logs/patches/{patches}/{classifier}/{layer}.log",
     benchmark:
-        "logs/benchmarks/patches/{classifier}/{layer}.tsv"
+        "logs/benchmarks/patches/{patches}/{classifier}/{layer}.tsv"
+    wildcard_constraints:
+        patches=names(sets_of("features")),
     threads: 2
     resources:
-        mem_mb=4000,
+        mem_mb=6000,
         runtime=60,
     params:
-        settings=canonical(STUDY["patches"]["features"] | {"seed": STUDY["seed"]}),
+        settings=patch_settings,
         code=code("patches.py"),
     message:
-        "Sampling patches of feature maps of {wildcards.classifier} {wildcards.layer}"
+        "Sampling the patches {wildcards.patches} of {wildcards.classifier} {wildcards.layer}"
     script:
         "../scripts/patches.py"

@@ -1,9 +1,10 @@
-# Priors learned from image patches by score matching.
+# Priors learned from images and from feature maps, and what they find natural.
 
 
 rule train_prior:
     input:
-        "results/patches/images.h5",
+        maps="results/images/train.h5",
+        patches=prior_patches,
     output:
         prior="results/priors/{prior}.safetensors",
         history="results/priors/{prior}.history.csv",
@@ -11,11 +12,13 @@ rule train_prior:
         "logs/train_prior/{prior}.log",
     benchmark:
         "logs/benchmarks/train_prior/{prior}.tsv"
+    wildcard_constraints:
+        prior=names(priors_of("images", "grey")),
     threads: 4
     resources:
         gpu=GPU,
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=4000,
+        runtime=240,
     params:
         settings=prior_settings,
         code=code("train_prior.py"),
@@ -23,3 +26,156 @@ rule train_prior:
         "Training the prior {wildcards.prior}"
     script:
         "../scripts/train_prior.py"
+
+
+rule train_feature_prior:
+    input:
+        maps="results/features/{classifier}/{layer}.h5",
+        patches=prior_patches,
+    output:
+        prior="results/priors/{classifier}/{layer}/{prior}.safetensors",
+        history="results/priors/{classifier}/{layer}/{prior}.history.csv",
+    log:
+        "logs/train_feature_prior/{classifier}/{layer}/{prior}.log",
+    benchmark:
+        "logs/benchmarks/train_feature_prior/{classifier}/{layer}/{prior}.tsv"
+    wildcard_constraints:
+        prior=names(priors_of("features")),
+    threads: 4
+    resources:
+        gpu=GPU,
+        mem_mb=6000,
+        runtime=240,
+    params:
+        settings=prior_settings,
+        code=code("train_prior.py"),
+    message:
+        "Training the prior {wildcards.prior} of {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/train_prior.py"
+
+
+rule describe_filters:
+    input:
+        "results/priors/{prior}.safetensors",
+    output:
+        "results/priors/{prior}.filters.csv",
+    log:
+        "logs/describe_filters/{prior}.log",
+    benchmark:
+        "logs/benchmarks/describe_filters/{prior}.tsv"
+    wildcard_constraints:
+        prior=names(experts_of("images", "grey")),
+    resources:
+        mem_mb=1500,
+        runtime=20,
+    params:
+        code=code("filters.py"),
+    message:
+        "Describing the filters of {wildcards.prior}"
+    script:
+        "../scripts/filters.py"
+
+
+rule naturalness:
+    input:
+        images="results/images/test.h5",
+        priors=expand("results/priors/{prior}.safetensors", prior=priors_of("images", "grey")),
+        restored=every_layer(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
+        ),
+    output:
+        "results/naturalness/images.csv",
+    log:
+        "logs/naturalness/images.log",
+    benchmark:
+        "logs/benchmarks/naturalness/images.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings={"seed": STUDY["seed"]},
+        names={
+            "priors": priors_of("images", "grey"),
+            "sets": every_layer("{recipe} of {classifier} {layer}", recipe=STUDY["recipes"]),
+        },
+        code=code("naturalness.py"),
+    message:
+        "Asking image priors what is natural"
+    script:
+        "../scripts/naturalness.py"
+
+
+rule naturalness_of_maps:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/test.h5",
+        priors=expand(
+            "results/priors/{{classifier}}/{{layer}}/{prior}.safetensors",
+            prior=priors_of("features"),
+        ),
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+    output:
+        "results/naturalness/{classifier}/{layer}.csv",
+    log:
+        "logs/naturalness/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/naturalness/{classifier}/{layer}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=60,
+    params:
+        settings={"seed": STUDY["seed"]},
+        names={"priors": priors_of("features"), "sets": list(STUDY["recipes"])},
+        code=code("naturalness.py"),
+    message:
+        "Asking priors of {wildcards.classifier} {wildcards.layer} what is natural"
+    script:
+        "../scripts/naturalness.py"
+
+
+rule prior_tables:
+    input:
+        filters=expand("results/priors/{prior}.filters.csv", prior=experts_of("images", "grey")),
+        histories=[f"{path}.history.csv" for path in prior_paths()],
+        denoised=denoised("csv", "images") + denoised("csv", "grey"),
+        naturalness=naturalness_tables(),
+    output:
+        priors=report(
+            "results/tables/priors.csv", caption="../report/priors_table.rst", category="Tables"
+        ),
+        denoising=report(
+            "results/tables/denoising.csv",
+            caption="../report/denoising_table.rst",
+            category="Tables",
+        ),
+        naturalness=report(
+            "results/tables/naturalness.csv",
+            caption="../report/naturalness_table.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/prior_tables.log",
+    benchmark:
+        "logs/benchmarks/prior_tables.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings={"seed": STUDY["seed"]},
+        names={
+            "experts": experts_of("images", "grey"),
+            "priors": [
+                [Path(path).name, " ".join(Path(path).parts[2:-1]) or "image"]
+                for path in prior_paths()
+            ],
+        },
+        code=code("prior_tables.py"),
+    message:
+        "Gathering the tables of learned priors"
+    script:
+        "../scripts/prior_tables.py"

@@ -7,6 +7,8 @@ rule report:
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
         stationarity=every_layer("results/statistics/{classifier}/{layer}.stationarity.csv"),
         maps="results/tables/feature_statistics.csv",
+        priors="results/tables/priors.csv",
+        denoising="results/tables/denoising.csv",
         linear=expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
         shapes=expand(
             "results/linear_inverse/{classifier}.shapes.csv", classifier=STUDY["classifiers"]

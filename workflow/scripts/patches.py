@@ -1,48 +1,60 @@
-"""Sample patches of images or of feature maps uniformly, store them, and fit their whitening."""
+"""Sample patches of images or of feature maps uniformly, store them, and their mean and covariance."""
 
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
     import numpy as np
 
-    from deep_restoration import patches, storage
+    from deep_restoration import images, patches, storage
 
     settings = snakemake.params.settings
-    kind = "images" if snakemake.rule == "image_patches" else "features"
+    of, dc, contrast = settings["of"], settings["dc"], settings["contrast"]
+    stage = "features" if of == "features" else "images"
     rng = np.random.default_rng(settings["seed"])
     provenance = runtime.provenance(snakemake.params)
     with (
-        storage.open_hdf5(snakemake.input[0], kind) as source,
+        storage.open_hdf5(snakemake.input[0], stage) as source,
         storage.create_hdf5(snakemake.output[0], "patches", provenance) as file,
     ):
-        maps, size, count = source[kind], settings["size"], settings["count"]
-        if maps.ndim == 2:  # a flat layer has one position
-            maps, size = maps[...][:, :, None, None], 1
-        channels, height, width = (3, *maps.shape[1:3]) if kind == "images" else maps.shape[1:]
+        maps, size = source[stage], settings["size"]
+        if stage == "features":
+            channels, height, width = (*maps.shape[1:], 1, 1)[:3]
+        else:
+            channels, height, width = (1 if of == "grey" else 3, *maps.shape[1:3])
         if size > min(height, width):
             raise ValueError(
                 f"patches of {size} x {size} do not fit into maps of {height} x {width}"
             )
-        shape = (count, channels, size, size)
-        units = "0..255" if kind == "images" else "activation"
-        dtype = np.uint8 if kind == "images" else np.float32
-        data = storage.dataset(file, "patches", shape, dtype, f"{units}, n x C x k x k")
+        scale, dtype = (1, np.float32) if stage == "features" else (255, np.uint8)
         positions = (height - size + 1) * (width - size + 1)
-        shares = patches.plan(count, len(maps), positions, rng)
+        kept = patches.held_out(len(maps), settings["held_out"])
         moments = patches.Moments(channels * size * size)
-        waiting, start, scale = [], 0, 255 if kind == "images" else 1
-        for index in runtime.progress(range(len(maps)), "sampling patches"):
-            image = maps[index]
-            image = image.transpose(2, 0, 1) if kind == "images" else image
-            waiting.append(patches.gather(image, size, shares[index]))
-            if sum(map(len, waiting)) >= 20000 or index == len(maps) - 1:
-                block = np.concatenate(waiting)
-                data[start : start + len(block)] = block
-                start, waiting = start + len(block), []
-                moments.add(patches.remove_dc(block.astype(np.float64) / scale, settings["dc"]))
-        whitening = patches.Whitening.fit(moments)
-        file.attrs["dc"] = settings["dc"]
-        file.attrs["scale"] = scale
-        for name in ("mean", "eigenvalues", "eigenvectors"):
-            file.create_dataset(name, data=getattr(whitening, name), track_times=False)
-    runtime.log.info("%s patches, rank %d of %d", kind, whitening.rank(), channels * size * size)
+        counts = {"patches": settings["count"], "held_out": max(100, settings["count"] // 20)}
+        for name, chosen in (("patches", ~kept), ("held_out", kept)):
+            rows, shape = np.flatnonzero(chosen), (counts[name], channels, size, size)
+            units = "activation" if stage == "features" else "0..255"
+            data = storage.dataset(file, name, shape, dtype, f"{units}, n x C x k x k")
+            shares = patches.plan(counts[name], len(rows), positions, rng)
+            waiting, start = [], 0
+            for index in runtime.progress(range(len(rows)), "sampling patches"):
+                image = maps[rows[index]]
+                if of == "images":
+                    image = image.transpose(2, 0, 1)
+                elif of == "grey":
+                    image = images.grey(image)[None]
+                image = image.reshape(channels, height, width)
+                waiting.append(patches.gather(image, size, shares[index]))
+                if sum(map(len, waiting)) >= 20000 or index == len(rows) - 1:
+                    block = np.concatenate(waiting)
+                    data[start : start + len(block)] = block
+                    start, waiting = start + len(block), []
+                    if name == "patches":
+                        flat = patches.remove_dc(block.astype(np.float64) / scale, dc)
+                        moments.add(patches.normalise_contrast(flat, contrast))
+        spectrum = np.maximum(np.linalg.eigvalsh(moments.covariance)[::-1], 0)
+        facts = {"dc": dc, "contrast": contrast or 0.0, "scale": scale}
+        file.attrs.update(facts)
+        arrays = {"mean": moments.mean, "covariance": moments.covariance, "eigenvalues": spectrum}
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, track_times=False)
+    runtime.log.info("rank %d of %d", patches.rank(spectrum), channels * size * size)

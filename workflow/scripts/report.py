@@ -16,6 +16,8 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         statistics=[row for path in inputs.statistics for row in storage.read_rows(path)],
         stationarity=[row for path in inputs.stationarity for row in storage.read_rows(path)],
         maps=storage.read_rows(inputs.maps),
+        priors=storage.read_rows(inputs.priors),
+        denoising=storage.read_rows(inputs.denoising),
         linear=[row for path in inputs.linear for row in storage.read_rows(path)],
         shapes=[row for path in inputs.shapes for row in storage.read_rows(path)],
         accuracy={

@@ -1,12 +1,14 @@
 """Priors on images and feature maps: one class a prior, one protocol.
 
 `energy(x)` takes N x C x H x W and returns one value per image, shape (N,): lower is more natural.
-Images are in [0, 1].
+Images are in [0, 1]. Learned priors are files, which `load` reads.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+import os
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import torch
 
@@ -15,3 +17,59 @@ class Prior(Protocol):
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy per image, (N,). A prior that samples positions draws them from `generator`."""
         ...
+
+
+class LearnedPrior(Prior, Protocol):
+    """`mean` and `spread` are those of the energy per position on held-out natural data."""
+
+    kind: str
+    channels: int
+    mean: float
+    spread: float
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the energy by x, N x C x H x W, or what stands for it."""
+        ...
+
+    def positions(self, x: torch.Tensor) -> int:
+        """Number of terms that the energy of one of x sums."""
+        ...
+
+    def calibrate(self, maps: Iterable[torch.Tensor]) -> None:
+        """Set `mean` and `spread` from batches of natural maps."""
+        ...
+
+    def save(self, path: str | os.PathLike, provenance: dict) -> None: ...
+
+
+class Calibrated:
+    """A learned prior in units of its own spread per position on natural data, so that a weight of 1
+    means the same for each of them."""
+
+    def __init__(self, prior: LearnedPrior):
+        self.prior = prior
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        per_position = self.prior.energy(x, generator) / self.prior.positions(x)
+        return (per_position - self.prior.mean) / self.prior.spread
+
+
+def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
+    """The learned prior of a file, with options of its kind: `lattice` of a field, `sigma` of a denoiser.
+
+    Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
+    """
+    from .. import storage
+    from .denoiser import Denoiser
+    from .field import FieldOfExperts
+
+    tensors, facts = storage.load_tensors(path, "prior")
+    allowed = {"field": {"lattice"}, "denoiser": {"sigma"}}[facts["kind"]]
+    if foreign := sorted(set(options) - allowed):
+        raise ValueError(
+            f"{path} holds a {facts['kind']}, which has no option {foreign[0]}; "
+            f"allowed: {', '.join(sorted(allowed))}"
+        )
+    return {"field": FieldOfExperts, "denoiser": Denoiser}[facts["kind"]].of(
+        tensors, facts, **options
+    )

@@ -7,8 +7,7 @@ import os
 import torch
 
 from ..preimage import alpha_weight_2015, by_depth, tv_weight_2015
-from . import Prior
-from .ica import Calibrated, IndependentComponents
+from . import Calibrated, Prior, load
 from .norms import AlphaNorm, ColourNorm
 from .total_variation import TotalVariation
 
@@ -31,7 +30,9 @@ def build(
         if isinstance(weight, list):
             weight = by_depth(weight, field)
         if name in learned:
-            prior: Prior = Calibrated(IndependentComponents.load(learned[name], **options))
+            if "sigma" in options:
+                options["sigma"] /= 255
+            prior: Prior = Calibrated(load(learned[name], **options))
         elif name == "tv":
             prior = TotalVariation(**options)
             if weight == "mahendran2015":

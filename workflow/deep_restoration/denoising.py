@@ -1,0 +1,150 @@
+"""Denoising as a test of priors: the most probable image under a prior and white noise.
+
+Minimised over x for a noisy y:  |x - y|^2 / (2 sigma^2) + weight * energy(x).  One weight is tuned, and
+every image runs until it has converged, because stopping early flatters a weak prior.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from . import runtime
+
+log = logging.getLogger(__name__)
+
+Gradient = Callable[[torch.Tensor], torch.Tensor]
+COLUMNS = (
+    "prior",
+    "colour",
+    "image",
+    "sigma",
+    "weight",
+    "psnr_noisy",
+    "psnr",
+    "ssim",
+    "iterations",
+    "residual",
+    "seconds",
+)
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Restored(NamedTuple):
+    """images N x C x H x W; iterations of the slowest; residual: how far a full step would still move
+    an image, root mean square, the largest."""
+
+    images: torch.Tensor
+    iterations: int
+    residual: float
+
+
+def restore(
+    gradient: Gradient,
+    noisy: torch.Tensor,
+    sigma: float,
+    weight: float,
+    *,
+    iterations: int = 300,
+    tolerance: float = 0.1 / 255,
+) -> Restored:
+    """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one an image.
+
+    `gradient` is that of the energy. It needs no energy, so that a denoiser's gradient, which belongs to
+    none, is treated like any other; steps are at most sigma^2, that of the data term alone. An image
+    has converged when sigma^2 times the whole gradient is below `tolerance`.
+    """
+    x = noisy.clone()
+    before: tuple[torch.Tensor, torch.Tensor] | None = None
+    step = torch.full((len(x), 1, 1, 1), 0.1 * sigma**2).to(x)
+    smallest, best = torch.full((len(x),), float("inf")).to(x), noisy.clone()
+    for iteration in range(iterations + 1):
+        slope = (x - noisy) / sigma**2 + weight * gradient(x)
+        residual = slope.square().mean((1, 2, 3)).sqrt() * sigma**2
+        better = residual < smallest
+        best[better], smallest = x[better], torch.where(better, residual, smallest)
+        if iteration == iterations or bool((smallest < tolerance).all()):
+            break
+        if before is not None:
+            moved, bent = x - before[0], slope - before[1]
+            both = _dot(moved, bent)
+            # Long and short steps in turn; where the energy bends down, a cautious one.
+            step = _dot(moved, moved) / both if iteration % 2 else both / _dot(bent, bent)
+            step = torch.where(both > 0, step.clamp(1e-4 * sigma**2, sigma**2), 0.1 * sigma**2)
+        before = x, slope
+        x = x - torch.where(residual.view(-1, 1, 1, 1) < tolerance, 0, step) * slope
+    return Restored(best, iteration, float(smallest.max()))
+
+
+def of_prior(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+    """`restore` under a learned prior, its energy weighted as it is, not calibrated."""
+    with torch.no_grad():
+        return restore(prior.gradient, noisy, sigma, weight, **limits)
+
+
+def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return (first * second).sum((1, 2, 3), keepdim=True)
+
+
+def total_variation(noisy: torch.Tensor, weight: float) -> Restored:
+    """The minimiser of |x - y|^2 / 2 + weight TV(x) (Rudin, Osher & Fatemi 1992), by scikit-image."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    images = [
+        denoise_tv_chambolle(
+            image.permute(1, 2, 0).double().numpy(), weight, 1e-5, 500, channel_axis=-1
+        )
+        for image in noisy.cpu()
+    ]
+    return Restored(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(noisy), 0, 0.0)
+
+
+def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -> torch.Tensor:
+    """White Gaussian noise, not clipped; an image's noise depends on its name alone."""
+    noise = [
+        torch.randn(image.shape, generator=runtime.generator(seed, "denoising", name))
+        for name, image in zip(names, images, strict=True)
+    ]
+    return images + sigma * torch.stack(noise).to(images)
+
+
+def psnr(truth: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
+    """In dB, per image (N,), after clipping to [0, 1]."""
+    return -10 * (restored.clamp(0, 1) - truth).square().mean((1, 2, 3)).log10()
+
+
+def tune(
+    score: Callable[[float], float], start: float, factor: float = 3.0, refine: int = 4
+) -> float:
+    """The weight of the highest score: steps of `factor` from `start` until it falls on both sides, then
+    `refine` golden section steps on the logarithm."""
+    found: dict[float, float] = {}
+
+    def at(place: float) -> float:
+        if place not in found:
+            found[place] = score(math.exp(place))
+            log.info("weight %.4g: %.3f dB", math.exp(place), found[place])
+        return found[place]
+
+    stride, middle = math.log(factor), math.log(start)
+    while True:
+        places = middle - stride, middle, middle + stride
+        best = max(places, key=lambda place: (at(place), -abs(place - middle)))
+        if best == middle or abs(best - math.log(start)) > 12 * stride:
+            break
+        middle = best
+    low, high = middle - stride, middle + stride
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    for _ in range(refine):
+        if at(left) >= at(right):
+            high, right = right, left
+            left = high - GOLDEN * (high - low)
+        else:
+            low, left = left, right
+            right = low + GOLDEN * (high - low)
+    return math.exp(max(found, key=lambda place: found[place]))

@@ -1,0 +1,151 @@
+"""Fields of experts: over-complete ICA and its kin, used over all positions of images or feature maps."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+import torch.nn.functional as F
+
+from .. import storage
+from .experts import EXPERTS
+
+
+class FieldOfExperts:
+    """Energy: minus the sum over positions and experts of alpha_k G(w_k'p), p the preprocessed patch there.
+
+    DC removal and whitening are folded into the filters, so that convolutions evaluate all patches:
+    `filters` K x C/groups x k x k on maps as they are (images in [0, 1]) and `bias` (K,). A separable
+    field first applies `depthwise`, C*m x 1 x k x k, every channel its own m filters (`groups` is then
+    C); its `filters` are K x C*m x 1 x 1. With `contrast` every patch is divided by its root mean
+    square, at least `contrast`, after the DC that `dc` names was removed.
+
+    `mean` and `spread` are those of the energy per position on held-out natural data. `patterns`
+    (K x C/groups x k x k) are what the filters respond to, for pictures: filters undo the correlation
+    of neighbours and look like noise, their patterns have it.
+    """
+
+    kind = "field"
+
+    def __init__(
+        self,
+        filters: torch.Tensor,
+        bias: torch.Tensor,
+        alphas: torch.Tensor,
+        expert: str,
+        *,
+        groups: int = 1,
+        depthwise: torch.Tensor | None = None,
+        dc: str = "none",
+        contrast: float | None = None,
+        mean: float = 0.0,
+        spread: float = 1.0,
+        lattice: int = 1,
+        patterns: torch.Tensor | None = None,
+        facts: dict | None = None,
+    ):
+        self.filters, self.bias, self.alphas = filters, bias, alphas
+        self.groups, self.depthwise = groups, depthwise
+        self.dc, self.contrast = dc, contrast
+        self.expert_name, self.expert = expert, EXPERTS[expert]
+        self.mean, self.spread, self.lattice = mean, spread, lattice
+        self.patterns = filters if patterns is None else patterns
+        self.facts = facts or {}
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the patches."""
+        return tuple((self.filters if self.depthwise is None else self.depthwise).shape[2:])
+
+    @property
+    def channels(self) -> int:
+        return self.groups * (self.filters.shape[1] if self.depthwise is None else 1)
+
+    def to(self, device: torch.device) -> FieldOfExperts:
+        for name in ("filters", "bias", "alphas", "depthwise"):
+            if (tensor := getattr(self, name)) is not None:
+                setattr(self, name, tensor.to(device))
+        return self
+
+    def responses(self, x: torch.Tensor, step: int = 1) -> torch.Tensor:
+        """w_k'p at every `step`-th position: N x K x H' x W'."""
+        filters = self.filters.to(x)
+        bias = self.bias.to(x)
+        if self.depthwise is None:
+            result = F.conv2d(x, filters, None if self.contrast else bias, step, groups=self.groups)
+        else:
+            inner = F.conv2d(x, self.depthwise.to(x), None, step, groups=self.groups)
+            result = F.conv2d(inner, filters, None if self.contrast else bias)
+        if self.contrast:
+            result = result / self._contrast_of(x, step) + bias[:, None, None]
+        return result
+
+    def _contrast_of(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Root mean square of each patch without its DC, at least `contrast`: N x 1 x H' x W'."""
+        square = F.avg_pool2d(x.square().mean(1, keepdim=True), self.size, step)
+        if self.dc == "patch":
+            square = square - F.avg_pool2d(x.mean(1, keepdim=True), self.size, step).square()
+        elif self.dc == "channel":
+            means = F.avg_pool2d(x, self.size, step)
+            square = square - means.square().mean(1, keepdim=True)
+        return square.clamp_min(self.contrast**2).sqrt()
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Energy (N,) over all positions.
+
+        With `lattice` s > 1 and a generator, only every s-th position in both directions from a random
+        offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
+        """
+        step = self.lattice if generator is not None else 1
+        if step > 1:
+            top, left = torch.randint(step, (2,), generator=generator).tolist()
+            x = x[..., top:, left:]
+            if x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
+                return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
+        per_filter = self.expert.G(self.responses(x, step)).sum((2, 3))
+        return -(step**2) * per_filter @ self.alphas.to(x)
+
+    def positions(self, x: torch.Tensor) -> int:
+        """Number of patches in each map of x."""
+        height, width = self.size
+        return (x.shape[2] - height + 1) * (x.shape[3] - width + 1)
+
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Gradient of the energy by x, without an autograd graph where no contrast is normalised."""
+        if self.contrast:
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                return torch.autograd.grad(self.energy(x).sum(), x)[0]
+        g = self.expert.derivatives(self.responses(x))[0]
+        g.mul_(-self.alphas.to(x)[:, None, None])
+        if self.depthwise is not None:
+            g = F.conv_transpose2d(g, self.filters.to(x))
+            return F.conv_transpose2d(g, self.depthwise.to(x), groups=self.groups)
+        return F.conv_transpose2d(g, self.filters.to(x), groups=self.groups)
+
+    @torch.no_grad()
+    def calibrate(self, maps) -> None:
+        """Set `mean` and `spread` from an iterable of natural maps, each a batch N x C x H x W."""
+        count, total, squares = 0, 0.0, 0.0
+        for x in maps:
+            energy = self.expert.G(self.responses(x)).mul_(-self.alphas.to(x)[:, None, None]).sum(1)
+            count += energy.numel()
+            total += float(energy.double().sum())
+            squares += float(energy.double().square().sum())
+        self.mean = total / count
+        self.spread = max(squares / count - self.mean**2, 0.0) ** 0.5 or 1.0
+
+    def save(self, path: str | os.PathLike, provenance: dict) -> None:
+        tensors = {"filters": self.filters, "bias": self.bias, "alphas": self.alphas}
+        tensors["patterns"] = self.patterns.clone()  # may be the filters
+        if self.depthwise is not None:
+            tensors["depthwise"] = self.depthwise
+        names = ("kind", "groups", "dc", "contrast", "mean", "spread", "facts")
+        facts = {name: getattr(self, name) for name in names} | {"expert": self.expert_name}
+        storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
+
+    @classmethod
+    def of(cls, tensors: dict, facts: dict, lattice: int = 1) -> FieldOfExperts:
+        """From what `save` wrote."""
+        names = ("expert", "groups", "dc", "contrast", "mean", "spread", "facts")
+        return cls(**tensors, **{name: facts[name] for name in names}, lattice=lattice)
