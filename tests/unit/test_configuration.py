@@ -147,6 +147,7 @@ EXPERTS = {
                 "fold": 2,
                 "levels": [3.0, 30.0],
                 "sigma": 5.0,
+                "probes": 1,
             }
             | {"steps": 1000, "batch": 32, "crop": 64, "rate": 1.5e-3, "precision": "float32"},
         ),

@@ -1,6 +1,7 @@
 """Denoising under a prior: what is minimised, how far, and what is measured."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -131,9 +132,8 @@ def test_heavy_tailed_experts_converge_below_the_start(weight, noisy):
     assert found.residual < tolerance
     assert float(SIGMA**2 * slope.square().mean((1, 2, 3)).sqrt().max()) < 1.01 * tolerance
     assert (objective(found.images) < objective(noisy) - 1).all()
-    (curved,) = torch.autograd.grad(prior.energy(noisy.requires_grad_()).sum(), noisy)
-    noisy.requires_grad_(False)
-    assert float(SIGMA**2 * weight * curved.square().mean().sqrt()) > 100 * tolerance
+    start = SIGMA**2 * weight * prior.gradient(noisy)
+    assert float(start.square().mean().sqrt()) > 100 * tolerance
 
 
 def test_restoring_needs_no_autograd_graph(noisy):
@@ -202,7 +202,7 @@ def test_noise_is_white_and_not_clipped():
 
 
 def test_as_many_names_as_images_are_needed(photographs):
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer"):
         denoising.add_noise(photographs, ["a", "b"], 0.1, 0)
 
 
@@ -236,7 +236,7 @@ def counted(score):
 def test_tuning_finds_the_weight_of_the_highest_score(best):
     score, asked = counted(lambda weight: -(abs(math.log(weight / best)) ** 1.5))
     found = denoising.tune(score, 0.1)
-    assert score(found) == max(map(score, asked))
+    assert all(abs(math.log(found / best)) <= abs(math.log(w / best)) for w in asked)
     # Four golden sections leave this much of two steps of three.
     assert abs(math.log(found / best)) < 2 * math.log(3) * denoising.GOLDEN**4
 
@@ -275,7 +275,7 @@ def test_no_weight_is_tried_twice(best):
     score, asked = counted(lambda weight: -abs(math.log(weight / best)))
     denoising.tune(score, 0.1)
     logs = sorted(map(math.log, asked))
-    assert min(b - a for a, b in zip(logs, logs[1:], strict=False)) > 1e-6
+    assert min(b - a for a, b in pairwise(logs)) > 1e-6
 
 
 def test_tuning_finds_a_denoiser_better_than_none(photographs, noisy):

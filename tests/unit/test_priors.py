@@ -1,12 +1,14 @@
+"""Priors against literal loops, finite differences and autograd."""
+
 import math
 
 import numpy as np
 import pytest
 import torch
 
-from deep_restoration import patches, preimage
-from deep_restoration.priors import recipe
-from deep_restoration.priors.ica import Calibrated, IndependentComponents
+from deep_restoration import preimage, storage
+from deep_restoration.priors import Calibrated, load, recipe
+from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation
 
@@ -65,17 +67,6 @@ def test_colour_norm_equals_a_loop():
 # ------------------------------------------------------------------------------ gradients
 
 
-def components(dtype=torch.float64, expert="student_t", lattice=1, channels=3, side=3, count=4):
-    draw = torch.Generator().manual_seed(5)
-    return IndependentComponents(
-        torch.randn(count, channels, side, side, generator=draw, dtype=dtype),
-        torch.randn(count, generator=draw, dtype=dtype),
-        torch.rand(count, generator=draw, dtype=dtype) + 0.1,
-        expert,
-        lattice=lattice,
-    )
-
-
 @pytest.mark.parametrize(
     "prior",
     [
@@ -83,10 +74,8 @@ def components(dtype=torch.float64, expert="student_t", lattice=1, channels=3, s
         TotalVariation(1.5, 12.31),
         AlphaNorm(MEAN),
         ColourNorm(MEAN),
-        components(),
-        components(expert="logistic"),
     ],
-    ids=["tv 2", "tv 1.5", "alpha", "colour", "student_t", "logistic"],
+    ids=["tv 2", "tv 1.5", "alpha", "colour"],
 )
 def test_gradients_are_finite_differences(prior):
     x = images().requires_grad_()
@@ -109,132 +98,321 @@ def test_total_variation_of_a_flat_image_has_a_gradient(beta):
     assert (gradient == 0).all()
 
 
-@pytest.mark.parametrize(
-    "prior", [TotalVariation(), AlphaNorm(MEAN), ColourNorm(MEAN), components()]
-)
+@pytest.mark.parametrize("prior", [TotalVariation(), AlphaNorm(MEAN), ColourNorm(MEAN)])
 def test_energies_of_a_batch_are_those_of_its_images(prior):
     batch = images(3)
     singly = torch.cat([prior.energy(x[None]) for x in batch])
     torch.testing.assert_close(prior.energy(batch), singly, rtol=1e-12, atol=0)
 
 
-# ------------------------------------------------------------------------------ learned prior
+# ------------------------------------------------------------------------------ fields of experts
+
+FIELDS = {  # filters, groups, filters of each channel, dc, contrast; of 4 channels, 3 x 2 pixels
+    "full": ((6, 4, 3, 2), 1, None, "none", None),
+    "groups": ((6, 2, 3, 2), 2, None, "channel", None),
+    "channelwise": ((8, 1, 3, 2), 4, None, "channel", None),
+    "separable": ((6, 8, 1, 1), 4, 2, "none", None),
+    "contrast": ((6, 4, 3, 2), 1, None, "none", 0.3),
+    "contrast, dc of patches": ((6, 4, 3, 2), 1, None, "patch", 0.3),
+    "contrast, dc of channels": ((6, 4, 3, 2), 1, None, "channel", 0.3),
+    "contrast, groups": ((6, 2, 3, 2), 2, None, "channel", 0.3),
+    "contrast, separable": ((6, 8, 1, 1), 4, 2, "channel", 0.3),
+}
+fields = pytest.mark.parametrize("name", sorted(FIELDS))
+experts = pytest.mark.parametrize("expert", ["logistic", "student_t", "smooth_l1"])
+
+LITERAL = {
+    "logistic": lambda s: -math.log(math.cosh(s)),
+    "student_t": lambda s: -math.log1p(s * s / 2),
+    "smooth_l1": lambda s: -math.sqrt(1 + s * s),
+}
 
 
-@pytest.mark.parametrize("expert", ["logistic", "student_t"])
-@pytest.mark.parametrize("dc", ["patch", "channel"])
-def test_learned_energy_is_the_sum_over_all_whitened_patches(expert, dc):
-    rng = np.random.default_rng(0)
-    shape, d, K = (3, 2, 2), 7, 10
-    D = patches.dc_matrix(shape, dc)
-    V, m = rng.standard_normal((d, 12)), 0.1 * rng.standard_normal(12)
-    w = torch.from_numpy(rng.standard_normal((K, d)))
-    alphas = torch.from_numpy(rng.uniform(0.1, 1, K))
-    prior = IndependentComponents.from_whitened(w, alphas, V, m, D, shape, expert)
-    x = images(2, 5, 6)
-    found = prior.energy(x.float())
-    for n in range(2):
-        expected = 0.0
-        for i in range(5 - 1):
-            for j in range(6 - 1):
-                patch = x[n, :, i : i + 2, j : j + 2].numpy().reshape(-1)
-                white = V @ (D @ patch - m)
-                for k in range(K):
-                    s = float(w[k].numpy() @ white)
-                    G = -math.log(math.cosh(s)) if expert == "logistic" else -math.log1p(s * s / 2)
-                    expected -= alphas[k].item() * G
-        assert found[n].item() == pytest.approx(expected, rel=1e-5)
-    assert prior.positions(x) == 4 * 5
+def field(name="full", expert="student_t", dtype=torch.float64, **options):
+    shape, groups, multiplier, dc, contrast = FIELDS[name]
+    draw = torch.Generator().manual_seed(5)
+    depthwise = None
+    if multiplier:
+        depthwise = torch.randn(4 * multiplier, 1, 3, 2, generator=draw, dtype=dtype)
+    return FieldOfExperts(
+        torch.randn(shape, generator=draw, dtype=dtype),
+        torch.randn(shape[0], generator=draw, dtype=dtype),
+        torch.rand(shape[0], generator=draw, dtype=dtype) + 0.1,
+        expert,
+        groups=groups,
+        depthwise=depthwise,
+        dc=dc,
+        contrast=contrast,
+        **options,
+    )
 
 
-def test_a_pattern_is_what_its_filter_alone_responds_to():
-    rng = np.random.default_rng(0)
-    shape, d = (3, 2, 2), 7
-    D = patches.dc_matrix(shape, "none")
-    V, m = rng.standard_normal((d, 12)), np.zeros(12)
-    w = torch.eye(d, dtype=torch.float64)
-    alphas = torch.ones(d, dtype=torch.float64)
-    prior = IndependentComponents.from_whitened(w, alphas, V, m, D, shape, "student_t")
-    responses = prior.patterns.flatten(1) @ prior.filters.flatten(1).T
-    torch.testing.assert_close(responses, torch.eye(d), rtol=0, atol=1e-5)
+def natural(count=2, height=6, width=7):
+    """Maps with a part of little contrast."""
+    x = images(count, height, width, channels=4)
+    x[..., :3] = 0.3 + 0.2 * x[..., :3]
+    return x
 
 
-@pytest.mark.parametrize("lattice", [2, 3, 4])
-@pytest.mark.parametrize("size", [(9, 9), (10, 13), (8, 12)])
-def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(lattice, size):
-    prior = components(lattice=lattice)
-    x = images(2, *size)
-    full = prior.energy(x)
-    estimates = {}
-    generator = torch.Generator()
+def literal_energies(name, expert, x):
+    """Of every position of one map, in loops over patches and filters."""
+    prior, (_, groups, multiplier, dc, contrast) = field(name), FIELDS[name]
+    filters, bias, alphas = prior.filters.numpy(), prior.bias.tolist(), prior.alphas.tolist()
+    result = np.zeros((x.shape[1] - 2, x.shape[2] - 1))
+    for i, j in np.ndindex(*result.shape):
+        patch, scale = x[:, i : i + 3, j : j + 2], 1.0
+        if contrast:
+            mean = {"none": 0, "patch": patch.mean()}.get(dc)
+            mean = patch.mean(axis=(1, 2), keepdims=True) if mean is None else mean
+            scale = max(contrast, math.sqrt(((patch - mean) ** 2).mean()))
+        for k in range(len(alphas)):
+            if multiplier:
+                depthwise = prior.depthwise.numpy()
+                inner = [(depthwise[m, 0] * patch[m // 2]).sum() for m in range(8)]
+                s = sum(filters[k, m, 0, 0] * inner[m] for m in range(8))
+            else:
+                group, part = k // (len(alphas) // groups), 4 // groups
+                s = (filters[k] * patch[group * part : (group + 1) * part]).sum()
+            result[i, j] -= alphas[k] * LITERAL[expert](s / scale + bias[k])
+    return result
+
+
+@fields
+@experts
+def test_the_energy_is_the_sum_over_all_positions_and_experts(name, expert):
+    prior, x = field(name, expert), natural()
+    expected = [literal_energies(name, expert, one).sum() for one in x.numpy()]
+    assert prior.energy(x).tolist() == pytest.approx(expected, rel=1e-12)
+    assert prior.positions(x) == 4 * 6
+    assert (prior.channels, prior.size) == (4, (3, 2))
+
+
+@fields
+@experts
+def test_the_gradient_of_a_field_is_that_of_autograd(name, expert):
+    prior, x = field(name, expert), natural().requires_grad_()
+    (expected,) = torch.autograd.grad(prior.energy(x).sum(), x)
+    found = prior.gradient(x.detach())
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        torch.testing.assert_close(prior.gradient(x.detach()), found, rtol=0, atol=0)
+
+
+@fields
+@experts
+def test_the_gradient_of_a_field_is_finite_differences(name, expert):
+    prior, x, step = field(name, expert), natural(), 1e-6
+    found = prior.gradient(x)
+    for index in [(0, 0, 0, 0), (0, 1, 2, 3), (0, 3, 4, 4), (1, 2, 5, 6), (1, 0, 4, 1)]:
+        up, down = x.clone(), x.clone()
+        up[index] += step
+        down[index] -= step
+        slope = (prior.energy(up).sum() - prior.energy(down).sum()) / (2 * step)
+        assert found[index].item() == pytest.approx(slope.item(), rel=1e-5, abs=1e-7)
+
+
+@fields
+def test_fields_of_a_batch_are_those_of_its_maps(name):
+    prior, x = field(name), natural(3)
+    singly = torch.cat([prior.energy(one[None]) for one in x])
+    torch.testing.assert_close(prior.energy(x), singly, rtol=1e-12, atol=0)
+    singly = torch.cat([prior.gradient(one[None]) for one in x])
+    torch.testing.assert_close(prior.gradient(x), singly, rtol=1e-10, atol=1e-12)
+
+
+def test_contrast_is_normalised_patch_by_patch_down_to_its_floor():
+    prior, x = field("contrast, dc of patches"), natural()
+    prior.bias.zero_()
+    loud, quiet = 5 + 100 * (x - 0.5), 5 + 1e-3 * (x - 0.5)
+    prior.filters -= prior.filters.mean((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(prior.responses(loud), prior.responses(3 * loud + 1))
+    torch.testing.assert_close(
+        prior.responses(quiet), prior.responses(quiet + 1), atol=1e-8, rtol=0
+    )
+    twice = prior.responses(5 + 2 * (quiet - 5))
+    torch.testing.assert_close(twice, 2 * prior.responses(quiet), atol=1e-8, rtol=1e-8)
+
+
+@fields
+def test_a_flat_map_has_a_finite_gradient(name):
+    prior = field(name, dtype=torch.float32)
+    x = torch.full((1, 4, 6, 6), 0.7)
+    assert torch.isfinite(prior.energy(x)).all()
+    assert torch.isfinite(prior.gradient(x)).all()
+
+
+# ------------------------------------------------------------------------------ lattice
+
+
+def by_offset(prior, x):
+    """Estimates of the energy, by the offset of the lattice."""
+    estimates, generator, step = {}, torch.Generator(), prior.lattice
     for seed in range(400):
-        offset = tuple(torch.randint(lattice, (2,), generator=generator.manual_seed(seed)).tolist())
+        offset = tuple(torch.randint(step, (2,), generator=generator.manual_seed(seed)).tolist())
         if offset not in estimates:
             estimates[offset] = prior.energy(x, generator.manual_seed(seed))
-    assert len(estimates) == lattice**2
+    assert len(estimates) == step**2
+    return estimates
+
+
+@fields
+@pytest.mark.parametrize("lattice", [2, 3])
+@pytest.mark.parametrize("size", [(9, 9), (8, 13)])
+def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, lattice, size):
+    prior, x = field(name, lattice=lattice), natural(2, *size)
+    full, estimates = prior.energy(x), by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
     torch.testing.assert_close(mean, full, rtol=1e-12, atol=0)
     assert not torch.allclose(estimates[0, 0], full, rtol=1e-6)
 
 
+def test_random_offsets_give_the_energy_within_their_standard_error():
+    prior, x = field(lattice=4), natural(2, 15, 14)
+    draw = torch.Generator().manual_seed(0)
+    estimates = torch.stack([prior.energy(x, draw) for _ in range(500)])
+    error = estimates.std(0) / math.sqrt(500)
+    assert ((estimates.mean(0) - prior.energy(x)).abs() < 4 * error).all()
+    assert (estimates.std(0) > 0.01 * prior.energy(x)).all()
+
+
+def test_the_gradient_over_all_offsets_of_the_lattice_is_the_full_one():
+    prior, x = field(lattice=2), natural().requires_grad_()
+    slopes = [torch.autograd.grad(value.sum(), x)[0] for value in by_offset(prior, x).values()]
+    torch.testing.assert_close(torch.stack(slopes).mean(0), prior.gradient(x.detach()))
+
+
 def test_a_map_smaller_than_patch_and_offset_counts_for_nothing():
-    prior = components(lattice=4)
-    x = images(2, 4, 4)  # four patches: most offsets hit none
-    generator = torch.Generator()
-    estimates = {}
-    for seed in range(400):
-        offset = tuple(torch.randint(4, (2,), generator=generator.manual_seed(seed)).tolist())
-        estimates[offset] = prior.energy(x, generator.manual_seed(seed))
-    assert len(estimates) == 16
+    prior, x = field(lattice=4), natural(2, 4, 3)  # four patches: most offsets hit none
+    estimates = by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
     torch.testing.assert_close(mean, prior.energy(x), rtol=1e-12, atol=0)
+    assert estimates[3, 3].tolist() == [0, 0]
 
 
 def test_without_a_generator_the_energy_is_exact():
-    x = images(2, 9, 9)
-    assert torch.equal(components(lattice=3).energy(x), components().energy(x))
+    x = natural(2, 9, 9)
+    assert torch.equal(field(lattice=3).energy(x), field().energy(x))
+    draw = torch.Generator().manual_seed(0)
+    assert torch.equal(field().energy(x, draw), field().energy(x))
 
 
-def test_a_stored_prior_is_the_same_prior(tmp_path):
-    prior = components(torch.float32, "logistic")
-    prior.mean, prior.spread = -3.5, 1.25
-    prior.save(tmp_path / "ica.safetensors", {"settings": {"seed": 1}})
-    found = IndependentComponents.load(tmp_path / "ica.safetensors", lattice=3)
-    x = images(2, 9, 9).float()
-    assert torch.equal(found.energy(x), prior.energy(x))
-    assert torch.equal(found.patterns, prior.patterns)
-    assert (found.mean, found.spread, found.lattice) == (-3.5, 1.25, 3)
-    assert (found.expert_name, prior.lattice) == ("logistic", 1)
+# ------------------------------------------------------------------------------ calibration
+
+
+@fields
+def test_calibration_gives_mean_and_spread_of_all_positions(name):
+    prior = field(name)
+    batches = [natural(3), natural(1, 9, 5), natural(2, 3, 2)]
+    prior.calibrate(iter(batches))
+    energies = np.concatenate(
+        [
+            literal_energies(name, "student_t", one).reshape(-1)
+            for batch in batches
+            for one in batch.numpy()
+        ]
+    )
+    assert len(energies) == 3 * 24 + 28 + 2
+    assert prior.mean == pytest.approx(energies.mean(), rel=1e-10)
+    assert prior.spread == pytest.approx(energies.std(), rel=1e-8)
+
+
+def test_where_memory_is_short_energies_stay_and_calibration_takes_fewer_positions(monkeypatch):
+    prior, x = field(), natural(5, 9, 8)
+    expected = prior.energy(x)
+    monkeypatch.setattr("deep_restoration.priors.field.ROOM", 100)
+    with torch.no_grad():
+        torch.testing.assert_close(prior.energy(x), expected, rtol=1e-12, atol=0)
+    prior.calibrate([x[:3], x[3:]])
+    every = np.stack([literal_energies("full", "student_t", one)[::3, ::3] for one in x.numpy()])
+    assert prior.mean == pytest.approx(every.mean(), rel=1e-10)
+    assert prior.spread == pytest.approx(every.std(), rel=1e-8)
+
+
+def test_a_field_that_never_varies_keeps_a_spread_of_1():
+    prior = field()
+    prior.filters.zero_()
+    prior.bias.zero_()
+    prior.calibrate([natural()])
+    assert (prior.mean, prior.spread) == (0, 1)
 
 
 def test_a_calibrated_prior_counts_in_spreads_per_position():
-    prior = components(lattice=2)
+    prior, x = field(lattice=2), natural(2, 9, 8)
     prior.mean, prior.spread = 2.0, 0.5
-    x = images(2, 9, 8)
-    expected = (prior.energy(x) / (7 * 6) - 2.0) / 0.5
+    expected = (prior.energy(x) / (7 * 7) - 2.0) / 0.5
     torch.testing.assert_close(Calibrated(prior).energy(x), expected, rtol=1e-12, atol=0)
     draw = torch.Generator()
     found = Calibrated(prior).energy(x, draw.manual_seed(3))
-    expected = (prior.energy(x, draw.manual_seed(3)) / (7 * 6) - 2.0) / 0.5
+    expected = (prior.energy(x, draw.manual_seed(3)) / (7 * 7) - 2.0) / 0.5
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
+
+
+def test_the_maps_of_a_calibration_count_0_on_average():
+    prior, x = field(), natural(5)
+    prior.calibrate([x[:2], x[2:]])
+    assert Calibrated(prior).energy(x).mean().item() == pytest.approx(0, abs=1e-10)
+
+
+# ------------------------------------------------------------------------------ files
+
+
+@fields
+@experts
+def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
+    prior = field(name, expert, torch.float32, mean=-3.5, spread=1.25, facts={"of": "images"})
+    if name == "full":
+        prior.patterns = 2 * prior.filters
+    prior.save(tmp_path / "prior.safetensors", {"settings": {"seed": 1}})
+    found = load(tmp_path / "prior.safetensors", lattice=3)
+    x = natural(2, 9, 9).float()
+    assert isinstance(found, FieldOfExperts)
+    assert torch.equal(found.energy(x), prior.energy(x))
+    assert torch.equal(found.gradient(x), prior.gradient(x))
+    assert torch.equal(found.patterns, prior.patterns)
+    for fact in ("mean", "spread", "groups", "dc", "contrast", "channels", "size", "facts"):
+        assert getattr(found, fact) == getattr(prior, fact)
+    assert (found.expert_name, found.lattice, prior.lattice) == (expert, 3, 1)
+    assert load(tmp_path / "prior.safetensors").lattice == 1
+    _, facts = storage.load_tensors(tmp_path / "prior.safetensors", "prior")
+    assert facts["settings"] == {"seed": 1}
+    assert facts["kind"] == "field"
+
+
+def test_an_option_of_another_kind_of_prior_is_refused(tmp_path):
+    field(dtype=torch.float32).save(tmp_path / "foe.safetensors", {})
+    message = "foe.safetensors holds a field, which has no option sigma; allowed: lattice"
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path / "foe.safetensors", sigma=0.1, lattice=2)
+
+
+def test_a_file_that_is_no_prior_is_refused(tmp_path):
+    storage.save_tensors(tmp_path / "weights.safetensors", {"w": torch.ones(2)}, "weights", {})
+    with pytest.raises(storage.StorageError, match="weights"):
+        load(tmp_path / "weights.safetensors")
+    (tmp_path / "damaged.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(storage.StorageError, match="damaged"):
+        load(tmp_path / "damaged.safetensors")
+    with pytest.raises(storage.StorageError, match="missing"):
+        load(tmp_path / "missing.safetensors")
 
 
 # ------------------------------------------------------------------------------ recipes
 
 
-def see(field):
-    return {"receptive_field": field, "stride": 4}
+def see(reach):
+    return {"receptive_field": reach, "stride": 4}
 
 
 @pytest.mark.parametrize(
-    ("field", "published"), [(11, 0.5), (51, 0.5), (67, 5), (131, 5), (163, 50), (None, 50)]
+    ("reach", "published"), [(11, 0.5), (51, 0.5), (67, 5), (131, 5), (163, 50), (None, 50)]
 )
-def test_recipes_know_the_weights_of_2015_by_depth(field, published):
+def test_recipes_know_the_weights_of_2015_by_depth(reach, published):
     entries = {
         "tv": {"weight": "mahendran2015"},
         "alpha_norm": {"weight": "mahendran2015", "alpha": 6.0},
     }
-    built = recipe.build(entries, {}, see(field), MEAN)
+    built = recipe.build(entries, {}, see(reach), MEAN)
     sigma, pixels = 27098.1157, 227**2
     weight, prior = built["tv"]
     assert isinstance(prior, TotalVariation)
@@ -249,16 +427,16 @@ def test_recipes_know_the_weights_of_2015_by_depth(field, published):
     assert (weight * prior.energy(x)).item() == pytest.approx(on_sigma_scale.item())
 
 
-@pytest.mark.parametrize(("field", "expected"), [(11, 0.01), (67, 0.1), (163, 1.0), (None, 1.0)])
-def test_recipes_take_weights_by_depth(field, expected, tmp_path):
-    prior = components(torch.float32)
+@pytest.mark.parametrize(("reach", "expected"), [(11, 0.01), (67, 0.1), (163, 1.0), (None, 1.0)])
+def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
+    prior = field(dtype=torch.float32)
     prior.mean, prior.spread = 1.0, 2.0
     prior.save(tmp_path / "ica.safetensors", {})
     entries = {
         "ica": {"weight": [0.01, 0.1, 1.0], "lattice": 4},
         "colour_norm": {"weight": 2, "B": 70.0},
     }
-    built = recipe.build(entries, {"ica": tmp_path / "ica.safetensors"}, see(field), MEAN)
+    built = recipe.build(entries, {"ica": tmp_path / "ica.safetensors"}, see(reach), MEAN)
     weight, learned = built["ica"]
     assert weight == expected
     assert isinstance(learned, Calibrated)

@@ -105,9 +105,7 @@ def prepare(
     for name, prior in config["priors"].items():
         defaults = json.loads(json.dumps(METHODS[prior["method"]]))
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    if faults := [*path_faults(config, planning), *prior_faults(config)]:
-        raise ConfigurationError(faults)
-    if faults := list(recipe_faults(config)):
+    if faults := [*path_faults(config, planning), *prior_faults(config), *recipe_faults(config)]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
         raise ConfigurationError(faults)
@@ -249,9 +247,9 @@ def method_faults(priors: dict) -> Iterable[str]:
 
 
 def source_of(config: dict, prior: str) -> str:
-    """What a learned prior is trained on: images, grey or features."""
+    """What a learned prior is trained on: images, grey or features; "" where its patches are not there."""
     entry = config["priors"][prior]
-    return entry.get("of") or config["patches"][entry["patches"]]["of"]
+    return entry.get("of") or config["patches"].get(entry["patches"], {"of": ""})["of"]
 
 
 def prior_faults(config: dict) -> Iterable[str]:
@@ -321,8 +319,11 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 continue
             options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
             allowed = {"weight", *HAND_CRAFTED.get(prior, options_of)}
-            if prior in config["priors"] and source_of(config, prior) == "grey":
+            source = source_of(config, prior) if prior in config["priors"] else "images"
+            if source == "grey":
                 yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
+            if source == "features":
+                yield f"{where}.priors.{prior} is a prior of feature maps; a recipe takes those of images"
             if foreign := sorted(set(options) - allowed):
                 yield (
                     f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "

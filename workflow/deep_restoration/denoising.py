@@ -131,13 +131,15 @@ def tune(
             log.info("weight %.4g: %.3f dB", math.exp(place), found[place])
         return found[place]
 
-    stride, middle = math.log(factor), math.log(start)
-    while True:
-        places = middle - stride, middle, middle + stride
-        best = max(places, key=lambda place: (at(place), -abs(place - middle)))
-        if best == middle or abs(best - math.log(start)) > 12 * stride:
+    stride, index = math.log(factor), 0
+    while abs(index) < 12:
+        # Whole steps, so that a place met again is the same number: else ties could go round for ever.
+        places = {k: math.log(start) + k * stride for k in (index, index - 1, index + 1)}
+        best = max(places, key=lambda k: at(places[k]))
+        if best == index:
             break
-        middle = best
+        index = best
+    middle = math.log(start) + index * stride
     low, high = middle - stride, middle + stride
     left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
     for _ in range(refine):

@@ -190,7 +190,8 @@ class Projection:
         """Whitened values G x n x d of n DC-free flat patches."""
         if self.depthwise is not None:
             channels = self.shape[0]
-            parts = np.einsum("ncp,cmp->ncm", flat.reshape(len(flat), channels, -1), self.depthwise)
+            parts = flat.reshape(len(flat), channels, -1)
+            parts = np.einsum("ncp,cmp->ncm", parts, self.depthwise.astype(flat.dtype))
             flat = parts.reshape(len(flat), -1)
         parts = flat.reshape(len(flat), self.groups, -1) - self.centre.astype(flat.dtype)
         return parts.transpose(1, 0, 2) @ self.matrix.astype(flat.dtype).transpose(0, 2, 1)

@@ -219,11 +219,12 @@ class Fields:
         middle: int,
         centre: torch.Tensor,
         noise: float = 0.0,
+        span: torch.Tensor | None = None,
     ):
         self.maps, self.kept, self.matrix, self.size = maps, held_out, matrix, size
         self.crop, self.noise = middle + 2 * (size - 1), noise
         self.centre = centre.to(matrix)[:, None, None]
-        self.shape, self.span = (1, len(matrix)), (matrix @ torch.linalg.pinv(matrix))[None]
+        self.shape, self.span = (1, len(matrix)), span
         if min(maps.shape[2:]) < self.crop:
             raise ValueError(
                 f"crops of {self.crop} x {self.crop} do not fit into maps of "
@@ -231,14 +232,15 @@ class Fields:
             )
 
     def _crops(self, maps: np.ndarray, count: int, draw: torch.Generator) -> torch.Tensor:
-        """Mirrored at random: a mirrored photograph is as natural."""
+        """Photographs are mirrored at random, which leaves them natural; feature maps are not, because
+        the maps of a mirrored image are other ones."""
         side = self.crop
         limits = (len(maps), maps.shape[2] - side + 1, maps.shape[3] - side + 1, 2)
         numbers = torch.stack([torch.randint(n, (count,), generator=draw) for n in limits], 1)
         crops = np.empty((count, maps.shape[1], side, side), maps.dtype)
         for crop, (index, top, left, flip) in zip(crops, numbers.tolist(), strict=True):
             part = maps[index, :, top : top + side, left : left + side]
-            crop[...] = part[..., ::-1] if flip else part
+            crop[...] = part[..., ::-1] if flip and maps.dtype == np.uint8 else part
         scale = 255 if maps.dtype == np.uint8 else 1
         result = torch.from_numpy(crops).to(self.matrix).div_(scale) - self.centre
         if self.noise:
@@ -279,9 +281,12 @@ def train(
     if start is None:
         draw = runtime.generator(seed, what, "start")
         drawn = torch.randn(groups, settings.filters, problem.shape[1], generator=draw)
-        drawn = drawn if problem.span is None else drawn @ problem.span.cpu()
+        if problem.span is not None:
+            drawn = drawn @ problem.span.cpu()
         start = F.normalize(drawn, dim=-1), torch.ones(groups, settings.filters)
     where = runtime.device()
+    if problem.span is not None:
+        start = start[0].to(problem.span) @ problem.span, start[1]
     filters = start[0].to(where, torch.float32, copy=True).requires_grad_()
     log_alphas = start[1].to(where, torch.float32, copy=True).log_().requires_grad_()
     optimiser = torch.optim.Adam([filters, log_alphas], lr=settings.rate, betas=(0.9, 0.99))
@@ -316,6 +321,8 @@ def train(
                 by_filters -= (by_filters * filters).sum(-1, keepdim=True) * filters
             filters.grad, log_alphas.grad = by_filters, by_alphas * alphas
             optimiser.step()
+            if problem.span is not None:  # Adam's steps turn away from the gradient
+                filters.copy_(filters @ problem.span)
             schedule.step()
             if settings.unit:
                 filters.copy_(F.normalize(filters, dim=-1))

@@ -207,7 +207,7 @@ def train(
     """Fit a denoiser to crops of maps N x C x H x W: uint8 images in steps of 1/255, or feature maps.
 
     The loss is the mean squared error of the noise in units of its standard deviation, every level
-    counting alike: denoising score matching (Vincent 2011). Crops are turned and mirrored at random.
+    counting alike: denoising score matching (Vincent 2011). Images are turned and mirrored at random.
     History rows: (step, objective, held-out objective, seconds); the weights of the best held-out
     objective are kept. Raises DivergedError naming the step.
     """
@@ -229,8 +229,12 @@ def train(
         crops = np.empty((count, source.shape[1], side, side), np.float32)
         for crop, (index, top, left, turn) in zip(crops, numbers.tolist(), strict=True):
             part = source[index, :, top : top + side, left : left + side]
-            part = np.rot90(part, turn // 2, (1, 2)) if image else part
-            crop[...] = part[..., ::-1] if turn % 2 else part
+            if (
+                image
+            ):  # turned and mirrored photographs are natural; maps of such images are other maps
+                part = np.rot90(part, turn // 2, (1, 2))
+                part = part[..., ::-1] if turn % 2 else part
+            crop[...] = part
         clean = torch.from_numpy(crops).to(where).div_(255 if image else 1)
         clean = (clean - centre.to(where)[:, None, None]) / scale
         sigma = torch.rand(count, generator=draw) * (levels[1] - levels[0]) + levels[0]

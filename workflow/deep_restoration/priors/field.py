@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 import torch
@@ -9,6 +10,8 @@ import torch.nn.functional as F
 
 from .. import storage
 from .experts import EXPERTS
+
+ROOM = 20_000_000  # responses held at a time where no gradient is needed
 
 
 class FieldOfExperts:
@@ -102,8 +105,13 @@ class FieldOfExperts:
             x = x[..., top:, left:]
             if x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
                 return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
-        per_filter = self.expert.G(self.responses(x, step)).sum((2, 3))
-        return -(step**2) * per_filter @ self.alphas.to(x)
+        if torch.is_grad_enabled():
+            return -(step**2) * self._summed(x, step)
+        room = max(1, ROOM // (len(self.alphas) * x[0, 0].numel()))
+        return -(step**2) * torch.cat([self._summed(part, step) for part in x.split(room)])
+
+    def _summed(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        return self.expert.G(self.responses(x, step)).sum((2, 3)) @ self.alphas.to(x)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of patches in each map of x."""
@@ -125,13 +133,17 @@ class FieldOfExperts:
 
     @torch.no_grad()
     def calibrate(self, maps) -> None:
-        """Set `mean` and `spread` from an iterable of natural maps, each a batch N x C x H x W."""
+        """Set `mean` and `spread` from an iterable of natural maps, each a batch N x C x H x W; of large
+        ones every n-th position is seen."""
         count, total, squares = 0, 0.0, 0.0
         for x in maps:
-            energy = self.expert.G(self.responses(x)).mul_(-self.alphas.to(x)[:, None, None]).sum(1)
-            count += energy.numel()
-            total += float(energy.double().sum())
-            squares += float(energy.double().square().sum())
+            for single in x.split(1):
+                step = 1 + math.isqrt(len(self.alphas) * single[0, 0].numel() // ROOM)
+                responses = self.responses(single, step)
+                energy = self.expert.G(responses).mul_(-self.alphas.to(x)[:, None, None]).sum(1)
+                count += energy.numel()
+                total += float(energy.double().sum())
+                squares += float(energy.double().square().sum())
         self.mean = total / count
         self.spread = max(squares / count - self.mean**2, 0.0) ** 0.5 or 1.0
 

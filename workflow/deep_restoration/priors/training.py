@@ -79,7 +79,7 @@ def fit(
         prior, history = _experts(settings, maps, kept, patches_file, checkpoint, early)
         early.remove()
     prior.to(runtime.device())
-    prior.calibrate(batches(kept[:: max(1, len(kept) // CALIBRATION)]))
+    prior.calibrate(batches(kept[:: -(-len(kept) // CALIBRATION)]))
     prior.facts |= {"of": of, "held_out_objective": min(row[2] for row in history)}
     checkpoint.remove()
     return prior, history
@@ -142,6 +142,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
             settings["middle"],
             torch.from_numpy(centre),
             noise,
+            span,
         )
         plan = score_matching.Settings(
             settings["expert"],
