@@ -115,8 +115,10 @@ def prior_patches(wildcards):
     entry = STUDY["priors"][wildcards.prior]
     if "patches" not in entry:
         return []
-    layer = "/{classifier}/{layer}" if "classifier" in wildcards.keys() else ""
-    return [f"results/patches/{entry['patches']}{layer}.h5".format(**wildcards)]
+    path = f"results/patches/{entry['patches']}"
+    if "classifier" in wildcards.keys():
+        path += f"/{wildcards.classifier}/{wildcards.layer}"
+    return [f"{path}.h5"]
 
 
 def prior_settings(wildcards):
