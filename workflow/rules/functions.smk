@@ -117,7 +117,7 @@ def prior_patches(wildcards):
         return []
     path = f"results/patches/{entry['patches']}"
     if "classifier" in wildcards.keys():
-        path += f"/{wildcards.classifier}/{wildcards.layer}"
+        path = f"{path}/{wildcards.classifier}/{wildcards.layer}"
     return [f"{path}.h5"]
 
 
