@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib
@@ -309,9 +310,8 @@ def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
             lw=1,
         )
         axis.add_patch(box)
-        axis.text(
-            column[node], -row[node], node.replace("_", "\n"), ha="center", va="center", fontsize=8
-        )
+        label = textwrap.fill(node.replace("_", " "), 16)
+        axis.text(column[node], -row[node], label, ha="center", va="center", fontsize=8)
     axis.set(xlim=(-0.6, width - 0.4), ylim=(-height / 2 - 0.1, height / 2 + 0.1))
     axis.set_axis_off()
     return figure
