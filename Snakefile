@@ -1,7 +1,7 @@
 # Deep Restoration: what an image classifier forgets at each layer, and how well it can be restored.
 #
 #   snakemake                      the whole study: results/report.html
-#   snakemake statistics           one stage (also: priors inverters reconstructions evaluation figures)
+#   snakemake statistics           one stage (also: priors denoising inverters reconstructions evaluation figures)
 #   snakemake --configfile F.yaml  a study of your own
 
 from snakemake.utils import min_version
@@ -58,6 +58,16 @@ rule priors:
         "results/tables/priors.csv",
         "results/tables/denoising.csv",
         "results/tables/naturalness.csv",
+
+
+rule denoising:
+    input:
+        denoised("csv", "images") + denoised("csv", "grey"),
+        [
+            f"results/figures/denoising/{colour}.png"
+            for colour in ("images", "grey")
+            if denoised("h5", colour)
+        ],
 
 
 rule inverters:
