@@ -62,6 +62,16 @@ def test_a_network_is_the_identity_before_training(fold):
         assert torch.equal(Network(2, 4, 2, fold)(x, torch.tensor([0.1, 1.0, 9.0])), x)
 
 
+@pytest.mark.parametrize("size", [(7, 5), (1, 6)])
+def test_odd_sizes_are_filled_up_with_the_edge(size):
+    x, level = seeded(2, 2, *size), torch.tensor([0.2, 0.7])
+    filled = np.pad(x.numpy(), ((0, 0), (0, 0), (0, 8 - size[0]), (0, 8 - size[1])), "edge")
+    with torch.no_grad():
+        whole = network(fold=2)(torch.from_numpy(filled[..., : -(-size[0] // 4) * 4, :]), level)
+        found = network(fold=2)(x, level)
+    torch.testing.assert_close(found, whole[..., : size[0], : size[1]], rtol=1e-4, atol=1e-5)
+
+
 def test_every_image_has_its_own_noise_level():
     x, levels = seeded(3), torch.tensor([0.1, 0.5, 2.0])
     with torch.no_grad():

@@ -56,6 +56,13 @@ def test_place_and_scale_do_not_matter(middle, scale):
     assert parameters[2] == pytest.approx(0.25, abs=0.01)
 
 
+@pytest.mark.parametrize("phase", [0.0, 1.0, np.pi / 2])
+@pytest.mark.parametrize("spread", [0.7, 1.0, 5.0])
+def test_small_and_large_windows_are_found(spread, phase):
+    found = described(planted(16, 0.3, 25, phase, spread, spread, (4.0, 10.0)))
+    assert found["explained"] > 0.99
+
+
 def test_a_planted_gabor_under_some_noise_is_recovered():
     noise = 0.1 * np.random.default_rng(0).standard_normal((12, 12))
     found = described(planted(12, 0.25, 45, 0.5) + noise)
