@@ -13,6 +13,7 @@ patches each, one pass over them for the dictionary.
 
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -89,6 +90,7 @@ def step() -> None:
 def training() -> None:
     from sklearn.decomposition import FastICA, MiniBatchDictionaryLearning
 
+    warnings.filterwarnings("ignore", module="sklearn")  # both stop before they have converged
     rng = np.random.default_rng(0)
     crops = [crop for _, crop in images.embedded_crops("train", 200, 96, 0)]
     found = np.concatenate(
