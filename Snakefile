@@ -44,6 +44,7 @@ rule all:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
         "results/tables/naturalness.csv",
+        "results/tables/inverters.csv",
 
 
 rule statistics:
@@ -73,9 +74,9 @@ rule denoising:
 rule inverters:
     input:
         every_layer(
-            "results/inverters/{classifier}/{layer}/{inverter}.safetensors",
-            inverter=STUDY["inverters"],
+            "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("safetensors")
         ),
+        "results/tables/inverters.csv",
 
 
 rule reconstructions:

@@ -46,7 +46,7 @@ def test_chains_of_all_layers_end_at_the_image(architecture, size):
     for layer, own in layers.items():
         if layer == "image":
             continue
-        specs = inverters.plan_chain(layers, layer)
+        specs = inverters.plan_chain(layers, layer, modules="resolution")
         assert specs[0].source == layer
         assert specs[-1].target == "image"
         assert specs[-1].target_shape == (3, size, size)
@@ -205,86 +205,3 @@ def test_a_stored_chain_predicts_the_same_images(network, specs, pictures, tmp_p
         assert torch.equal(found.image(maps["conv2"]), chain.image(maps["conv2"]))
 
 
-# ------------------------------------------------------------------------------ training
-
-
-def settings(**changes):
-    values = {"steps": 60, "batch": 6, "rate": 3e-3, "width": 8, "validation": 0.2}
-    return inverters.Settings(**values | changes)
-
-
-@pytest.fixture
-def train(network, specs, pictures, tmp_path):
-    def run(plan, seed=0, interval=1e9, images=pictures):
-        checkpoint = runtime.Checkpoint(tmp_path / "inverter", "key", interval)
-        return inverters.train(
-            network, specs, lambda rows: images[rows], len(images), plan, seed, checkpoint
-        )
-
-    return run
-
-
-def test_training_lowers_all_errors(train):
-    chain, history = train(settings())
-    assert [row[0] for row in history] == list(range(3, 61, 3))
-    first, last = history[0], history[-1]
-    assert last[1] < 0.8 * first[1]
-    assert min(row[3] for row in history) < 0.95 * first[3]
-    assert not math.isnan(sum(row[2] for row in history))
-    assert chain.specs[-1].target == "image"
-
-
-def test_the_weights_of_the_best_validation_are_kept(train, network, pictures):
-    chain, history = train(settings(rate=0.03, steps=40))
-    order = torch.randperm(30, generator=runtime.generator(0, "inverter", "split"))
-    held = pictures[order[:6]]
-    with torch.no_grad():
-        error = (chain.image(network(held)["conv2"]) - held).square().mean().item()
-    assert error == pytest.approx(min(row[3] for row in history), rel=1e-4)
-
-
-def test_a_resumed_training_ends_as_an_unbroken_one(train, stopping_after):
-    plan = settings(steps=12)
-    whole, history = train(plan)
-    with stopping_after(7):
-        train(plan, interval=0)
-    rest, continued = train(plan)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, rest.state_dict()[name]), name
-    assert [tuple(row[:4]) for row in continued] == [row[:4] for row in history]
-
-
-def test_a_resumed_training_keeps_the_best_weights_of_before(train, stopping_after):
-    plan = settings(steps=12, rate=0.3)
-    whole, history = train(plan)
-    errors = [row[3] for row in history]
-    assert errors.index(min(errors)) < 6  # so high a rate that it only gets worse
-    with stopping_after(7):
-        train(plan, interval=0)
-    rest, _ = train(plan)
-    for name, value in whole.state_dict().items():
-        assert torch.equal(value, rest.state_dict()[name]), name
-
-
-def test_another_seed_gives_another_chain(train):
-    first, again, other = (train(settings(steps=2), seed)[0].state_dict() for seed in (0, 0, 1))
-    name = "parts.0.0.weight"
-    assert torch.equal(first[name], again[name])
-    assert not torch.allclose(first[name], other[name], atol=1e-3)
-
-
-def test_one_image_is_too_few(train, pictures):
-    with pytest.raises(ValueError, match="too few"):
-        train(settings(), images=pictures[:1])
-    assert train(settings(steps=1), images=pictures[:2])[1]
-
-
-def test_divergence_names_the_step(train):
-    with pytest.raises(runtime.DivergedError, match=r"at step [1-9]"):
-        train(settings(rate=1e30))
-
-
-def test_mixed_precision_trains_to_about_the_same(train):
-    _, exact = train(settings(steps=20))
-    _, mixed = train(settings(steps=20, precision="mixed"))
-    assert mixed[-1][1] == pytest.approx(exact[-1][1], rel=0.1)

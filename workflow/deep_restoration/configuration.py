@@ -28,6 +28,7 @@ HAND_CRAFTED = {
     "colour_norm": {"alpha", "B"},
     "tv": {"beta", "V"},
 }
+FROM_INVERTER = "inverter"  # the prior whose mean is the image of the recipe's inverse network
 NAMED = ("classifiers", "patches", "priors", "inverters", "recipes")  # of entries that users name
 EXPERTS = {  # what score matching on patches and on fields have in common
     "patches": "images",
@@ -264,8 +265,8 @@ def prior_faults(config: dict) -> Iterable[str]:
             yield f"patches.{name}.size is {entry['size']}; it must be at most images.size, {side}"
     for name, prior in config["priors"].items():
         where = f"priors.{name}"
-        if name in HAND_CRAFTED:
-            yield f"{where}: the name is taken by the hand-crafted prior {name}"
+        if name in (*HAND_CRAFTED, FROM_INVERTER):
+            yield f"{where}: the name is taken by the prior {name} that needs no training"
         if prior["method"] == "denoiser":
             if prior["levels"][0] > prior["levels"][1]:
                 yield f"{where}.levels is {prior['levels']}; the least comes first"
@@ -307,17 +308,23 @@ def recipe_faults(config: dict) -> Iterable[str]:
             if recipe["inverter"] not in config["inverters"]:
                 known = nearest(recipe["inverter"], config["inverters"])
                 yield f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}"
-            if len(given := [key for key in recipe if key != "inverter" and recipe[key]]) > 0:
-                yield f"{where}: an inverter is not optimised; remove {', '.join(given)}"
-            continue
+            given = [key for key in recipe if key != "inverter" and recipe[key]]
+            if not given:
+                continue
+            if recipe.get("start"):
+                yield f"{where}: it starts from the image of its inverter; remove start"
         if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
             yield f"{where} needs either inverter, or {' and '.join(missing)}"
         for prior, options in (recipe.get("priors") or {}).items():
-            known = [*HAND_CRAFTED, *config["priors"]]
+            known = [*HAND_CRAFTED, FROM_INVERTER, *config["priors"]]
+            if prior == FROM_INVERTER and not recipe.get("inverter"):
+                yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
             if prior not in known:
                 yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
                 continue
             options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
+            if prior == FROM_INVERTER:
+                options_of = set()
             allowed = {"weight", *HAND_CRAFTED.get(prior, options_of)}
             source = source_of(config, prior) if prior in config["priors"] else "images"
             if source == "grey":

@@ -186,18 +186,27 @@ def _busiest(image: np.ndarray, side: int) -> tuple[int, int]:
     return max(corners, key=lambda c: grey[c[0] : c[0] + side, c[1] : c[1] + side].std())
 
 
-def traces(curves: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]], title: str) -> Figure:
-    """The data term of every recipe against iterations; `curves[recipe][term]` = (iteration, value)."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.6))
+def traces(curves: dict[str, dict[str, tuple[np.ndarray, ...]]], title: str) -> Figure:
+    """Every recipe's representation error against iterations, and image error against seconds.
+
+    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point.
+    """
+    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
     colours = palette(list(curves))
     for recipe, terms in curves.items():
+        style = {"color": colours[recipe], "label": recipe.replace("_", " "), "lw": 1.4}
         if "data" in terms:
-            axis.semilogy(
-                *terms["data"], label=recipe.replace("_", " "), color=colours[recipe], lw=1.4
-            )
-    axis.set(xlabel="iteration", ylabel="representation error", title=title)
-    if axis.lines:
-        axis.legend()
+            iteration, value, _ = terms["data"]
+            axes[0].semilogy(iteration, value, **style)
+        if "image" in terms:
+            _, value, seconds = terms["image"]
+            axes[1].loglog(seconds, value, marker="D" if len(value) == 1 else None, **style)
+    axes[0].set(xlabel="iteration", ylabel="representation error")
+    axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
+    handles, labels = axes[1].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    figure.suptitle(title, fontsize=11)
     return figure
 
 

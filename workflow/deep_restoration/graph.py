@@ -355,13 +355,14 @@ def _fetch(root: nn.Module, path: str) -> torch.Tensor:
 
 
 def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | None]:
-    """Per layer and block that yields a tensor: shape, accumulated stride, receptive field, waypoint.
+    """Per layer and block that yields a tensor: shape, stride, receptive field, waypoint, operation.
 
     For images of size x size pixels, without weights (meta device). `shape` excludes the batch.
     `receptive_field` is the side in pixels of the square that one unit sees, None for the whole
-    image. A waypoint is a layer through which all paths from the image run: the network behind it
-    can be computed from it alone. The second value is None, or why the walk ended before the last
-    layer: mostly because the image is too small for a pooling.
+    image. `operation` is the name of the module, function or method. A waypoint is a layer through
+    which all paths from the image run: the network behind it can be computed from it alone. The
+    second value is None, or why the walk ended before the last layer: mostly because the image is too
+    small for a pooling.
     """
     with torch.device("meta"):
         network = Network(steps, [step["name"] for step in steps])
@@ -389,6 +390,7 @@ def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | N
                 "stride": stride,
                 "receptive_field": None if math.isinf(field) else int(field),
                 "waypoint": open_until <= index,
+                "operation": step.get("target", step["kind"]).rpartition(".")[2],
             }
         open_until = max(open_until, last_reader.get(name, index))
     return _with_blocks(steps, result), None
@@ -402,7 +404,8 @@ def _with_blocks(steps: Sequence[dict], layers: dict[str, dict]) -> dict[str, di
     result = {}
     for name, facts in layers.items():
         result[name] = facts
-        result |= {block: {**facts, "waypoint": False} for block in ends.get(name, ())}
+        own = {**facts, "waypoint": False, "operation": "block"}
+        result |= {block: dict(own) for block in ends.get(name, ())}
     return result
 
 

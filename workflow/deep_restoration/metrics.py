@@ -115,3 +115,60 @@ def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
             line += [float(values.mean()), *bootstrap_interval(values, seed)]
         summary.append(line)
     return columns, summary
+
+
+INVERTER_MEASURES = ("mse", "psnr", "ssim", "representation_error")
+
+
+def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
+    """Means of every measure per inverse network, and its image error beside that of training end to end.
+
+    `rows` hold classifier, layer, inverter, kind, regime, replicate, image and the measures. `_low` and
+    `_high` are 95 % bootstrap intervals over images of the mean over replicates; `_least` and `_most` the
+    means of the replicates that differ most. `mse_ratio` is the mean squared error divided by that of the
+    network of the same kind and layer that was trained end to end, its interval over the same
+    images for both; empty where there is none.
+    """
+    groups: dict[tuple, dict[str, dict[str, list[float]]]] = {}
+    for row in rows:
+        key = tuple(row[c] for c in ("classifier", "layer", "inverter", "kind", "regime"))
+        images = groups.setdefault(key, {}).setdefault(row["replicate"], {})
+        images[row["image"]] = [float(row[measure]) for measure in INVERTER_MEASURES]
+    columns = ["classifier", "layer", "inverter", "kind", "regime", "replicates", "images"]
+    parts = ("", "_low", "_high", "_least", "_most")
+    columns += [f"{measure}{part}" for measure in INVERTER_MEASURES for part in parts]
+    columns += ["mse_ratio", "mse_ratio_low", "mse_ratio_high"]
+    # replicates x images x measures
+    tables = {key: np.array([list(r.values()) for r in group.values()]) for key, group in groups.items()}
+    summary = []
+    for key, table in tables.items():
+        line: list = [*key, *table.shape[:2]]
+        for values in np.moveaxis(table, 2, 0):
+            line += [float(values.mean()), *bootstrap_interval(values.mean(0), seed)]
+            line += [float(values.mean(1).min()), float(values.mean(1).max())]
+        classifier, layer, _, kind, regime = key
+        rivals = [
+            other
+            for k, other in tables.items()
+            if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
+        ]
+        if rivals and regime != "end_to_end":
+            line += ratio_interval(table[..., 0].mean(0), rivals[0][..., 0].mean(0), seed)
+        else:
+            line += ["", "", ""]
+        summary.append(line)
+    return columns, summary
+
+
+def ratio_interval(
+    values: np.ndarray, others: np.ndarray, seed: int, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean of `values` over mean of `others`, pairs of the same images, with its percentile bootstrap
+    interval over images; (ratio, nan, nan) for fewer than two."""
+    ratio = float(values.mean() / others.mean())
+    if len(values) < 2:
+        return ratio, float("nan"), float("nan")
+    picked = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
+    ratios = values[picked].mean(1) / others[picked].mean(1)
+    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
+    return ratio, float(low), float(high)

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from . import runtime
@@ -212,12 +213,16 @@ def reconstruct(
     plan: Plan,
     seed: int,
     checkpoint: runtime.Checkpoint,
+    start: torch.Tensor | None = None,
+    truth: torch.Tensor | None = None,
 ) -> Result:
     """Minimise C |Phi(x) - Phi_0|^2 / |Phi_0|^2 + sum of weight * energy over a batch of images.
 
     `network` yields one layer; `target` holds its maps Phi_0, N x ...; `names` the images' names, of
     which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `priors` maps a
-    name to (weight, prior).
+    name to (weight, prior). `start`, images N x 3 x H x W in [0, 1], replaces the start noise. `truth`,
+    likewise, is only compared with: the mean squared error of the images becomes the term `image` of
+    the trace.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
     finite or exceeds a thousand times its first value goes back to the start of the phase at a quarter of
@@ -226,9 +231,14 @@ def reconstruct(
     """
     where, shift = target.device, plan.jitter - 1
     side = size + shift
-    noise = [start_noise(plan.start, (3, side, side), seed, name) for name in names]
-    u = torch.stack(noise).to(where).contiguous(memory_format=torch.channels_last)
-    mean = mean.to(where)
+    mean, middle = mean.to(where), shift // 2
+    if start is None:
+        noise = [start_noise(plan.start, (3, side, side), seed, name) for name in names]
+        u = torch.stack(noise).to(where)
+    else:  # beyond the image, its edge
+        frame = (middle, shift - middle, middle, shift - middle)
+        u = 255 * (F.pad(start.to(where), frame, mode="replicate") - mean)
+    u = u.contiguous(memory_format=torch.channels_last)
     low, high = -255 * mean, 255 * (1 - mean)
     optimiser = OPTIMISERS[plan.optimiser](u)
     norm = target.flatten(1).square().sum(1)
@@ -250,7 +260,10 @@ def reconstruct(
     schedule = [(phase, i) for phase in plan.phases for i in range(phase.iterations)]
     started = time.monotonic() - before
     terms: list[tuple[int, float, torch.Tensor]] = []
-    labels = ("total", "data", *priors)
+    labels = ("total", "data", *priors, *["image"] * (truth is not None))
+
+    def inner(canvas: torch.Tensor) -> torch.Tensor:
+        return canvas[..., middle : middle + size, middle : middle + size]
 
     def flush() -> None:
         for iteration, seconds, values in terms:
@@ -265,7 +278,7 @@ def reconstruct(
         if local == 0:
             optimiser.start_phase()
             anchor.copy_(u)
-        top, left = shift // 2, shift // 2
+        top, left = middle, middle
         if phase.jitter and shift:
             top, left = torch.randint(shift + 1, (2,), generator=draws).tolist()
         u.requires_grad_(True)
@@ -278,7 +291,11 @@ def reconstruct(
         for name, (weight, _) in priors.items():
             total = total + weight * energies[name]
         (gradient,) = torch.autograd.grad(total.sum(), u)
-        values = torch.stack([total, data, *energies.values()]).detach().mean(1)
+        measured = [total, data, *energies.values()]
+        if truth is not None:
+            error = inner(x.detach()).clamp(0, 1) - truth
+            measured.append(error.square().flatten(1).mean(1))
+        values = torch.stack(measured).detach().mean(1)
         terms.append((iteration + 1, time.monotonic() - started, values))
         with torch.no_grad():
             u = u.detach()
@@ -326,8 +343,7 @@ def reconstruct(
                 seconds=time.monotonic() - started,
             )
     flush()
-    middle = shift // 2
-    x = (mean + u / 255)[..., middle : middle + size, middle : middle + size]
+    x = inner(mean + u / 255)
     with torch.no_grad():
         error = (next(iter(network(x).values())) - target).flatten(1).square().sum(1) / norm
     if not (fine := torch.isfinite(error) & (plan.data_weight * error <= limit)).all():

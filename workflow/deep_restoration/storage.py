@@ -194,12 +194,12 @@ def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
     return result
 
 
-def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Term -> (iteration, value) of a reconstruction's first batch."""
+def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Term -> (iteration, value, seconds) of a reconstruction's first batch."""
     table = read_csv(path)
     first = table["batch"] == 0
     return {
-        str(term): (table["iteration"][rows], table["value"][rows])
+        str(term): tuple(table[column][rows] for column in ("iteration", "value", "seconds"))
         for term in np.unique(table["term"])
         if (rows := first & (table["term"] == term)).any()
     }

@@ -43,6 +43,7 @@ wildcard_constraints:
     patches=names(STUDY["patches"]),
     prior=names(STUDY["priors"]),
     inverter=names(STUDY["inverters"]),
+    replicate=r"\d+",
     recipe=names(STUDY["recipes"]),
 
 
@@ -94,6 +95,7 @@ def rule_edges(wildcards):
     choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][:1]}
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
+    choices["replicate"] = ["0"]
     priors, features = priors_of("images", "grey"), priors_of("features")
     sets, maps = sets_of("images", "grey"), sets_of("features")
     makers = [maker for maker in workflow.rules if maker.output]

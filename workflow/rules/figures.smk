@@ -212,15 +212,27 @@ rule plot_naturalness_of_maps:
 
 rule plot_inverters:
     input:
-        layers_of(
-            "results/inverters/{classifier}/{layer}/{inverter}.history.csv",
-            inverter=STUDY["inverters"],
+        histories=layers_of(
+            "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("history.csv")
         ),
+        restored=layers_of("results/inversions/{classifier}/{layer}.h5"),
+        images="results/images/test.h5",
+        summary="results/tables/inverters.csv",
     output:
-        png=drawn(
+        depth=drawn(
             "results/figures/{classifier}/inverters.png", "inverters", classifier="{classifier}"
         ),
-        svg="results/figures/{classifier}/inverters.svg",
+        depth_svg="results/figures/{classifier}/inverters.svg",
+        inversions=drawn(
+            "results/figures/{classifier}/inversions.png", "inversions", classifier="{classifier}"
+        ),
+        inversions_svg="results/figures/{classifier}/inversions.svg",
+        training=drawn(
+            "results/figures/{classifier}/inverter_training.png",
+            "inverter_training",
+            classifier="{classifier}",
+        ),
+        training_svg="results/figures/{classifier}/inverter_training.svg",
     log:
         "logs/plot_inverters/{classifier}.log",
     benchmark:
@@ -229,6 +241,8 @@ rule plot_inverters:
         mem_mb=1500,
         runtime=10,
     params:
+        layers=lambda wildcards: STUDY["classifiers"][wildcards.classifier]["layers"],
+        inverters=list(STUDY["inverters"]),
         code=code("plot_inverters.py"),
     script:
         "../scripts/plot_inverters.py"

@@ -180,7 +180,31 @@ def naturalness_tables():
 
 
 def inverter_settings(wildcards):
-    return canonical(STUDY["inverters"][wildcards.inverter] | {"seed": STUDY["seed"]})
+    entry = STUDY["inverters"][wildcards.inverter]
+    used = {key: value for key, value in entry.items() if key != "replicates"}
+    return canonical(used | {"seed": STUDY["seed"]})
+
+
+def inverter_files(extension):
+    """Without classifier and layer: every replicate of every inverse network."""
+    return [
+        f"{name}/{replicate}.{extension}"
+        for name, entry in STUDY["inverters"].items()
+        for replicate in range(entry["replicates"])
+    ]
+
+
+def layer_inverters(extension):
+    path = "results/inverters/{classifier}/{layer}/{file}"
+    return expand(path, file=inverter_files(extension), allow_missing=True)
+
+
+def inversion_settings():
+    described = {
+        f"{key}s": {name: entry[key] for name, entry in STUDY["inverters"].items()}
+        for key in ("kind", "regime")
+    }
+    return canonical(described | {"shown": STUDY["figures"]["images"], "seed": STUDY["seed"]})
 
 
 def recipe_priors(wildcards):
@@ -193,7 +217,7 @@ def recipe_priors(wildcards):
 
 def recipe_inverter(wildcards):
     inverter = STUDY["recipes"][wildcards.recipe].get("inverter")
-    path = "results/inverters/{classifier}/{layer}/{inverter}.safetensors"
+    path = "results/inverters/{classifier}/{layer}/{inverter}/0.safetensors"
     return expand(path, inverter=inverter, allow_missing=True) if inverter else []
 
 
@@ -217,6 +241,8 @@ REPORT_SECTIONS = {
     "traces": "Reconstructions",
     "classifier": "Classifiers",
     "inverters": "Inverse networks",
+    "inversions": "Inverse networks",
+    "inverter_training": "Inverse networks",
     "denoising": "Learned priors",
     "naturalness": "Learned priors",
     "prior": "Learned priors",
@@ -248,7 +274,8 @@ def figure_entries():
                 add(kind, f"{{classifier}}/{{layer}}/{kind}", classifier=name, layer=layer)
         add("classifier", "{classifier}/classifier", classifier=name)
         if STUDY["inverters"]:
-            add("inverters", "{classifier}/inverters", classifier=name)
+            for kind in ("inverters", "inversions", "inverter_training"):
+                add(kind, f"{{classifier}}/{kind}", classifier=name)
         for layer in entry["layers"]:
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
         for kind in ("stationarity", "sparsity", *["patches"] * bool(STUDY["patches"])):

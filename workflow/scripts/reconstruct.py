@@ -30,15 +30,16 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         )
         with torch.no_grad():
             (target,) = network(part).values()
+        began, predicted = time.monotonic(), None
         if plan.get("inverter"):
             chain = inverters.load(inputs.inverter[0]).to(where)
             began = time.monotonic()
-            with torch.inference_mode():
-                result = preimage.Result(chain.image(target).clamp(0, 1))
-            result.seconds = time.monotonic() - began
-        else:
+            with torch.no_grad():
+                predicted = chain.image(target).clamp(0, 1)
+        ready = time.monotonic() - began
+        if plan.get("phases"):
             learned = {Path(path).stem: path for path in inputs.priors}
-            priors = recipe.build(plan.get("priors") or {}, learned, see, network.mean)
+            priors = recipe.build(plan.get("priors") or {}, learned, see, network.mean, predicted)
             result = preimage.reconstruct(
                 network,
                 target,
@@ -49,7 +50,13 @@ with runtime.job(snakemake.log[0], snakemake.threads):
                 preimage.plan_of(plan, see),
                 seed,
                 checkpoint,
+                predicted,
+                part,
             )
+            result.seconds += ready
+        else:
+            error = float((predicted - part).square().mean())
+            result = preimage.Result(predicted, [(0, "image", error, ready)], ready)
         restored.append(result.images.cpu().numpy())
         rows += [(start, *row) for row in result.trace]
         seconds += result.seconds

@@ -31,3 +31,19 @@ class ColourNorm:
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         u = 255 * (x - self.mean) / self.B
         return u.square().sum(1).pow(self.alpha / 2).mean((1, 2))
+
+
+class DistanceTo:
+    """Mean over pixels of |x - centre|^2 in units of 0..255: a Gaussian prior around images N x 3 x H x W.
+
+    x may lie on a larger canvas, with the images in its middle.
+    """
+
+    def __init__(self, centre: torch.Tensor):
+        self.centre = centre
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        height, width = self.centre.shape[2:]
+        top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+        inner = x[..., top : top + height, left : left + width]
+        return (255 * (inner - self.centre)).square().sum(1).mean((1, 2))

@@ -1,0 +1,215 @@
+"""Three ways to train a chain of inverse modules: apart, together, and end to end.
+
+`separate`: each module on true pairs of feature maps, then stacked. `joint`: stacked, each module fed the
+output of the one before, with a loss at every module. `end_to_end`: stacked, the loss at the image
+alone. All three start from the same weights and see the same images in the same order.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from . import runtime
+from .inverters import IMAGE, Chain, ModuleSpec
+
+log = logging.getLogger(__name__)
+
+Read = Callable[[list[int]], torch.Tensor]
+COLUMNS = ("step", "loss", "image_error", "validation_image_error", "seconds")
+VALIDATION_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Settings:
+    """regime: separate, joint or end_to_end. steps, batch and rate of Adam. validation: share of images
+    held out. representation: weight of the error of the layer's maps of the predicted image, in
+    units of their variance. precision: float32 or mixed."""
+
+    regime: str
+    steps: int
+    batch: int
+    rate: float
+    validation: float
+    representation: float = 0.0
+    precision: str = "float32"
+
+
+class Epochs:
+    """Batches of indices below `count`: every epoch a new random order, all of it used once."""
+
+    def __init__(self, count: int, batch: int, *seeds: object):
+        self.count, self.batch, self.seeds = count, batch, seeds
+        self.orders: dict[int, list[int]] = {}
+
+    def __getitem__(self, step: int) -> list[int]:
+        """Sorted, without repetition: where one epoch ends and another begins, fewer."""
+        places = range(step * self.batch, (step + 1) * self.batch)
+        return sorted({self._order(place // self.count)[place % self.count] for place in places})
+
+    def _order(self, epoch: int) -> list[int]:
+        if epoch not in self.orders:
+            draw = runtime.generator(*self.seeds, epoch)
+            kept = {e: order for e, order in self.orders.items() if e == epoch - 1}
+            self.orders = {**kept, epoch: torch.randperm(self.count, generator=draw).tolist()}
+        return self.orders[epoch]
+
+
+@contextmanager
+def ahead(read: Read, batches: Epochs | list, steps: range) -> Iterator[Iterator[torch.Tensor]]:
+    """The batches of all steps, each read while the one before is used."""
+
+    def run():
+        waiting = None
+        for step in steps:
+            here = waiting or reader.submit(read, batches[step])
+            waiting = reader.submit(read, batches[step + 1]) if step + 1 < steps.stop else None
+            yield here.result()
+
+    with ThreadPoolExecutor(1) as reader:
+        yield run()
+
+
+class Losses:
+    """The losses of a batch of images under one of the regimes."""
+
+    def __init__(self, network: nn.Module, chain: Chain, settings: Settings):
+        self.network, self.chain, self.settings = network, chain, settings
+        self.layers = [spec.source for spec in chain.specs]
+
+    def maps_of(self, images: torch.Tensor) -> list[torch.Tensor]:
+        """Maps of every layer of the chain, deepest first, the images last."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            found = self.network(images)
+        return [*(found[layer] for layer in self.layers), images]
+
+    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The loss to minimise, and the error of the image in units of its variance."""
+        chain, regime, maps = self.chain, self.settings.regime, self.maps_of(images)
+        with runtime.precision_context(self.settings.precision, images.device):
+            found = chain.apart(maps[:-1]) if regime == "separate" else chain(maps[0])
+        last = len(found)
+        image = (found[-1].float() - chain.normalise(images, last)).square().mean()
+        loss = image
+        if regime != "end_to_end":
+            for index, (prediction, target) in enumerate(
+                zip(found[:-1], maps[1:-1], strict=True), 1
+            ):
+                loss = loss + (prediction.float() - chain.normalise(target, index)).square().mean()
+        if self.settings.representation:
+            restored = chain.restore(found[-1].float(), last)
+            (again,) = (self.network(restored)[layer] for layer in self.layers[:1])
+            error = (chain.normalise(again, 0) - chain.normalise(maps[0], 0)).square().mean()
+            loss = loss + self.settings.representation * error
+        return loss, image.detach()
+
+    @torch.no_grad()
+    def stacked(self, images: torch.Tensor) -> float:
+        """Sum over images of the mean squared error of the image, modules stacked."""
+        maps = self.maps_of(images)
+        with runtime.precision_context(self.settings.precision, images.device):
+            error = self.chain.image(maps[0]) - images
+        return float(error.square().flatten(1).mean(1).sum())
+
+
+def train(
+    network: nn.Module,
+    specs: list[ModuleSpec],
+    read: Read,
+    count: int,
+    settings: Settings,
+    seed: int,
+    replicate: int,
+    checkpoint: runtime.Checkpoint,
+) -> tuple[Chain, list[tuple]]:
+    """Train a chain in one of the regimes.
+
+    `network` yields the maps of the layer and of every target between it and the image; `read`
+    returns images N x 3 x H x W in [0, 1] by sorted indices below `count`, and is called from
+    another thread. `replicate` numbers repetitions with other weights and another order of the images,
+    but the same held-out ones. The rate of Adam rises over the first fiftieth of the steps and falls
+    by half a cosine. Returns the chain with the weights of the best validation image error (stacked, in
+    every regime), and the history as rows of COLUMNS, errors in squares of image values.
+
+    Raises ValueError for too few images and DivergedError naming the step.
+    """
+    where = runtime.device()
+    network.to(where, memory_format=torch.channels_last)
+    order = torch.randperm(count, generator=runtime.generator(seed, "inverter", "split")).tolist()
+    held = max(1, min(round(count * settings.validation), VALIDATION_IMAGES))
+    held_out, pool = sorted(order[:held]), sorted(order[held:])
+    if not pool:
+        raise ValueError(f"{count} training images are too few to hold some out for validation")
+    names = ("inverter", replicate)
+
+    torch.manual_seed(runtime.seed_of(seed, *names, "weights"))
+    chain = Chain(specs).to(where, memory_format=torch.channels_last)
+    losses = Losses(network, chain, settings)
+    chain.fit_scales(losses.maps_of(read(sorted(pool[:64])).to(where)))
+    optimiser = torch.optim.Adam(chain.parameters(), lr=settings.rate)
+    first, history, before = 0, [], 0.0
+    best_error, best = float("inf"), {k: v.clone() for k, v in chain.state_dict().items()}
+    if saved := checkpoint.load():
+        tensors, values = saved
+        chain.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("chain.")})
+        best = {k[5:]: v for k, v in tensors.items() if k.startswith("best.")}
+        runtime.restore_optimiser(optimiser, tensors)
+        first, history, before = values["step"], values["history"], values["seconds"]
+        best_error = values["best_error"]
+
+    def validate() -> float:
+        parts = [held_out[i : i + settings.batch] for i in range(0, held, settings.batch)]
+        return sum(losses.stacked(read(part).to(where)) for part in parts) / held
+
+    started = time.monotonic() - before
+    every = max(1, settings.steps // 20)
+    steps = range(first, settings.steps)
+    batches = Epochs(len(pool), settings.batch, seed, *names, "order")
+    scale = float(chain.get_buffer(f"scale_{len(specs)}") ** 2)
+    with ahead(lambda rows: read([pool[row] for row in rows]), batches, steps) as images_of:
+        for step, images in zip(
+            runtime.progress(steps, "training the inverter"), images_of, strict=True
+        ):
+            optimiser.param_groups[0]["lr"] = settings.rate * rate_at(step, settings.steps)
+            loss, image_error = losses(images.to(where, non_blocking=True))
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            due, value = checkpoint.due(), None
+            if step % every == every - 1 or step == settings.steps - 1 or due:
+                # Only here, and not in every step: it waits for the device.
+                if not math.isfinite(value := loss.item()):
+                    raise runtime.DivergedError(
+                        f"inverter training: the loss is {value} at step {step + 1} or shortly before"
+                    )
+            if step % every == every - 1 or step == settings.steps - 1:
+                error, seconds = validate(), time.monotonic() - started
+                history.append((step + 1, value, image_error.item() * scale, error, seconds))
+                if error < best_error:
+                    best_error = error
+                    best = {k: v.clone() for k, v in chain.state_dict().items()}
+            if due:
+                tensors = {f"chain.{k}": v for k, v in chain.state_dict().items()}
+                tensors |= {f"best.{k}": v for k, v in best.items()}
+                tensors |= runtime.optimiser_state(optimiser)
+                seconds = time.monotonic() - started
+                checkpoint.save(
+                    tensors, step=step + 1, history=history, best_error=best_error, seconds=seconds
+                )
+    chain.load_state_dict(best)
+    return chain, history
+
+
+def rate_at(step: int, steps: int) -> float:
+    """The share of the learning rate at a step: up over the first fiftieth, then half a cosine down."""
+    warm = min(1.0, (step + 1) / (0.02 * steps))
+    return warm * max(0.01, 0.5 * (1 + math.cos(math.pi * step / steps)))

@@ -1,0 +1,47 @@
+"""Restore the test images of one layer by every inverse network, and measure them."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    import numpy as np
+    import torch
+
+    from deep_restoration import classifiers, images, inverters, metrics, storage
+
+    wildcards, settings = snakemake.wildcards, snakemake.params.settings
+    layer, where = wildcards.layer, runtime.device()
+    network = classifiers.load(snakemake.input.network, [layer]).to(where)
+    with storage.open_hdf5(snakemake.input.images, "images") as file:
+        names, pixels = storage.read_names(file), file["images"][...]
+    truth, rows, shown = pixels.astype(np.float64) / 255, [], {}
+    for path in map(Path, snakemake.input.inverters):
+        inverter, replicate = path.parent.name, int(path.stem)
+        chain, found, errors = inverters.load(path).to(where), [], []
+        for start in range(0, len(names), 64):
+            with torch.inference_mode():
+                part = images.as_tensor(pixels[start : start + 64]).to(where)
+                (target,) = network(part).values()
+                restored = chain.image(target).clamp(0, 1)
+                (again,) = network(restored).values()
+            norm = target.double().flatten(1).square().sum(1)
+            errors += ((again - target).double().flatten(1).square().sum(1) / norm).tolist()
+            found.append(restored.permute(0, 2, 3, 1).cpu().numpy())
+        found = np.concatenate(found)
+        if replicate == 0:
+            shown[inverter] = found[: settings["shown"]]
+        measured = (metrics.mse(truth, found), metrics.psnr(truth, found), metrics.ssim(truth, found))
+        described = (inverter, settings["kinds"][inverter], settings["regimes"][inverter], replicate)
+        for name, *values in zip(names, *(m.tolist() for m in measured), errors, strict=True):
+            rows.append((wildcards.classifier, layer, *described, name, *values))
+    columns = ("classifier", "layer", "inverter", "kind", "regime", "replicate", "image")
+    measures = ("mse", "psnr", "ssim", "representation_error")
+    storage.write_csv(snakemake.output.table, (*columns, *measures), rows)
+    provenance = runtime.provenance(snakemake.params)
+    with storage.create_hdf5(snakemake.output.images, "inversions", provenance) as file:
+        for inverter, restored in shown.items():
+            data = storage.dataset(
+                file, inverter, restored.shape, np.float32, "sRGB, 0..1, N x H x W x 3"
+            )
+            data[...] = restored
