@@ -141,6 +141,27 @@ def test_restoring_needs_no_autograd_graph(noisy):
     assert not found.images.requires_grad
 
 
+# ------------------------------------------------------------------------------ denoisers
+
+
+class Shrinking:
+    """The best denoiser of white images of standard deviation `spread`."""
+
+    kind, spread = "denoiser", 0.3
+
+    def denoise(self, x, sigma):
+        return x * self.spread**2 / (self.spread**2 + sigma**2)
+
+
+def test_under_an_exact_denoiser_the_result_is_the_posterior_mean(noisy):
+    found = denoising.of_prior(
+        Shrinking(), SIGMA, noisy.double(), 1.0, tolerance=1e-9, iterations=500
+    )
+    mean = noisy.double() * Shrinking.spread**2 / (Shrinking.spread**2 + SIGMA**2)
+    assert found.residual < 1e-9
+    torch.testing.assert_close(found.images, mean, rtol=0, atol=1e-7)
+
+
 # ------------------------------------------------------------------------------ total variation
 
 

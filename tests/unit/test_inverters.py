@@ -1,4 +1,3 @@
-import math
 from collections import OrderedDict
 from itertools import pairwise
 
@@ -6,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from deep_restoration import classifiers, graph, inverters, runtime
+from deep_restoration import classifiers, graph, inverters
 
 
 def geometry_of(architecture, size):
@@ -66,11 +65,15 @@ def test_chains_of_all_layers_end_at_the_image(architecture, size):
             assert output.shape == (2, *spec.target_shape)
 
 
+def by_resolution(layers, layer, width=64):
+    return inverters.plan_chain(layers, layer, width, modules="resolution")
+
+
 def test_modules_end_at_the_last_layer_of_a_resolution():
     layers = geometry_of("alexnet_lrn", 227)
-    specs = inverters.plan_chain(layers, "conv5")
+    specs = by_resolution(layers, "conv5")
     assert [spec.target for spec in specs] == ["norm2", "norm1", "image"]
-    specs = inverters.plan_chain(layers, "fc8")
+    specs = by_resolution(layers, "fc8")
     assert [spec.target for spec in specs] == ["resize", "relu5", "norm2", "norm1", "image"]
     assert [spec.target_shape[1] for spec in specs] == [6, 13, 27, 55, 227]
 
@@ -78,7 +81,7 @@ def test_modules_end_at_the_last_layer_of_a_resolution():
 def test_modules_do_not_run_back_towards_the_layer():
     layers = geometry_of("alexnet_lrn", 97)  # its last map, 2 x 2, is resized to 6 x 6
     assert layers["pool5"]["shape"][1] < layers["relu5"]["shape"][1] < layers["resize"]["shape"][1]
-    targets = [spec.target for spec in inverters.plan_chain(layers, "fc6")]
+    targets = [spec.target for spec in by_resolution(layers, "fc6")]
     assert targets == ["resize", "norm2", "norm1", "image"]
 
 
@@ -98,14 +101,92 @@ def test_a_block_is_not_inverted_by_way_of_the_layers_behind_it():
     layers, _ = graph.geometry(graph.trace(model, NodePathTracer()), 16)
     assert [layers[name]["shape"][1] for name in ("body", "resize")] == [4, 6]
     for name in ("body", "body.1"):
-        targets = [spec.target for spec in inverters.plan_chain(layers, name)]
+        targets = [spec.target for spec in by_resolution(layers, name)]
         assert targets == ["body.0", "image"]
+
+
+PARTS = {
+    (
+        "alexnet_lrn",
+        227,
+        "fc7",
+    ): "drop6 resize relu5 relu4 relu3 pool2 norm2 relu2 pool1 norm1 relu1",
+    ("alexnet", 224, "relu6"): "resize relu5 relu4 relu3 pool2 relu2 pool1 relu1",
+    ("vgg11", 64, "pool3"): "relu3_2 relu3_1 pool2 relu2_1 pool1 relu1_1",
+    # Fire modules as a whole; within one, what lies on all paths.
+    ("squeezenet1_0", 128, "features.4"): "features.3.cat features.2 features.1",
+    ("squeezenet1_0", 128, "features.4.cat"): "features.3.cat features.2 features.1",
+    ("squeezenet1_0", 128, "features.4.squeeze"): "features.3.cat features.2 features.1",
+    ("squeezenet1_0", 128, "features.4.squeeze_activation"): "features.3.cat features.2 features.1",
+    ("squeezenet1_0", 128, "features.4.expand3x3_activation"): (
+        "features.4.squeeze_activation features.3.cat features.2 features.1"
+    ),
+    ("resnet18", 97, "layer2"): "layer2.0.relu_1 layer1.1.relu_1 layer1.0.relu_1 maxpool relu",
+    ("resnet18", 97, "layer1.1.conv2"): "layer1.0.relu_1 maxpool relu",
+    # Its own normalisation of the input is no part.
+    ("googlenet", 128, "inception3b"): (
+        "inception3a.cat maxpool2 conv3.relu conv2.relu maxpool1 conv1.relu"
+    ),
+}
+
+
+@pytest.mark.parametrize(("architecture", "size", "layer"), PARTS)
+def test_a_module_inverts_a_part_of_the_classifier(architecture, size, layer):
+    layers = geometry_of(architecture, size)
+    found = [spec.target for spec in inverters.plan_chain(layers, layer)]
+    assert found == [*PARTS[architecture, size, layer].split(), "image"]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "last"),
+    [
+        ("alexnet_lrn", 97, "fc8"),
+        ("alexnet_lrn", 227, "fc8"),
+        ("alexnet", 97, "fc8"),
+        ("vgg11", 64, "fc8"),
+        ("vgg16", 64, "pool5"),
+        ("squeezenet1_0", 97, "features.12"),
+        ("squeezenet1_1", 98, "features.12"),
+        ("resnet18", 97, "avgpool"),
+        ("resnet50", 65, "layer4"),
+        ("googlenet", 97, "inception5a"),
+        ("inception_v3", 139, "Mixed_6b"),
+        ("densenet121", 97, "features.denseblock3"),
+        ("mobilenet_v2", 97, "features.14"),
+    ],
+)
+def test_chains_of_parts_have_exact_shapes(architecture, size, last):
+    layers = geometry_of(architecture, size)
+    order = list(layers)
+    names = [n for n in order[1 : order.index(last) + 1] if len(layers[n]["shape"]) != 2]
+    for layer in [*names[:: max(1, len(names) // 25)], last]:
+        specs = inverters.plan_chain(layers, layer, 4)
+        for spec, following in pairwise(specs):
+            assert spec.target == following.source
+            assert spec.target_shape == following.source_shape
+            assert layers[spec.target]["waypoint"]
+            assert order.index(spec.source) > order.index(spec.target)
+        assert specs[-1].target_shape == (3, size, size)
+        with torch.device("meta"):
+            chain = inverters.Chain(specs)
+            outputs = chain(torch.empty(2, *layers[layer]["shape"]))
+        for spec, output in zip(specs, outputs, strict=True):
+            assert output.shape == (2, *spec.target_shape)
+
+
+def test_kernels_follow_what_a_part_looks_at():
+    layers = geometry_of("alexnet_lrn", 227)
+    kernels = {s.source: (s.kernel, s.stride) for s in inverters.plan_chain(layers, "conv5")}
+    assert kernels["relu1"] == (11, 4)  # to the image
+    assert kernels["relu2"] == (5, 1)
+    assert kernels["relu3"] == (3, 1)
+    assert kernels["pool1"][1] == 2
 
 
 def test_width_bounds_the_hidden_channels():
     layers = geometry_of("alexnet_lrn", 227)
-    assert [s.hidden for s in inverters.plan_chain(layers, "fc6", 32)] == [256, 256, 256, 96, 32]
-    assert [s.hidden for s in inverters.plan_chain(layers, "conv2", 128)] == [128, 128]
+    assert [s.hidden for s in by_resolution(layers, "fc6", 32)] == [128, 128, 128, 96, 32]
+    assert [s.hidden for s in by_resolution(layers, "conv2", 128)] == [128, 128]
 
 
 def test_transposed_convolutions_hit_every_size_exactly():
@@ -142,7 +223,7 @@ def network(small_classifier):
 @pytest.fixture(scope="module")
 def specs(small_classifier):
     layers, _ = graph.geometry(small_classifier[0], 21)
-    specs = inverters.plan_chain(layers, "conv2", 8)
+    specs = by_resolution(layers, "conv2", 8)
     assert [spec.target for spec in specs] == ["relu1", "image"]
     return specs
 
@@ -188,9 +269,70 @@ def test_flat_layers_are_taken_as_maps_of_one_position():
     assert chain.image(codes).shape == (6, 3, 5, 5)
 
 
-def test_a_chain_without_modules_has_no_image():
-    with pytest.raises(ValueError, match="no module"):
-        inverters.Chain([]).image(torch.zeros(1, 3, 4, 4))
+def test_a_chain_without_modules_is_none():
+    with pytest.raises(ValueError, match="needs a module"):
+        inverters.Chain([])
+
+
+SIZES = [(1, 1), (1, 6), (6, 6), (6, 13), (13, 27), (7, 15), (15, 31), (13, 14), (6, 2), (5, 23)]
+
+
+@pytest.mark.parametrize("kind", inverters.KINDS)
+@pytest.mark.parametrize(("small", "large"), SIZES)
+def test_every_kind_of_module_hits_every_size(kind, small, large):
+    shape = inverters._upscale(small, large, 4)
+    spec = inverters.ModuleSpec("a", "b", (5, small, small), (7, large, large), *shape, 8, kind)
+    module = inverters.KINDS[kind](spec)
+    maps = torch.randn(2, 5, small, small, requires_grad=True)
+    found = module(maps)
+    assert found.shape == (2, 7, large, large)
+    (slope,) = torch.autograd.grad(found[0].square().sum(), maps)
+    assert (slope[1] == 0).all()  # images of a batch do not mix
+    assert float(slope[0].abs().sum()) > 0 or large < small
+
+
+def test_residual_modules_are_linear_before_training():
+    spec = inverters.ModuleSpec("a", "b", (5, 6, 6), (7, 13, 13), 3, 2, 0, 8, "residual")
+    module = inverters.residual(spec)
+    maps = torch.randn(2, 5, 6, 6)
+    torch.testing.assert_close(module(maps), module.linear(maps))
+    block = module.blocks[0]
+    inner = torch.randn(2, 8, 6, 6)
+    assert torch.equal(block(inner), inner)
+
+
+def test_subpixel_convolution_is_a_convolution_interleaved():
+    module = inverters.SubPixel(3, 2, 2, 9)
+    maps = torch.randn(1, 3, 4, 4)
+    whole = module.conv(maps)
+    found = module(maps)
+    assert found.shape == (1, 2, 9, 9)
+    for channel, row, column in ((0, 0, 0), (1, 5, 2), (0, 7, 6)):
+        source = whole[0, 4 * channel + 2 * (row % 2) + column % 2, row // 2, column // 2]
+        assert torch.equal(found[0, channel, row, column], source)
+    assert torch.equal(found[..., 8, :8], found[..., 7, :8])  # its edge repeated
+    assert inverters.SubPixel(3, 2, 2, 7)(maps).shape == (1, 2, 7, 7)
+
+
+def test_modules_apart_are_fed_true_maps(network, specs, pictures):
+    maps = network(pictures)
+    chain = inverters.Chain(specs)
+    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    first, second = chain.apart([maps["conv2"], maps["relu1"]])
+    assert torch.equal(first, chain.parts[0](chain.normalise(maps["conv2"], 0)))
+    assert torch.equal(second, chain.parts[1](chain.normalise(maps["relu1"], 1)))
+    torch.testing.assert_close(chain.restore(chain.normalise(pictures, 2), 2), pictures)
+
+
+@pytest.mark.parametrize("kind", inverters.KINDS)
+def test_every_kind_is_stored_and_read(kind, tmp_path):
+    shape = inverters._upscale(6, 13)
+    spec = inverters.ModuleSpec("a", "image", (5, 6, 6), (3, 13, 13), *shape, 4, kind)
+    chain = inverters.Chain([spec])
+    inverters.save(tmp_path / "inverter.safetensors", chain, {"settings": {}})
+    maps = torch.randn(2, 5, 6, 6)
+    found = inverters.load(tmp_path / "inverter.safetensors")
+    assert torch.equal(found.image(maps), chain.image(maps).detach())
 
 
 def test_a_stored_chain_predicts_the_same_images(network, specs, pictures, tmp_path):
@@ -203,5 +345,3 @@ def test_a_stored_chain_predicts_the_same_images(network, specs, pictures, tmp_p
     assert not any(parameter.requires_grad for parameter in found.parameters())
     with torch.no_grad():
         assert torch.equal(found.image(maps["conv2"]), chain.image(maps["conv2"]))
-
-

@@ -14,7 +14,15 @@ COLUMNS = (
     "representation_error,seconds"
 )
 LAYERS = ("conv1", "conv2")
-RECIPES = ["pure", "tv", "mahendran2015", "mahendran2016", "ica", "inverter_joint"]
+RECIPES = [
+    "pure",
+    "tv",
+    "mahendran2015",
+    "mahendran2016",
+    "ica",
+    "inverter_joint",
+    "inverter_joint+ica",
+]
 
 
 def rows_of(path):
@@ -180,7 +188,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 25
+    assert html.count("data:image/png;base64,") == len(pictures) == 27
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -194,7 +202,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 63
+    assert len(logs) == 72
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

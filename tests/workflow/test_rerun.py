@@ -16,6 +16,8 @@ TOLD = {"naturalness", "plot_naturalness"} | MAPS_TOLD
 RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | TOLD
 DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}
 LEARNED = {"train_prior", "describe_filters", "plot_prior", "naturalness"} | DENOISED
+# What follows a change of inverse networks, besides the recipes that use them.
+COMPARED = {"evaluate_inverters", "inverter_tables", "plot_inverters", "report", "all"}
 # What always follows a change of the statistics of feature maps, of linear inverses.
 MAPPED = {"feature_statistics", "plot_statistics", "plot_layers", "report", "all"}
 INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
@@ -37,9 +39,20 @@ SETTINGS = {
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
         "inverters: {joint: {steps: 7}}",
-        {"train_inverter", "plot_inverters"} | RESTORED,
+        {"train_inverter"} | COMPARED | RESTORED,
     ),
-    "the test images": ("images: {embedded_test: 3}", {"images"} | RESTORED | INVERTED | DENOISED),
+    "the number of replicates": (
+        "inverters: {joint: {replicates: 3}}",
+        {"train_inverter"} | COMPARED,
+    ),
+    "the iterations from an inverter's image": (
+        "recipes: {inverter_joint+ica: {phases: [{iterations: 5, rate: 2.0}]}}",
+        RESTORED,
+    ),
+    "the test images": (
+        "images: {embedded_test: 3}",
+        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED,
+    ),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
         MAPPED | {"evaluate"} | MEASURED,
@@ -77,7 +90,7 @@ EDITS = {
         "workflow/deep_restoration/metrics.py",
         "return -10 * np.log10",
         "return -10.5 * np.log10",
-        {"evaluate"} | MEASURED,
+        {"evaluate"} | MEASURED | COMPARED,
     ),
     "behaviour of a hand-crafted prior": (
         "workflow/deep_restoration/priors/total_variation.py",
@@ -126,6 +139,12 @@ EDITS = {
         "-10 * math.log10(mse)",
         "-20 * math.log10(mse)",
         INVERTED,
+    ),
+    "the training of inverters": (
+        "workflow/deep_restoration/inverter_training.py",
+        "0.02 * steps",
+        "0.03 * steps",
+        {"train_inverter"} | COMPARED | RESTORED,
     ),
     "one figure": (
         "workflow/deep_restoration/map_figures.py",
@@ -180,8 +199,8 @@ EDITS = {
         "weight_decay=1e-3",
         "weight_decay=1e-4",
         {"classifier", "plot_classifier", "features"}
-        | {"feature_patches", "plot_patches", "train_inverter", "plot_inverters"}
-        | {"train_feature_prior"}
+        | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
+        | COMPARED
         | (MAPPED | INVERTED | RESTORED),
     ),
     "a caption": (
@@ -208,7 +227,7 @@ def test_changed_source_reruns_exactly(finished, change):
 
 def test_a_recipe_reruns_alone(finished):
     change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
-    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 12 jobs in all
+    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 14 jobs in all
 
 
 def test_a_further_layer_leaves_the_others_alone(finished):
@@ -218,7 +237,7 @@ def test_a_further_layer_leaves_the_others_alone(finished):
     jobs = finished.planned(change)
     assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
     assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
-    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 1, 6)
+    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 4, 7)
 
 
 def test_touched_files_rerun_nothing(finished):

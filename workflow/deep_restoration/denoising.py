@@ -32,6 +32,7 @@ COLUMNS = (
     "residual",
     "seconds",
 )
+LEFT = 0.6  # of the noise in the image that a denoiser is asked about
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -82,9 +83,24 @@ def restore(
 
 
 def of_prior(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
-    """`restore` under a learned prior, its energy weighted as it is, not calibrated."""
+    """`restore` under a learned prior, its energy weighted as it is, not calibrated.
+
+    A denoiser R knows the density of images with noise of level s in them, whose slope is exactly
+    (R(z) - z) / s^2 (Alain & Bengio 2014, Tweedie's formula). So here s is a share of the noise, z the
+    most probable image with that much noise left, of which y is a noisy observation, and the result
+    R(z), the mean of the images behind z.
+    """
     with torch.no_grad():
-        return restore(prior.gradient, noisy, sigma, weight, **limits)
+        if prior.kind != "denoiser":
+            return restore(prior.gradient, noisy, sigma, weight, **limits)
+        level = LEFT * sigma
+        rest = math.sqrt(sigma**2 - level**2)
+
+        def gradient(z: torch.Tensor) -> torch.Tensor:
+            return (z - prior.denoise(z, level)) / level**2
+
+        found = restore(gradient, noisy, rest, weight, **limits)
+        return found._replace(images=prior.denoise(found.images, level))
 
 
 def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

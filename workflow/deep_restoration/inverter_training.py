@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from . import runtime
-from .inverters import IMAGE, Chain, ModuleSpec
+from .inverters import Chain, ModuleSpec
 
 log = logging.getLogger(__name__)
 
@@ -184,14 +184,14 @@ def train(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-            due, value = checkpoint.due(), None
-            if step % every == every - 1 or step == settings.steps - 1 or due:
-                # Only here, and not in every step: it waits for the device.
-                if not math.isfinite(value := loss.item()):
-                    raise runtime.DivergedError(
-                        f"inverter training: the loss is {value} at step {step + 1} or shortly before"
-                    )
-            if step % every == every - 1 or step == settings.steps - 1:
+            due, checked = checkpoint.due(), step % every == every - 1 or step == settings.steps - 1
+            # Only now and then: to look at a loss is to wait for the device.
+            value = loss.item() if due or checked else 0.0
+            if not math.isfinite(value):
+                raise runtime.DivergedError(
+                    f"inverter training: the loss is {value} at step {step + 1} or shortly before"
+                )
+            if checked:
                 error, seconds = validate(), time.monotonic() - started
                 history.append((step + 1, value, image_error.item() * scale, error, seconds))
                 if error < best_error:

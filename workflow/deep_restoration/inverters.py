@@ -158,7 +158,7 @@ def _upscale(small: int, large: int, wanted: int = 3) -> tuple[int, int, int]:
     if small == 1:
         return large, 1, 0
     stride = max(1, (large - 1) // (small - 1)) if large < 2 * small else round(large / small)
-    while (small - 1) * stride + 1 > large:
+    while stride > 1 and (small - 1) * stride + 1 > large:
         stride -= 1
     kernel = large - (small - 1) * stride
     padding = max(0, math.ceil((max(2 * stride, wanted, 3) - kernel) / 2))
@@ -209,7 +209,9 @@ class Resize(nn.Module):
 def resize_conv(spec: ModuleSpec) -> nn.Module:
     """Nearest neighbours, then two convolutions: no checkerboard (Odena et al. 2016)."""
     if spec.source_shape[1] == 1:
-        return deconv_relu_conv(spec)  # one position has no neighbours: its values would be everywhere
+        return deconv_relu_conv(
+            spec
+        )  # one position has no neighbours: its values would be everywhere
     return nn.Sequential(
         Resize(spec.target_shape[1]),
         _convolution(spec.source_shape[0], spec.hidden),

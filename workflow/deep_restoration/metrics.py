@@ -139,7 +139,9 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
     columns += [f"{measure}{part}" for measure in INVERTER_MEASURES for part in parts]
     columns += ["mse_ratio", "mse_ratio_low", "mse_ratio_high"]
     # replicates x images x measures
-    tables = {key: np.array([list(r.values()) for r in group.values()]) for key, group in groups.items()}
+    tables = {
+        key: np.array([list(r.values()) for r in group.values()]) for key, group in groups.items()
+    }
     summary = []
     for key, table in tables.items():
         line: list = [*key, *table.shape[:2]]

@@ -204,7 +204,7 @@ def inversion_settings():
         f"{key}s": {name: entry[key] for name, entry in STUDY["inverters"].items()}
         for key in ("kind", "regime")
     }
-    return canonical(described | {"shown": STUDY["figures"]["images"], "seed": STUDY["seed"]})
+    return canonical(described | {"seed": STUDY["seed"]})
 
 
 def recipe_priors(wildcards):

@@ -30,9 +30,18 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             found.append(restored.permute(0, 2, 3, 1).cpu().numpy())
         found = np.concatenate(found)
         if replicate == 0:
-            shown[inverter] = found[: settings["shown"]]
-        measured = (metrics.mse(truth, found), metrics.psnr(truth, found), metrics.ssim(truth, found))
-        described = (inverter, settings["kinds"][inverter], settings["regimes"][inverter], replicate)
+            shown[inverter] = found[:1]
+        measured = (
+            metrics.mse(truth, found),
+            metrics.psnr(truth, found),
+            metrics.ssim(truth, found),
+        )
+        described = (
+            inverter,
+            settings["kinds"][inverter],
+            settings["regimes"][inverter],
+            replicate,
+        )
         for name, *values in zip(names, *(m.tolist() for m in measured), errors, strict=True):
             rows.append((wildcards.classifier, layer, *described, name, *values))
     columns = ("classifier", "layer", "inverter", "kind", "regime", "replicate", "image")
