@@ -454,7 +454,7 @@ FAULTS = {
     ),
     "learned prior with a taken name": (
         [("priors.tv", {"expert": "logistic", "filters": 9})],
-        ["priors.tv: the name is taken", "hand-crafted prior tv"],
+        ["priors.tv: the name is taken", "the prior tv"],
     ),
     "more dimensions than values": (
         [("priors.ica.dimensions", 193)],
@@ -466,11 +466,33 @@ FAULTS = {
     ),
     "no inverter at all": (
         [("inverters.joint", None)],
-        ["recipes.inverter_joint.inverter is 'joint'", "known inverters: none"],
+        ["recipes.inverter_joint.inverter is 'joint'", "known inverters: separate, end_to_end"],
     ),
     "inverter with phases": (
         [("recipes.inverter_joint.phases", [{"iterations": 1, "rate": 1.0}])],
-        ["recipes.inverter_joint: an inverter is not optimised", "remove phases"],
+        ["recipes.inverter_joint needs optimiser to go on from the image of its inverter"],
+    ),
+    "inverter with a start": (
+        [("recipes.inverter_joint+ica.start", "mean")],
+        ["recipes.inverter_joint+ica: it starts from the image of its inverter; remove start"],
+    ),
+    "distance to the image of no inverter": (
+        [("recipes.tv.priors.inverter", {"weight": 1.0})],
+        ["recipes.tv.priors.inverter needs the key inverter"],
+    ),
+    "option of the distance to an inverter's image": (
+        [
+            ("recipes.inverter_joint+ica.priors.inverter", {"weight": 1.0, "lattice": 2}),
+        ],
+        ["priors.inverter.lattice is not an option", "allowed: weight"],
+    ),
+    "prior with the name of that distance": (
+        [("priors.inverter", {"expert": "logistic", "filters": 9, "patches": "images"})],
+        ["priors.inverter: the name is taken"],
+    ),
+    "unknown regime": (
+        [("inverters.joint.regime", "together")],
+        ["inverters.joint.regime is 'together'", "separate, joint, end_to_end"],
     ),
     "recipe without optimiser": (
         [("recipes.pure.optimiser", DROP)],

@@ -186,3 +186,63 @@ def test_summary_has_a_row_per_recipe_with_mean_and_interval():
             assert columns[at : at + 3] == [measure, f"{measure}_low", f"{measure}_high"]
             assert row[at] == pytest.approx(sum(values) / 4)
             assert row[at + 1 : at + 3] == list(metrics.bootstrap_interval(values, 3))
+
+
+def inversions():
+    """Rows of two layers, three networks of two replicates (one has one), and four images."""
+    rng = np.random.default_rng(0)
+    networks = [("j", "deconv", "joint", 2), ("e", "deconv", "end_to_end", 2)]
+    networks.append(("other", "resize_conv", "joint", 1))
+    keys = ("classifier", "layer", "inverter", "kind", "regime", "replicate", "image")
+    return [
+        dict(zip(keys, ("net", layer, *network, str(replicate), f"{image}.jpg"), strict=True))
+        | dict(zip(metrics.INVERTER_MEASURES, map(str, rng.random(4)), strict=True))
+        for layer in ("conv1", "conv2")
+        for *network, replicates in networks
+        for replicate in range(replicates)
+        for image in range(4)
+    ]
+
+
+def test_summary_of_inverters_by_loops():
+    rows = inversions()
+    columns, summary = metrics.summarise_inverters(rows, seed=3)
+    assert len(summary) == 6
+    for line in summary:
+        row = dict(zip(columns, line, strict=True))
+        mine = [r for r in rows if (r["layer"], r["inverter"]) == (row["layer"], row["inverter"])]
+        assert row["replicates"] == len({r["replicate"] for r in mine})
+        assert row["images"] == 4
+        for measure in metrics.INVERTER_MEASURES:
+            means = [
+                np.mean([float(r[measure]) for r in mine if r["replicate"] == str(replicate)])
+                for replicate in range(row["replicates"])
+            ]
+            each = [
+                np.mean([float(r[measure]) for r in mine if r["image"] == f"{image}.jpg"])
+                for image in range(4)
+            ]
+            assert row[measure] == pytest.approx(np.mean(means))
+            assert row[f"{measure}_least"] == pytest.approx(min(means))
+            assert row[f"{measure}_most"] == pytest.approx(max(means))
+            interval = metrics.bootstrap_interval(np.array(each), 3)
+            assert (row[f"{measure}_low"], row[f"{measure}_high"]) == pytest.approx(interval)
+
+
+def test_inverters_are_compared_with_training_end_to_end():
+    columns, summary = metrics.summarise_inverters(inversions(), seed=3)
+    rows = [dict(zip(columns, line, strict=True)) for line in summary]
+    for layer in ("conv1", "conv2"):
+        j, e, other = (row for row in rows if row["layer"] == layer)
+        assert j["mse_ratio"] == pytest.approx(j["mse"] / e["mse"])
+        assert j["mse_ratio_low"] < j["mse_ratio"] < j["mse_ratio_high"]
+        assert e["mse_ratio"] == ""
+        assert other["mse_ratio"] == ""  # of its kind, none was trained so
+
+
+def test_ratio_of_equal_shares_is_certain():
+    others = np.array([0.3, 0.8, 0.1, 0.5])
+    assert metrics.ratio_interval(2 * others, others, 0) == pytest.approx((2, 2, 2))
+    alone = metrics.ratio_interval(others[:1], others[1:2], 0)
+    assert alone[0] == pytest.approx(0.375)
+    assert all(math.isnan(limit) for limit in alone[1:])

@@ -220,13 +220,15 @@ def pictures():
 
 @pytest.fixture
 def reconstruct(network, pictures, tmp_path):
-    def run(plan, priors=None, rows=(0, 1, 2), interval=1e9, seed=0, target=None, names="abc"):
+    def run(
+        plan, priors=None, rows=(0, 1, 2), interval=1e9, seed=0, target=None, names="abc", **more
+    ):
         rows = list(rows)
         target = network(pictures[rows])["conv2"] if target is None else target
         checkpoint = runtime.Checkpoint(tmp_path / "x", ["key", rows], interval)
         chosen = [names[i] for i in rows]
         return preimage.reconstruct(
-            network, target, chosen, SIZE, MEAN, priors or {}, plan, seed, checkpoint
+            network, target, chosen, SIZE, MEAN, priors or {}, plan, seed, checkpoint, **more
         )
 
     return run
@@ -292,6 +294,31 @@ def test_another_seed_starts_elsewhere(reconstruct):
     )
     assert torch.equal(first, again)
     assert (first - other).abs().mean() > 0.02
+
+
+@pytest.mark.parametrize("jitter", [1, 4, 5])
+def test_an_image_to_start_from_takes_the_place_of_noise(jitter, reconstruct, pictures):
+    result = reconstruct(plan(jitter=jitter), start=pictures)
+    torch.testing.assert_close(result.images, pictures, rtol=0, atol=1e-6)
+
+
+def test_from_the_image_itself_the_error_is_small_at_once(reconstruct, pictures):
+    near = (pictures + 0.01 * torch.randn(pictures.shape)).clamp(0, 1)
+    recipe = plan(preimage.Phase(1, 0.01))
+    first, noise = (reconstruct(recipe, start=start).trace[1] for start in (near, None))
+    assert first[1] == noise[1] == "data"
+    assert first[2] < 0.1 * noise[2]
+
+
+def test_the_trace_tells_the_error_of_the_image_without_using_it(reconstruct, pictures):
+    recipe = plan(preimage.Phase(3, 4.0), jitter=4)
+    told, untold = reconstruct(recipe, truth=pictures), reconstruct(recipe)
+    assert torch.equal(told.images, untold.images)
+    errors = [row for row in told.trace if row[1] == "image"]
+    assert [row[0] for row in errors] == [1, 2, 3]
+    before = reconstruct(plan(preimage.Phase(2, 4.0), jitter=4)).images
+    expected = float((before - pictures).square().mean())
+    assert errors[2][2] == pytest.approx(expected, rel=1e-4)
 
 
 def test_mean_starts_are_the_mean_colour(reconstruct):

@@ -9,7 +9,7 @@ import torch
 from deep_restoration import preimage, storage
 from deep_restoration.priors import Calibrated, load, recipe
 from deep_restoration.priors.field import FieldOfExperts
-from deep_restoration.priors.norms import AlphaNorm, ColourNorm
+from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation
 
 MEAN = torch.tensor([0.4, 0.5, 0.45], dtype=torch.float64).view(1, 3, 1, 1)
@@ -444,6 +444,27 @@ def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
     weight, norm = built["colour_norm"]
     assert (weight, norm.B, norm.alpha) == (2.0, 70.0, 6.0)
     assert isinstance(norm, ColourNorm)
+
+
+def test_distance_to_images_equals_a_loop_and_looks_at_the_middle():
+    centre, canvas = images(2, 5, 4), images(2, 8, 8)
+    found = DistanceTo(centre).energy(canvas)
+    for value, x, c in zip(found.tolist(), canvas, centre, strict=True):
+        inner = x[:, 1:6, 2:6]
+        total = sum(
+            (255 * float(a - b)) ** 2 for a, b in zip(inner.ravel(), c.ravel(), strict=True)
+        )
+        assert value == pytest.approx(total / 20)
+    assert (DistanceTo(centre).energy(centre) == 0).all()
+
+
+def test_recipes_build_the_distance_to_an_inverter_s_image():
+    predicted = images(2, 5, 4)
+    weight, prior = recipe.build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
+        "inverter"
+    ]
+    assert isinstance(prior, DistanceTo)
+    assert (weight, prior.centre is predicted) == (0.5, True)
 
 
 def test_building_changes_no_recipe():

@@ -319,17 +319,18 @@ def test_table_without_rows_has_empty_columns(tmp_path):
 
 def test_trace_is_split_by_term_and_keeps_the_first_batch(tmp_path):
     rows = [
-        (batch, iteration, term, 10 * batch + iteration + len(term))
+        (batch, iteration, term, 10 * batch + iteration + len(term), iteration / 2)
         for batch in (0, 1)
         for iteration in (0, 5)
         for term in ("data", "tv")
     ]
-    rows.append((1, 0, "late", 0.0))
-    storage.write_csv(tmp_path / "a.csv", ["batch", "iteration", "term", "value"], rows)
+    rows.append((1, 0, "late", 0.0, 0.0))
+    columns = ["batch", "iteration", "term", "value", "seconds"]
+    storage.write_csv(tmp_path / "a.csv", columns, rows)
     trace = storage.read_trace(tmp_path / "a.csv")
     assert set(trace) == {"data", "tv"}
-    assert [column.tolist() for column in trace["data"]] == [[0, 5], [4, 9]]
-    assert [column.tolist() for column in trace["tv"]] == [[0, 5], [2, 7]]
+    assert [column.tolist() for column in trace["data"]] == [[0, 5], [4, 9], [0, 2.5]]
+    assert [column.tolist() for column in trace["tv"]] == [[0, 5], [2, 7], [0, 2.5]]
 
 
 def test_text_is_utf8(tmp_path):

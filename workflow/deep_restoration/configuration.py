@@ -266,7 +266,7 @@ def prior_faults(config: dict) -> Iterable[str]:
     for name, prior in config["priors"].items():
         where = f"priors.{name}"
         if name in (*HAND_CRAFTED, FROM_INVERTER):
-            yield f"{where}: the name is taken by the prior {name} that needs no training"
+            yield f"{where}: the name is taken by the prior {name}, which is not learned"
         if prior["method"] == "denoiser":
             if prior["levels"][0] > prior["levels"][1]:
                 yield f"{where}.levels is {prior['levels']}; the least comes first"
@@ -314,7 +314,11 @@ def recipe_faults(config: dict) -> Iterable[str]:
             if recipe.get("start"):
                 yield f"{where}: it starts from the image of its inverter; remove start"
         if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
-            yield f"{where} needs either inverter, or {' and '.join(missing)}"
+            lacking = " and ".join(missing)
+            if recipe.get("inverter"):
+                yield f"{where} needs {lacking} to go on from the image of its inverter"
+            else:
+                yield f"{where} needs either inverter, or {lacking}"
         for prior, options in (recipe.get("priors") or {}).items():
             known = [*HAND_CRAFTED, FROM_INVERTER, *config["priors"]]
             if prior == FROM_INVERTER and not recipe.get("inverter"):
