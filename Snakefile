@@ -77,6 +77,9 @@ rule inverters:
             "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("safetensors")
         ),
         "results/tables/inverters.csv",
+        expand("results/figures/{classifier}/inverters.png", classifier=STUDY["classifiers"])
+        if STUDY["inverters"]
+        else [],
 
 
 rule reconstructions:

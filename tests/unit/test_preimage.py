@@ -310,6 +310,18 @@ def test_from_the_image_itself_the_error_is_small_at_once(reconstruct, pictures)
     assert first[2] < 0.1 * noise[2]
 
 
+def test_a_start_of_negative_objective_has_not_diverged(reconstruct, pictures):
+    class Constant:
+        def energy(self, x, generator=None):
+            return x.flatten(1).sum(1) * 0 - 5
+
+    recipe = plan(preimage.Phase(4, 0.5))
+    result = reconstruct(recipe, {"natural": (1.0, Constant())}, start=pictures)
+    totals = [row[2] for row in result.trace if row[1] == "total"]
+    assert len(totals) == 4
+    assert max(totals) < 0
+
+
 def test_the_trace_tells_the_error_of_the_image_without_using_it(reconstruct, pictures):
     recipe = plan(preimage.Phase(3, 4.0), jitter=4)
     told, untold = reconstruct(recipe, truth=pictures), reconstruct(recipe)

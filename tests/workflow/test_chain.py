@@ -266,10 +266,10 @@ def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path)
     for path in ("statistics/vgg16/pool5.h5", "linear_inverse/vgg16.csv"):
         assert f"results/{path}" in output
     stats = dict(re.findall(r"^(\w+) +(\d+)$", output, re.M))
-    assert stats["feature_statistics"] == stats["linear_inverse"] == "1"
+    assert (stats["feature_statistics"], stats["linear_inverse"]) == ("11", "2")
+    assert stats["train_inverter"] == "132"  # eleven layers, three regimes thrice, three kinds
     for split in ("train", "test"):
         assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
-    assert "alexnet" not in output
 
     done = run()
     output = done.stdout + done.stderr

@@ -225,7 +225,8 @@ def reconstruct(
     the trace.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
-    finite or exceeds a thousand times its first value goes back to the start of the phase at a quarter of
+    finite or exceeds a thousand times its first value (or C, that of no maps at all, where it starts
+    below: near its target, or at a natural image, whose calibrated energies are negative) goes back to the start of the phase at a quarter of
     the rate, alone. Raises DivergedError naming image and iteration when that happens a sixth time, or
     when an image ends so.
     """
@@ -300,7 +301,7 @@ def reconstruct(
         with torch.no_grad():
             u = u.detach()
             if iteration == 0:
-                limit.copy_(1000 * total)
+                limit.copy_(1000 * total.clamp(min=plan.data_weight))
             rate = phase.rate * share
             if phase.decay:
                 progress = local / phase.iterations
