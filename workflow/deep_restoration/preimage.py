@@ -226,9 +226,9 @@ def reconstruct(
 
     The published step sizes are too large for some networks and images. An image whose objective is not
     finite or exceeds a thousand times its first value (or C, that of no maps at all, where it starts
-    below: near its target, or at a natural image, whose calibrated energies are negative) goes back to the start of the phase at a quarter of
-    the rate, alone. Raises DivergedError naming image and iteration when that happens a sixth time, or
-    when an image ends so.
+    below: near its target, or at a natural image, whose calibrated energies are negative) goes back
+    to the start of the phase at a quarter of the rate, alone. Raises DivergedError naming image and
+    iteration when that happens a sixth time, or when an image ends so.
     """
     where, shift = target.device, plan.jitter - 1
     side = size + shift
