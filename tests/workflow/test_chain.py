@@ -20,8 +20,8 @@ RECIPES = [
     "mahendran2015",
     "mahendran2016",
     "ica",
-    "inverter_joint",
     "inverter_joint+ica",
+    "inverter_joint",
 ]
 
 
