@@ -195,8 +195,8 @@ def test_the_denoising_test_has_its_folder_or_none(cache, tmp_path):
     for source in (str(tmp_path), "test", None):
         found = configuration.prepare(study(("denoising.images", source)), SCHEMA, cache)
         assert found["denoising"] == {
-            **{"images": source, "sigma": 25, "tuning": 8, "iterations": 300},
-            **{"tolerance": 0.1, "shown": 3},
+            **{"images": source, "sigma": 25, "tuning": 2, "iterations": 60},
+            **{"tolerance": 0.5, "shown": 3},
         }
 
 
