@@ -33,7 +33,7 @@ class Logistic:
     def derivatives(s: torch.Tensor) -> Derivatives:
         g = torch.tanh(s).neg_()
         dg = torch.addcmul(_constant(-1, g), g, g)
-        return g, dg, (g * dg).mul_(2)
+        return g, dg, torch.addcmul(_constant(0, g), g, dg, value=2)
 
 
 class StudentT:
@@ -51,8 +51,8 @@ class StudentT:
     def derivatives(s: torch.Tensor) -> Derivatives:
         u = torch.addcmul(_constant(2, s), s, s).reciprocal_()  # 1 / (s^2 + 2), at most 1/2
         g = (s * u).mul_(-2)
-        dg = torch.addcmul(_constant(1, u), u, _constant(-4, u)).mul_(u).mul_(2)
-        ddg = torch.addcmul(_constant(1, u), u, _constant(-8, u)).mul_(u).mul_(g).mul_(2)
+        dg = torch.addcmul(_constant(2, u), u, _constant(-8, u)).mul_(u)
+        ddg = torch.addcmul(_constant(2, u), u, _constant(-16, u)).mul_(u).mul_(g)
         return g, dg, ddg
 
 
