@@ -46,3 +46,33 @@ def small_classifier():
         ]
         model = nn.Sequential(OrderedDict(layers))
     return graph.trace(model), model.state_dict()
+
+
+@pytest.fixture(scope="session")
+def small_network(small_classifier):
+    """The small classifier, yielding the maps of relu1, pool1 and conv2."""
+    from deep_restoration import graph
+
+    steps, state = small_classifier
+    return graph.Network(steps, ["relu1", "pool1", "conv2"]).load(state)
+
+
+@pytest.fixture(scope="session")
+def small_plans(small_classifier):
+    """Plans from conv2 to images of 21 x 21 pixels: `resolution` of two modules, `layer` of three."""
+    from deep_restoration import graph, inverters
+
+    layers, _ = graph.geometry(small_classifier[0], 21)
+    return {
+        modules: inverters.plan_chain(layers, "conv2", 8, modules=modules)
+        for modules in ("resolution", "layer")
+    }
+
+
+@pytest.fixture(scope="session")
+def small_pictures():
+    """Thirty smooth pictures of 21 x 21 pixels."""
+    import torch
+
+    coarse = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return torch.nn.functional.interpolate(coarse, size=21, mode="bilinear")

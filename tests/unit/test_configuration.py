@@ -190,6 +190,28 @@ def test_a_recipe_sets_the_options_of_its_learned_priors(cache):
     assert found["recipes"]["tv"]["priors"] == priors
 
 
+OPTIMISED = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 2.0}]}
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        {"inverter": "joint"},
+        {"inverter": "joint"} | OPTIMISED,
+        {"inverter": "joint", "priors": {"inverter": {"weight": 0.5}}} | OPTIMISED,
+        {"inverter": "joint", "priors": {"inverter": {"weight": [1, 2, 3]}}, "box": True}
+        | OPTIMISED,
+    ],
+)
+def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe, cache):
+    found = configuration.prepare(study(("recipes.tv", recipe)), SCHEMA, cache)["recipes"]["tv"]
+    assert {key: found[key] for key in recipe if key != "phases"} == {
+        key: value for key, value in recipe.items() if key != "phases"
+    }
+    assert "start" not in found
+    assert ("phases" in found) == ("phases" in recipe)
+
+
 def test_the_denoising_test_has_its_folder_or_none(cache, tmp_path):
     (tmp_path / "a.png").touch()
     for source in (str(tmp_path), "test", None):
@@ -487,6 +509,26 @@ FAULTS = {
             ("recipes.inverter_joint+ica.priors.inverter", {"weight": 1.0, "lattice": 2}),
         ],
         ["priors.inverter.lattice is not an option", "allowed: weight"],
+    ),
+    "published weight of that distance": (
+        [("recipes.inverter_joint+ica.priors.inverter", {"weight": "mahendran2015"})],
+        ["priors.inverter.weight is 'mahendran2015'", "allowed: a number"],
+    ),
+    "inverter with priors alone": (
+        [("recipes.inverter_joint.priors", {"inverter": {"weight": 1.0}})],
+        ["recipes.inverter_joint needs optimiser and phases to go on from the image"],
+    ),
+    "unknown kind of module": (
+        [("inverters.joint.kind", "unet")],
+        ["inverters.joint.kind is 'unet'", "allowed: deconv_relu_conv, deconv, conv_deconv"],
+    ),
+    "unknown modules": (
+        [("inverters.joint.modules", "block")],
+        ["inverters.joint.modules is 'block'", "allowed: layer, resolution"],
+    ),
+    "no replicate": (
+        [("inverters.joint.replicates", 0)],
+        ["inverters.joint.replicates is 0", "at least 1"],
     ),
     "prior with the name of that distance": (
         [("priors.inverter", {"expert": "logistic", "filters": 9, "patches": "images"})],

@@ -1,35 +1,19 @@
 import math
+import threading
 from itertools import pairwise
 
 import pytest
 import torch
-from torch import nn
 
-from deep_restoration import graph, inverters, runtime
 from deep_restoration import inverter_training as training
+from deep_restoration import inverters, runtime
 
 REGIMES = ("separate", "joint", "end_to_end")
 
 
-@pytest.fixture(scope="module")
-def network(small_classifier):
-    steps, state = small_classifier
-    return graph.Network(steps, ["relu1", "conv2"]).load(state)
-
-
-@pytest.fixture(scope="module")
-def specs(small_classifier):
-    layers, _ = graph.geometry(small_classifier[0], 21)
-    specs = inverters.plan_chain(layers, "conv2", 8, modules="resolution")
-    assert [spec.target for spec in specs] == ["relu1", "image"]
-    return specs
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Thirty smooth pictures of 21 x 21 pixels."""
-    coarse = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=21, mode="bilinear")
+@pytest.fixture
+def specs(small_plans):
+    return small_plans["resolution"]
 
 
 def settings(**changes):
@@ -38,11 +22,11 @@ def settings(**changes):
 
 
 @pytest.fixture
-def train(network, specs, pictures, tmp_path):
-    def run(plan, seed=0, replicate=0, interval=1e9, images=pictures, read=None):
+def train(small_network, specs, small_pictures, tmp_path):
+    def run(plan, seed=0, replicate=0, interval=1e9, images=small_pictures, read=None):
         checkpoint = runtime.Checkpoint(tmp_path / "inverter", "key", interval)
         return training.train(
-            network,
+            small_network,
             specs,
             read or (lambda rows: images[rows]),
             len(images),
@@ -59,19 +43,21 @@ def train(network, specs, pictures, tmp_path):
 
 
 def test_every_epoch_uses_all_images_once():
-    batches = training.Epochs(20, 5, 0, "order")
+    batches = training.Epochs(2000, 20, 0, "order")
     orders = []
     for epoch in range(3):
-        found = [batches[4 * epoch + i] for i in range(4)]
-        assert all(rows == sorted(rows) and len(rows) == 5 for rows in found)
-        assert sorted(row for rows in found for row in rows) == list(range(20))
+        found = [batches[100 * epoch + i] for i in range(100)]
+        assert all(rows == sorted(rows) and len(rows) == 20 for rows in found)
+        assert sorted(row for rows in found for row in rows) == list(range(2000))
         orders.append(found)
-    assert orders[0] != orders[1] != orders[2]
+    assert orders[0] != orders[1] != orders[2] != orders[0]
 
 
 def test_batches_run_on_into_the_next_epoch():
     batches = training.Epochs(7, 3, 0, "order")
-    seen = [row for step in range(7) for row in batches[step]]
+    found = [batches[step] for step in range(7)]
+    assert all(rows == sorted(set(rows)) for rows in found)
+    seen = [row for rows in found for row in rows]
     missing = 21 - len(seen)  # met twice in one batch
     assert all(2 <= seen.count(row) <= 3 for row in range(7))
     assert missing <= 2
@@ -81,6 +67,18 @@ def test_a_batch_depends_on_seed_and_step_alone():
     first, again = training.Epochs(50, 8, 3, "a"), training.Epochs(50, 8, 3, "a")
     assert again[19] == [first[step] for step in range(20)][-1]
     assert training.Epochs(50, 8, 4, "a")[0] != first[0] != training.Epochs(50, 8, 3, "b")[0]
+
+
+def test_a_batch_may_be_larger_than_an_epoch():
+    batches = training.Epochs(4, 10, 0, "order")
+    assert [batches[step] for step in range(3)] == [[0, 1, 2, 3]] * 3
+
+
+def test_orders_of_past_epochs_are_forgotten():
+    batches = training.Epochs(20, 5, 0, "order")
+    for step in range(40):
+        batches[step]
+    assert len(batches.orders) == 2
 
 
 def test_batches_read_ahead_come_in_order():
@@ -93,6 +91,27 @@ def test_batches_read_ahead_come_in_order():
     with training.ahead(read, [[i, i + 10] for i in range(9)], range(3, 9)) as batches:
         found = [batch.tolist() for batch in batches]
     assert found == asked == [[i, i + 10] for i in range(3, 9)]
+
+
+def test_the_next_batch_is_read_while_one_is_used():
+    asked, second = [], threading.Event()
+
+    def read(rows):
+        asked.append(rows)
+        if rows == [1]:
+            second.set()
+        return torch.tensor(rows)
+
+    with training.ahead(read, [[0], [1], [2]], range(3)) as batches:
+        next(batches)
+        assert second.wait(10)
+        assert [2] not in asked  # no further
+        assert [int(batch) for batch in batches] == [1, 2]
+
+
+def test_nothing_is_read_for_no_steps():
+    with training.ahead(lambda rows: pytest.fail("read"), [[0]], range(1, 1)) as batches:
+        assert list(batches) == []
 
 
 def test_an_error_while_reading_ahead_arrives():
@@ -111,68 +130,107 @@ def test_an_error_while_reading_ahead_arrives():
 # ------------------------------------------------------------------------------ losses
 
 
-@pytest.fixture
-def chain(network, specs, pictures):
+def fitted(specs, network, pictures):
     torch.manual_seed(0)
     chain = inverters.Chain(specs)
     maps = network(pictures)
-    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    chain.fit_scales([*(maps[spec.source] for spec in specs), pictures])
     return chain
 
 
+@pytest.fixture
+def chain(small_network, specs, small_pictures):
+    return fitted(specs, small_network, small_pictures)
+
+
 def literal(chain, network, x, regime, weight=0.0):
-    """The loss as its docstring says, module by module."""
+    """The terms of the loss as its docstring says: of each module, the image's last, then of the maps."""
+    count = len(chain.parts)
+    scales = [(getattr(chain, f"mean_{i}"), getattr(chain, f"scale_{i}")) for i in range(count + 1)]
     with torch.no_grad():
-        maps = network(x)
-
-    def unit(values, index):
-        mean, scale = chain.get_buffer(f"mean_{index}"), chain.get_buffer(f"scale_{index}")
-        return (values - mean) / scale
-
-    middle = chain.parts[0](unit(maps["conv2"], 0))
-    image = chain.parts[1](unit(maps["relu1"], 1) if regime == "separate" else middle)
-    loss = ((image - unit(x, 2)) ** 2).mean()
-    if regime != "end_to_end":
-        loss = loss + ((middle - unit(maps["relu1"], 1)) ** 2).mean()
+        found = network(x)
+    maps = [*(found[spec.source] for spec in chain.specs), x]
+    units = [(m - mean) / scale for m, (mean, scale) in zip(maps, scales, strict=True)]
+    here, terms = units[0], []
+    for index in range(count):
+        here = chain.parts[index](units[index] if regime == "separate" else here)
+        terms.append(((here - units[index + 1]) ** 2).mean())
+    if regime == "end_to_end":
+        terms = terms[-1:]
     if weight:
-        restored = image * chain.get_buffer("scale_2") + chain.get_buffer("mean_2")
-        again = network(restored)["conv2"]
-        scale = chain.get_buffer("scale_0")
-        loss = loss + weight * (((again - maps["conv2"]) / scale) ** 2).mean()
-    return loss
+        again = network(here * scales[-1][1] + scales[-1][0])[chain.specs[0].source]
+        terms.append(weight * (((again - maps[0]) / scales[0][1]) ** 2).mean())
+    return terms
 
 
+@pytest.mark.parametrize("modules", ["resolution", "layer"])
 @pytest.mark.parametrize("weight", [0.0, 0.7])
 @pytest.mark.parametrize("regime", REGIMES)
-def test_losses_are_as_written(regime, weight, chain, network, pictures):
+def test_losses_are_as_written(regime, weight, modules, small_plans, small_network, small_pictures):
+    chain = fitted(small_plans[modules], small_network, small_pictures)
     plan = settings(regime=regime, representation=weight)
-    loss, image = training.Losses(network, chain, plan)(pictures[:5])
-    expected = literal(chain, network, pictures[:5], regime, weight)
-    torch.testing.assert_close(loss, expected)
+    loss, image = training.Losses(small_network, chain, plan)(small_pictures[:5])
+    terms = literal(chain, small_network, small_pictures[:5], regime, weight)
+    assert len(terms) == (1 if regime == "end_to_end" else len(chain.parts)) + bool(weight)
+    torch.testing.assert_close(loss, sum(terms))
+    torch.testing.assert_close(image, terms[-2 if weight else -1].detach())
     parameters = list(chain.parameters())
-    found = torch.autograd.grad(loss, parameters, allow_unused=True)
-    wanted = torch.autograd.grad(expected, parameters, allow_unused=True)
+    found = torch.autograd.grad(loss, parameters)
+    wanted = torch.autograd.grad(sum(terms), parameters)
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
     assert not image.requires_grad
 
 
-def test_modules_trained_apart_do_not_see_each_other(chain, network, pictures):
-    loss, _ = training.Losses(network, chain, settings(regime="separate"))(pictures[:5])
+def test_apart_a_module_has_the_gradient_of_its_own_term(
+    small_plans, small_network, small_pictures
+):
+    chain = fitted(small_plans["layer"], small_network, small_pictures)
+    plan = settings(regime="separate")
+    loss, _ = training.Losses(small_network, chain, plan)(small_pictures[:5])
+    terms = literal(chain, small_network, small_pictures[:5], "separate")
+    for index, part in enumerate(chain.parts):
+        own = list(part.parameters())
+        found = torch.autograd.grad(loss, own, retain_graph=True)
+        wanted = torch.autograd.grad(terms[index], own, retain_graph=True)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+            assert one.abs().sum() > 0
+
+
+def test_the_error_of_maps_reaches_only_the_last_module_of_those_apart(
+    chain, small_network, small_pictures
+):
+    def slopes(weight):
+        plan = settings(regime="separate", representation=weight)
+        loss, _ = training.Losses(small_network, chain, plan)(small_pictures[:5])
+        return torch.autograd.grad(loss, [part[0].weight for part in chain.parts])
+
+    (first, last), (same, other) = slopes(0.0), slopes(0.7)
+    assert torch.equal(first, same)
+    assert not torch.allclose(last, other, rtol=1e-3)
+
+
+def test_modules_trained_apart_do_not_see_each_other(chain, small_network, small_pictures):
+    loss, _ = training.Losses(small_network, chain, settings(regime="separate"))(small_pictures[:5])
     first = torch.autograd.grad(loss, list(chain.parts[0].parameters()), retain_graph=True)
     with torch.no_grad():
         for parameter in chain.parts[1].parameters():
             parameter += 1
-    changed, _ = training.Losses(network, chain, settings(regime="separate"))(pictures[:5])
+    changed, _ = training.Losses(small_network, chain, settings(regime="separate"))(
+        small_pictures[:5]
+    )
     again = torch.autograd.grad(changed, list(chain.parts[0].parameters()))
     assert not torch.allclose(loss, changed)
     for one, other in zip(first, again, strict=True):
         assert torch.equal(one, other)
 
 
-def test_only_joint_training_couples_modules_and_holds_maps(chain, network, pictures):
+def test_only_joint_training_couples_modules_and_holds_maps(chain, small_network, small_pictures):
     def slope(regime):
-        loss, image = training.Losses(network, chain, settings(regime=regime))(pictures[:5])
+        loss, image = training.Losses(small_network, chain, settings(regime=regime))(
+            small_pictures[:5]
+        )
         return loss, image, torch.autograd.grad(loss, chain.parts[0][0].weight)[0]
 
     apart, joint, whole = (slope(regime) for regime in REGIMES)
@@ -180,74 +238,157 @@ def test_only_joint_training_couples_modules_and_holds_maps(chain, network, pict
     assert torch.equal(whole[0], whole[1])
 
 
-def test_the_stacked_error_is_that_of_the_image(chain, network, pictures):
-    losses = training.Losses(network, chain, settings(regime="separate"))
+def test_the_stacked_error_is_that_of_the_image(chain, small_network, small_pictures):
+    losses = training.Losses(small_network, chain, settings(regime="separate"))
     with torch.no_grad():
-        difference = chain.image(network(pictures)["conv2"]) - pictures
+        difference = chain.image(small_network(small_pictures)["conv2"]) - small_pictures
     expected = difference.square().mean((1, 2, 3)).sum().item()
-    assert losses.stacked(pictures) == pytest.approx(expected, rel=1e-5)
+    assert losses.stacked(small_pictures) == pytest.approx(expected, rel=1e-5)
 
 
 # ------------------------------------------------------------------------------ training
+
+
+def split(seed=0):
+    """The held-out rows of thirty, and those to learn from."""
+    order = torch.randperm(30, generator=runtime.generator(seed, "inverter", "split")).tolist()
+    return sorted(order[:6]), sorted(order[6:])
+
+
+def batches_in(asked):
+    """Of all rows that were read, those of batches, in their order."""
+    held, pool = split()
+    return [rows for rows in asked if rows not in (held, pool)]
 
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_training_lowers_the_image_error(regime, train):
     chain, history = train(settings(regime=regime))
     assert [row[0] for row in history] == list(range(3, 61, 3))
-    assert history[-1][1] < 0.85 * history[0][1]
+    losses = [row[1] for row in history]
+    assert sum(losses[-4:]) < 0.95 * sum(losses[:4])
     assert min(row[3] for row in history) < 0.95 * history[0][3]
     assert all(math.isfinite(value) for row in history for value in row)
     assert chain.specs[-1].target == "image"
 
 
-def test_all_regimes_see_the_same_images_and_start_alike(train, pictures):
+def test_all_regimes_see_the_same_images_and_start_alike(train, small_pictures):
     asked, chains = [], []
     for regime in REGIMES:
         rows_of_regime = []
 
         def read(rows, seen=rows_of_regime):
             seen.append(rows)
-            return pictures[rows]
+            return small_pictures[rows]
 
         chain, _ = train(settings(regime=regime, steps=3, rate=1e-12), read=read)
         asked.append(rows_of_regime)
         chains.append(chain.state_dict())
     assert sorted(asked[0]) == sorted(asked[1]) == sorted(asked[2])
+    assert batches_in(asked[0]) == batches_in(asked[1]) == batches_in(asked[2])
     for name, value in chains[0].items():
         torch.testing.assert_close(value, chains[1][name], rtol=0, atol=1e-9)
         torch.testing.assert_close(value, chains[2][name], rtol=0, atol=1e-9)
 
 
-def test_replicates_differ_but_not_in_the_held_out_images(train, pictures):
+def test_batches_take_all_images_in_turn_but_no_held_out_one(train, small_pictures):
+    asked = []
+
+    def read(rows):
+        asked.append(rows)
+        return small_pictures[rows]
+
+    train(settings(steps=8), read=read)
+    pool, epochs = split()[1], training.Epochs(24, 6, 0, "inverter", 0, "order")
+    assert batches_in(asked) == [[pool[row] for row in epochs[step]] for step in range(8)]
+    assert sorted(row for rows in batches_in(asked)[:4] for row in rows) == pool
+
+
+def test_the_history_has_errors_in_squares_of_image_values(
+    train, specs, small_network, small_pictures
+):
+    _, ((step, _, error, validation, seconds),) = train(settings(steps=1, rate=1e-12))
+    torch.manual_seed(runtime.seed_of(0, "inverter", 0, "weights"))
+    chain = inverters.Chain(specs)
+    held, pool = split()
+    maps = small_network(small_pictures[pool])
+    chain.fit_scales([maps["conv2"], maps["relu1"], small_pictures[pool]])
+    batch = [pool[row] for row in training.Epochs(24, 6, 0, "inverter", 0, "order")[0]]
+
+    def literal_error(rows):
+        with torch.no_grad():
+            predicted = chain.image(small_network(small_pictures[rows])["conv2"])
+        return ((predicted - small_pictures[rows]) ** 2).mean().item()
+
+    assert step == 1
+    assert error == pytest.approx(literal_error(batch), rel=1e-4)
+    assert validation == pytest.approx(literal_error(held), rel=1e-4)
+    assert seconds > 0
+
+
+def test_no_more_images_are_held_out_than_are_needed(train, small_pictures, monkeypatch):
+    monkeypatch.setattr(training, "VALIDATION_IMAGES", 2)
+    asked = []
+
+    def read(rows):
+        asked.append(rows)
+        return small_pictures[rows]
+
+    train(settings(steps=5), read=read)
+    order = torch.randperm(30, generator=runtime.generator(0, "inverter", "split")).tolist()
+    held = sorted(order[:2])
+    assert held in asked
+    assert {row for rows in asked for row in rows if rows != held} == set(order[2:])
+
+
+def test_replicates_differ_but_not_in_the_held_out_images(train, small_pictures):
     def run(replicate):
         seen = []
 
         def read(rows):
             seen.append(rows)
-            return pictures[rows]
+            return small_pictures[rows]
 
         chain, _ = train(settings(steps=10), replicate=replicate, read=read)
-        return chain.state_dict(), {row for rows in seen for row in rows if len(rows) == 6}, seen
+        return chain.state_dict(), seen
 
-    (first, _, asked), (again, _, _), (other, _, others) = run(0), run(0), run(1)
+    (first, asked), (again, repeated), (other, others) = run(0), run(0), run(1)
     name = "parts.0.0.weight"
     assert torch.equal(first[name], again[name])
     assert not torch.allclose(first[name], other[name], atol=1e-3)
-    order = torch.randperm(30, generator=runtime.generator(0, "inverter", "split")).tolist()
-    held = sorted(order[:6])
+    held, _ = split()
     assert held in asked
     assert held in others
-    assert [rows for rows in asked if rows != held] != [rows for rows in others if rows != held]
+    assert batches_in(asked) == batches_in(repeated) != batches_in(others)
 
 
-def test_the_weights_of_the_best_validation_are_kept(train, network, pictures):
-    chain, history = train(settings(rate=0.05, steps=40))
-    order = torch.randperm(30, generator=runtime.generator(0, "inverter", "split"))
-    held = pictures[order[:6]]
+def test_another_seed_gives_other_weights_and_held_out_images(train):
+    first, other = (train(settings(steps=1), seed)[0].state_dict() for seed in (0, 1))
+    name = "parts.0.0.weight"
+    assert not torch.allclose(first[name], other[name], atol=1e-3)
+    assert split(0)[0] != split(1)[0]
+
+
+def test_the_weights_of_the_best_validation_are_kept(train, small_network, small_pictures):
+    chain, history = train(settings(rate=1.0, steps=40))
+    assert history[-1][3] > 1.5 * min(
+        row[3] for row in history
+    )  # so high a rate that it gets worse
+    held = small_pictures[split()[0]]
     with torch.no_grad():
-        error = (chain.image(network(held)["conv2"]) - held).square().mean().item()
+        error = (chain.image(small_network(held)["conv2"]) - held).square().mean().item()
     assert error == pytest.approx(min(row[3] for row in history), rel=1e-4)
+
+
+def test_training_for_the_error_of_maps_lowers_it(train, small_network, small_pictures):
+    maps = small_network(small_pictures)["conv2"]
+
+    def error(weight):
+        chain, _ = train(settings(steps=200, representation=weight))
+        with torch.no_grad():
+            return (small_network(chain.image(maps))["conv2"] - maps).square().mean().item()
+
+    assert error(10.0) < 0.8 * error(0.0)
 
 
 @pytest.mark.parametrize("regime", REGIMES)
@@ -275,10 +416,10 @@ def test_a_resumed_training_keeps_the_best_weights_of_before(train, stopping_aft
         assert torch.equal(value, rest.state_dict()[name]), name
 
 
-def test_one_image_is_too_few(train, pictures):
+def test_one_image_is_too_few(train, small_pictures):
     with pytest.raises(ValueError, match="too few"):
-        train(settings(), images=pictures[:1])
-    assert train(settings(steps=1), images=pictures[:2])[1]
+        train(settings(), images=small_pictures[:1])
+    assert train(settings(steps=1), images=small_pictures[:2])[1]
 
 
 def test_divergence_names_the_step(train):

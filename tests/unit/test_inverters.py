@@ -8,6 +8,11 @@ from torch import nn
 from deep_restoration import classifiers, graph, inverters
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 def geometry_of(architecture, size):
     with torch.device("meta"):
         steps = classifiers.steps_of(architecture, classifiers.build(architecture))
@@ -123,6 +128,10 @@ PARTS = {
     ),
     ("resnet18", 97, "layer2"): "layer2.0.relu_1 layer1.1.relu_1 layer1.0.relu_1 maxpool relu",
     ("resnet18", 97, "layer1.1.conv2"): "layer1.0.relu_1 maxpool relu",
+    ("squeezenet1_0", 128, "features.12"): (
+        "features.11 features.10.cat features.9.cat features.8.cat features.7.cat features.6 "
+        "features.5.cat features.4.cat features.3.cat features.2 features.1"
+    ),
     # Its own normalisation of the input is no part.
     ("googlenet", 128, "inception3b"): (
         "inception3a.cat maxpool2 conv3.relu conv2.relu maxpool1 conv1.relu"
@@ -174,6 +183,54 @@ def test_chains_of_parts_have_exact_shapes(architecture, size, last):
             assert output.shape == (2, *spec.target_shape)
 
 
+def test_a_plan_is_of_parts_unless_told_otherwise():
+    layers = geometry_of("alexnet_lrn", 97)
+    assert inverters.plan_chain(layers, "fc6") == inverters.plan_chain(
+        layers, "fc6", modules="layer"
+    )
+    assert len(inverters.plan_chain(layers, "fc6")) > len(by_resolution(layers, "fc6"))
+
+
+def test_a_pooling_that_changes_no_size_is_no_part():
+    layers = [
+        ("conv1", nn.Conv2d(3, 4, 3)),
+        ("relu1", nn.ReLU()),
+        ("same", nn.MaxPool2d(3, 1, 1)),
+        ("conv2", nn.Conv2d(4, 4, 3, padding=1)),
+        ("halved", nn.MaxPool2d(2)),
+        ("conv3", nn.Conv2d(4, 5, 3)),
+    ]
+    found, _ = graph.geometry(graph.trace(nn.Sequential(OrderedDict(layers))), 16)
+    targets = [spec.target for spec in inverters.plan_chain(found, "conv3")]
+    assert targets == ["halved", "conv2", "same", "image"]
+    assert [spec.target for spec in inverters.plan_chain(found, "same")] == ["image"]
+
+
+def test_a_resizing_is_a_part_only_where_it_resizes():
+    rest = "relu5 relu4 relu3 pool2 norm2 relu2 pool1 norm1 relu1 image".split()
+    for size, expected in ((227, ["resize"]), (97, ["resize", "pool5"])):
+        layers = geometry_of("alexnet_lrn", size)
+        targets = [spec.target for spec in inverters.plan_chain(layers, "fc6")]
+        assert targets == expected + rest
+
+
+@pytest.mark.parametrize("kind", inverters.KINDS)
+@pytest.mark.parametrize(
+    ("architecture", "size", "layer"),
+    [("alexnet_lrn", 97, "fc6"), ("alexnet", 67, "relu6"), ("squeezenet1_0", 97, "features.12")],
+)
+def test_chains_of_every_kind_have_exact_shapes(architecture, size, layer, kind):
+    layers = geometry_of(architecture, size)
+    specs = inverters.plan_chain(layers, layer, 4, kind)
+    assert {spec.kind for spec in specs} == {kind}
+    with torch.device("meta"):
+        outputs = inverters.Chain(specs)(torch.empty(1, *layers[layer]["shape"]))
+    assert [output.shape for output in outputs] == [(1, *spec.target_shape) for spec in specs]
+    if architecture != "squeezenet1_0":  # sizes also fall, and there are maps of one position
+        assert any(spec.source_shape[1] > spec.target_shape[1] for spec in specs)
+        assert any(spec.source_shape[1] == 1 for spec in specs)
+
+
 def test_kernels_follow_what_a_part_looks_at():
     layers = geometry_of("alexnet_lrn", 227)
     kernels = {s.source: (s.kernel, s.stride) for s in inverters.plan_chain(layers, "conv5")}
@@ -200,6 +257,16 @@ def test_transposed_convolutions_hit_every_size_exactly():
             assert padding < kernel
 
 
+@pytest.mark.parametrize("wanted", [1, 4, 7])
+def test_kernels_are_no_smaller_than_what_a_part_looks_at(wanted):
+    for small in range(2, 40):
+        for large in range(1, 80):
+            kernel, stride, padding = inverters._upscale(small, large, wanted)
+            assert (small - 1) * stride - 2 * padding + kernel == large
+            assert kernel >= max(wanted, 3, 2 * stride)
+            assert padding == 0 or kernel - 2 < max(wanted, 3, 2 * stride)  # nor larger than needed
+
+
 @pytest.mark.parametrize(("small", "large"), [(1, 6), (2, 5), (6, 13), (23, 97), (13, 14), (3, 70)])
 def test_transposed_convolutions_of_torch_agree(small, large):
     kernel, stride, padding = inverters._upscale(small, large)
@@ -214,30 +281,14 @@ def test_transposed_convolutions_of_torch_agree(small, large):
 # ------------------------------------------------------------------------------ chains
 
 
-@pytest.fixture(scope="module")
-def network(small_classifier):
-    steps, state = small_classifier
-    return graph.Network(steps, ["conv1", "relu1", "conv2"]).load(state)
+@pytest.fixture
+def specs(small_plans):
+    return small_plans["resolution"]
 
 
-@pytest.fixture(scope="module")
-def specs(small_classifier):
-    layers, _ = graph.geometry(small_classifier[0], 21)
-    specs = by_resolution(layers, "conv2", 8)
-    assert [spec.target for spec in specs] == ["relu1", "image"]
-    return specs
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    """Thirty smooth pictures of 21 x 21 pixels."""
-    coarse = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=21, mode="bilinear")
-
-
-def test_scales_make_every_layer_of_unit_size(network, specs, pictures):
-    maps = network(pictures)
-    samples = [maps["conv2"], maps["relu1"], pictures]
+def test_scales_make_every_layer_of_unit_size(small_network, specs, small_pictures):
+    maps = small_network(small_pictures)
+    samples = [maps["conv2"], maps["relu1"], small_pictures]
     chain = inverters.Chain(specs)
     chain.fit_scales(samples)
     for index, sample in enumerate(samples):
@@ -249,13 +300,13 @@ def test_scales_make_every_layer_of_unit_size(network, specs, pictures):
         torch.testing.assert_close(unit, (sample - mean) / sample.std(), atol=1e-4, rtol=1e-4)
 
 
-def test_the_image_is_in_the_units_of_the_image(network, specs, pictures):
-    maps = network(pictures)
+def test_the_image_is_in_the_units_of_the_image(small_network, specs, small_pictures):
+    maps = small_network(small_pictures)
     chain = inverters.Chain(specs)
-    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    chain.fit_scales([maps["conv2"], maps["relu1"], small_pictures])
     with torch.no_grad():
         image = chain.image(maps["conv2"])
-        assert image.shape == pictures.shape
+        assert image.shape == small_pictures.shape
         normalised = chain(maps["conv2"])[-1]
     torch.testing.assert_close(chain.normalise(image, 2), normalised, atol=1e-5, rtol=1e-4)
 
@@ -274,7 +325,8 @@ def test_a_chain_without_modules_is_none():
         inverters.Chain([])
 
 
-SIZES = [(1, 1), (1, 6), (6, 6), (6, 13), (13, 27), (7, 15), (15, 31), (13, 14), (6, 2), (5, 23)]
+SIZES = [(1, 1), (1, 6), (6, 6), (6, 13), (13, 27), (7, 15), (15, 31), (13, 14), (5, 23)]
+SIZES += [(6, 2), (6, 1), (6, 5)]
 
 
 @pytest.mark.parametrize("kind", inverters.KINDS)
@@ -310,18 +362,63 @@ def test_subpixel_convolution_is_a_convolution_interleaved():
     for channel, row, column in ((0, 0, 0), (1, 5, 2), (0, 7, 6)):
         source = whole[0, 4 * channel + 2 * (row % 2) + column % 2, row // 2, column // 2]
         assert torch.equal(found[0, channel, row, column], source)
-    assert torch.equal(found[..., 8, :8], found[..., 7, :8])  # its edge repeated
-    assert inverters.SubPixel(3, 2, 2, 7)(maps).shape == (1, 2, 7, 7)
 
 
-def test_modules_apart_are_fed_true_maps(network, specs, pictures):
-    maps = network(pictures)
+@pytest.mark.parametrize("size", [1, 5, 7, 8, 9, 12])
+def test_subpixel_convolution_is_cut_or_its_edge_repeated(size):
+    module = inverters.SubPixel(3, 2, 2, size)
+    maps = torch.randn(1, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        found = module(maps)
+        whole = nn.functional.pixel_shuffle(module.conv(maps), 2)
+    assert found.shape == (1, 2, size, size)
+    first = -((size - 8) // 2)  # the place in the whole of the first row
+    rows = (torch.arange(size) + first).clamp(0, 7)
+    assert torch.equal(found, whole[..., rows, :][..., rows])
+
+
+def test_modules_apart_are_fed_true_maps(small_network, specs, small_pictures):
+    maps = small_network(small_pictures)
     chain = inverters.Chain(specs)
-    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    chain.fit_scales([maps["conv2"], maps["relu1"], small_pictures])
     first, second = chain.apart([maps["conv2"], maps["relu1"]])
     assert torch.equal(first, chain.parts[0](chain.normalise(maps["conv2"], 0)))
     assert torch.equal(second, chain.parts[1](chain.normalise(maps["relu1"], 1)))
-    torch.testing.assert_close(chain.restore(chain.normalise(pictures, 2), 2), pictures)
+
+
+def test_modules_apart_fed_with_predictions_are_the_chain(
+    small_network, small_plans, small_pictures
+):
+    maps = small_network(small_pictures)
+    own = [maps["conv2"], maps["pool1"], maps["relu1"]]
+    chain = inverters.Chain(small_plans["layer"])
+    chain.fit_scales([*own, small_pictures])
+    with torch.no_grad():
+        stacked = chain(own[0])
+        raw = [chain.restore(found, index) for index, found in enumerate(stacked, 1)]
+        apart = chain.apart([own[0], *raw[:-1]])
+    for one, other in zip(apart, stacked, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+def test_restoring_inverts_normalising(small_network, small_plans, small_pictures):
+    maps = small_network(small_pictures)
+    samples = [maps["conv2"], maps["pool1"], maps["relu1"], small_pictures]
+    chain = inverters.Chain(small_plans["layer"])
+    chain.fit_scales(samples)
+    for index, sample in enumerate(samples):
+        back = chain.restore(chain.normalise(sample, index), index)
+        torch.testing.assert_close(back, sample, rtol=1e-5, atol=1e-5)
+
+
+def test_layers_that_never_change_have_a_scale(specs):
+    chain = inverters.Chain(specs)
+    shapes = [specs[0].source_shape, *(spec.target_shape for spec in specs)]
+    samples = [torch.full((4, *shape), 2.0) for shape in shapes]
+    chain.fit_scales(samples)
+    for index, sample in enumerate(samples):
+        assert (chain.normalise(sample, index) == 0).all()
+        assert (chain.restore(torch.zeros_like(sample), index) == 2).all()
 
 
 @pytest.mark.parametrize("kind", inverters.KINDS)
@@ -332,13 +429,14 @@ def test_every_kind_is_stored_and_read(kind, tmp_path):
     inverters.save(tmp_path / "inverter.safetensors", chain, {"settings": {}})
     maps = torch.randn(2, 5, 6, 6)
     found = inverters.load(tmp_path / "inverter.safetensors")
+    assert found.specs == [spec]
     assert torch.equal(found.image(maps), chain.image(maps).detach())
 
 
-def test_a_stored_chain_predicts_the_same_images(network, specs, pictures, tmp_path):
+def test_a_stored_chain_predicts_the_same_images(small_network, specs, small_pictures, tmp_path):
     chain = inverters.Chain(specs)
-    maps = network(pictures)
-    chain.fit_scales([maps["conv2"], maps["relu1"], pictures])
+    maps = small_network(small_pictures)
+    chain.fit_scales([maps["conv2"], maps["relu1"], small_pictures])
     inverters.save(tmp_path / "inverter.safetensors", chain, {"settings": {}})
     found = inverters.load(tmp_path / "inverter.safetensors")
     assert found.specs == chain.specs

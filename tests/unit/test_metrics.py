@@ -240,6 +240,46 @@ def test_inverters_are_compared_with_training_end_to_end():
         assert other["mse_ratio"] == ""  # of its kind, none was trained so
 
 
+def test_ratios_compare_means_over_replicates_image_by_image():
+    rows = inversions()
+    columns, summary = metrics.summarise_inverters(rows, seed=3)
+    found = dict(zip(columns, summary[0], strict=True))
+    assert (found["layer"], found["inverter"]) == ("conv1", "j")
+
+    def errors(inverter):
+        chosen = [r for r in rows if (r["layer"], r["inverter"]) == ("conv1", inverter)]
+        return np.array(
+            [
+                np.mean([float(r["mse"]) for r in chosen if r["image"] == f"{image}.jpg"])
+                for image in range(4)
+            ]
+        )
+
+    expected = metrics.ratio_interval(errors("j"), errors("e"), 3)
+    ratios = [found[f"mse_ratio{end}"] for end in ("", "_low", "_high")]
+    assert ratios == pytest.approx(expected)
+
+
+def test_networks_of_other_classifiers_are_no_rivals():
+    rows = inversions()
+    for row in rows:
+        if row["inverter"] == "e":
+            row["classifier"] = "other"
+    columns, summary = metrics.summarise_inverters(rows, seed=3)
+    at = columns.index("mse_ratio")
+    assert all(line[at:] == ["", "", ""] for line in summary)
+
+
+def test_ratio_interval_by_loops():
+    values, others = np.array([0.2, 0.9, 0.4]), np.array([0.3, 0.5, 0.7])
+    ratios = []
+    for row in np.random.default_rng(5).integers(3, size=(200, 3)):
+        ratios.append(sum(values[i] for i in row) / sum(others[i] for i in row))
+    expected = np.quantile(ratios, [0.05, 0.95])
+    found = metrics.ratio_interval(values, others, 5, resamples=200, level=0.9)
+    assert found == pytest.approx((1.5 / 1.5, *expected))
+
+
 def test_ratio_of_equal_shares_is_certain():
     others = np.array([0.3, 0.8, 0.1, 0.5])
     assert metrics.ratio_interval(2 * others, others, 0) == pytest.approx((2, 2, 2))

@@ -302,8 +302,20 @@ def test_an_image_to_start_from_takes_the_place_of_noise(jitter, reconstruct, pi
     torch.testing.assert_close(result.images, pictures, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize(("jitter", "before"), [(2, 0), (4, 1), (5, 2)])
+def test_a_start_is_in_the_middle_of_its_canvas_with_its_edge_repeated(
+    jitter, before, reconstruct, pictures, tmp_path
+):
+    reconstruct(plan(preimage.Phase(1, 1e-9), jitter=jitter), start=pictures, interval=0)
+    u = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+    places = (torch.arange(SIZE + jitter - 1) - before).clamp(0, SIZE - 1)
+    expected = 255 * (pictures[..., places, :][..., places] - MEAN)
+    torch.testing.assert_close(u, expected, rtol=0, atol=1e-3)
+
+
 def test_from_the_image_itself_the_error_is_small_at_once(reconstruct, pictures):
-    near = (pictures + 0.01 * torch.randn(pictures.shape)).clamp(0, 1)
+    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
+    near = (pictures + 0.01 * noise).clamp(0, 1)
     recipe = plan(preimage.Phase(1, 0.01))
     first, noise = (reconstruct(recipe, start=start).trace[1] for start in (near, None))
     assert first[1] == noise[1] == "data"
@@ -331,6 +343,27 @@ def test_the_trace_tells_the_error_of_the_image_without_using_it(reconstruct, pi
     before = reconstruct(plan(preimage.Phase(2, 4.0), jitter=4)).images
     expected = float((before - pictures).square().mean())
     assert errors[2][2] == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_error_of_the_image_is_that_of_values_within_bounds(reconstruct, pictures):
+    start = 3 * pictures - 1
+    assert (start < 0).any()
+    assert (start > 1).any()
+    result = reconstruct(plan(preimage.Phase(1, 0.1)), start=start, truth=pictures)
+    (error,) = (row[2] for row in result.trace if row[1] == "image")
+    expected = ((start.clamp(0, 1) - pictures) ** 2).mean().item()
+    assert error == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_resumed_reconstruction_does_not_start_again(reconstruct, pictures, stopping_after):
+    recipe, start = plan(*PHASES, jitter=4), pictures.flip(3)
+    whole = reconstruct(recipe, ALL, start=start, truth=pictures)
+    with stopping_after(5):
+        reconstruct(recipe, ALL, start=start, truth=pictures, interval=0)
+    rest = reconstruct(recipe, ALL, start=start, truth=pictures)
+    assert torch.equal(rest.images, whole.images)
+    assert [tuple(row[:3]) for row in rest.trace] == [row[:3] for row in whole.trace]
+    assert {row[1] for row in rest.trace} == {"total", "data", "ica", "tv", "r", "image"}
 
 
 def test_mean_starts_are_the_mean_colour(reconstruct):

@@ -458,6 +458,25 @@ def test_distance_to_images_equals_a_loop_and_looks_at_the_middle():
     assert (DistanceTo(centre).energy(centre) == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "top", "left"), [(5, 4, 0, 0), (6, 5, 0, 0), (9, 7, 2, 1)]
+)
+def test_the_distance_to_images_pulls_towards_them(height, width, top, left):
+    centre, x = images(2, 5, 4), images(2, height, width, seed=1).requires_grad_()
+    (found,) = torch.autograd.grad(DistanceTo(centre).energy(x).sum(), x)
+    inner = x.detach()[..., top : top + 5, left : left + 4]
+    expected = torch.zeros_like(found)
+    expected[..., top : top + 5, left : left + 4] = 2 * 255**2 * (inner - centre) / 20
+    torch.testing.assert_close(found, expected)
+
+
+def test_recipes_weigh_the_distance_to_an_image_by_depth():
+    entries = {"inverter": {"weight": [1.0, 2.0, 3.0]}, "tv": {"weight": 1.0}}
+    built = recipe.build(entries, {}, see(70), MEAN, images())
+    assert list(built) == ["inverter", "tv"]
+    assert built["inverter"][0] == 2.0
+
+
 def test_recipes_build_the_distance_to_an_inverter_s_image():
     predicted = images(2, 5, 4)
     weight, prior = recipe.build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
