@@ -441,3 +441,17 @@ def test_the_rate_rises_and_falls():
     assert rates[500] == pytest.approx(0.5)
     assert rates[-1] == 0.01
     assert all(a >= b for a, b in pairwise(rates[19:]))
+
+
+def test_scales_come_from_images_of_all_places(train, small_pictures):
+    many = small_pictures.repeat(10, 1, 1, 1)
+    asked = []
+
+    def read(rows):
+        asked.append(rows)
+        return many[rows]
+
+    train(settings(steps=1), images=many, read=read)
+    assert len(asked[0]) == 64
+    assert asked[0] == sorted(asked[0])
+    assert max(asked[0]) > 250

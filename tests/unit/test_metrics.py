@@ -286,3 +286,10 @@ def test_ratio_of_equal_shares_is_certain():
     alone = metrics.ratio_interval(others[:1], others[1:2], 0)
     assert alone[0] == pytest.approx(0.375)
     assert all(math.isnan(limit) for limit in alone[1:])
+
+
+def test_inverters_are_not_compared_where_two_could_be_meant():
+    rows = inversions()
+    rows += [r | {"inverter": "e2"} for r in rows if r["inverter"] == "e"]
+    columns, summary = metrics.summarise_inverters(rows, seed=3)
+    assert {dict(zip(columns, line, strict=True))["mse_ratio"] for line in summary} == {""}

@@ -252,19 +252,6 @@ def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], titl
     return figure
 
 
-def inverters(histories: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
-    """Validation image error of the inverse networks of all layers against updates."""
-    figure, axis = plt.subplots(figsize=(6.5, 3.6))
-    colours = palette(list(histories))
-    for name, history in histories.items():
-        axis.semilogy(
-            history["step"], history["validation_image_error"], label=name, color=colours[name]
-        )
-    axis.set(xlabel="update", ylabel="validation image MSE", title=title)
-    axis.legend()
-    return figure
-
-
 def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
     """The workflow's rules as boxes and what feeds what as lines, from left to right."""
     import networkx as nx

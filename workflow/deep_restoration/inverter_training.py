@@ -154,7 +154,9 @@ def train(
     torch.manual_seed(runtime.seed_of(seed, *names, "weights"))
     chain = Chain(specs).to(where, memory_format=torch.channels_last)
     losses = Losses(network, chain, settings)
-    chain.fit_scales(losses.maps_of(read(sorted(pool[:64])).to(where)))
+    # Of images drawn at random: in the order of their files, the first may be all of one class.
+    sample = sorted(order[held:][:64])
+    chain.fit_scales(losses.maps_of(read(sample).to(where)))
     optimiser = torch.optim.Adam(chain.parameters(), lr=settings.rate)
     first, history, before = 0, [], 0.0
     best_error, best = float("inf"), {k: v.clone() for k, v in chain.state_dict().items()}

@@ -127,7 +127,7 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
     `_high` are 95 % bootstrap intervals over images of the mean over replicates; `_least` and `_most` the
     means of the replicates that differ most. `mse_ratio` is the mean squared error divided by that of the
     network of the same kind and layer that was trained end to end, its interval over the same
-    images for both; empty where there is none.
+    images for both; empty where there is none, or more than one to choose from.
     """
     groups: dict[tuple, dict[str, dict[str, list[float]]]] = {}
     for row in rows:
@@ -154,7 +154,7 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
             for k, other in tables.items()
             if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
         ]
-        if rivals and regime != "end_to_end":
+        if len(rivals) == 1 and regime != "end_to_end":
             line += ratio_interval(table[..., 0].mean(0), rivals[0][..., 0].mean(0), seed)
         else:
             line += ["", "", ""]

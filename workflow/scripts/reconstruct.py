@@ -54,6 +54,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
                 part,
             )
             result.seconds += ready
+            result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
         else:
             error = float((predicted - part).square().mean())
             result = preimage.Result(predicted, [(0, "image", error, ready)], ready)
