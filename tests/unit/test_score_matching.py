@@ -344,8 +344,9 @@ def matched(filters, planted):
     return likeness.argmax(0), likeness.max(0).values
 
 
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("unit", [True, False])
-def test_twice_as_many_planted_experts_as_dimensions_are_found(unit, tmp_path):
+def test_twice_as_many_planted_experts_as_dimensions_are_found(unit, seed, tmp_path):
     hadamard = torch.tensor([[1.0, 1], [1, -1]])
     hadamard = torch.kron(hadamard, torch.kron(hadamard, hadamard)) / math.sqrt(8)
     planted = torch.cat([torch.eye(8), hadamard])
@@ -354,7 +355,7 @@ def test_twice_as_many_planted_experts_as_dimensions_are_found(unit, tmp_path):
     filters, _, _ = score_matching.train(
         Patches(x[:, 1000:], x[:, :1000]),
         settings("student_t", 1200, filters=16, unit=unit),
-        0,
+        seed,
         checkpoint(tmp_path),
     )
     _, likeness = matched(filters[0], planted)

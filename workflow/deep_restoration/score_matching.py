@@ -48,26 +48,25 @@ def gradient(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean J over the batch, summed over leading axes, and its gradients by filters and alphas.
 
-    Shapes as for `objective`. Five matrix products; their operands stay in the cache, block by block.
+    Shapes as for `objective`. Five matrix products; their operands stay in the cache, block by block, and
+    all that is linear in a filter waits until the samples are summed.
     """
     count = data.shape[-2]
-    lengths = filters.square().sum(-1)
-    by_filters, slopes = torch.zeros_like(filters), torch.zeros_like(alphas)
-    by_alphas, value, back = torch.zeros_like(alphas), 0.0, None
+    lengths, weighted = filters.square().sum(-1), alphas[..., None] * filters
+    slopes, value = torch.zeros_like(alphas), 0.0
+    by_response, by_score = torch.zeros_like(filters), torch.zeros_like(filters)
     for block in data.split(BLOCK, -2):
         g, dg, ddg = expert.derivatives(block @ filters.mT)
-        weighted = g * alphas[..., None, :]
-        score = weighted @ filters
-        back = score @ filters.mT
+        score = g @ weighted
         value += 0.5 * score.square().sum()
         slopes += dg.sum(-2)
-        by_alphas += (g.mul_(back)).sum(-2)
-        by_response = dg.mul_(back).addcmul_(ddg, lengths[..., None, :]).mul_(alphas[..., None, :])
-        by_filters += by_response.mT @ block
-        by_filters += weighted.mT @ score
+        by_score += g.mT @ score
+        change = dg.mul_(score @ filters.mT).addcmul_(ddg, lengths[..., None, :])
+        by_response += change.mT @ block
     value = (value + (slopes * alphas * lengths).sum()) / count
-    by_filters = (by_filters + 2 * (slopes * alphas)[..., None] * filters) / count
-    return value, by_filters, (by_alphas + slopes * lengths) / count
+    by_alphas = (by_score * filters).sum(-1) + slopes * lengths
+    by_filters = alphas[..., None] * (by_response + by_score) + 2 * slopes[..., None] * weighted
+    return value, by_filters / count, by_alphas / count
 
 
 # ------------------------------------------------------------------------------ fields
