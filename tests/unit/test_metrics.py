@@ -293,3 +293,17 @@ def test_inverters_are_not_compared_where_two_could_be_meant():
     rows += [r | {"inverter": "e2"} for r in rows if r["inverter"] == "e"]
     columns, summary = metrics.summarise_inverters(rows, seed=3)
     assert {dict(zip(columns, line, strict=True))["mse_ratio"] for line in summary} == {""}
+
+
+def test_representation_error_equals_a_loop():
+    import torch
+
+    maps, target = torch.randn(2, 3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+    for value, one, other in zip(
+        metrics.representation_error(maps, target).tolist(), maps, target, strict=True
+    ):
+        pairs = list(zip(one.flatten().tolist(), other.flatten().tolist(), strict=True))
+        expected = sum((a - b) ** 2 for a, b in pairs) / sum(b**2 for _, b in pairs)
+        assert value == pytest.approx(expected, rel=1e-12)
+    flat = metrics.representation_error(maps[:, :, 0, 0], target[:, :, 0, 0])
+    assert flat.shape == (3,)

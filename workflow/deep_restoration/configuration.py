@@ -23,12 +23,12 @@ import yaml
 from . import inventory
 from .fingerprint import reached
 
-HAND_CRAFTED = {
+UNTRAINED = {  # the options of priors that are not learned
     "alpha_norm": {"alpha"},
     "colour_norm": {"alpha", "B"},
     "tv": {"beta", "V"},
+    "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
-FROM_INVERTER = "inverter"  # the prior whose mean is the image of the recipe's inverse network
 NAMED = ("classifiers", "patches", "priors", "inverters", "recipes")  # of entries that users name
 EXPERTS = {  # what score matching on patches and on fields have in common
     "patches": "images",
@@ -265,7 +265,7 @@ def prior_faults(config: dict) -> Iterable[str]:
             yield f"patches.{name}.size is {entry['size']}; it must be at most images.size, {side}"
     for name, prior in config["priors"].items():
         where = f"priors.{name}"
-        if name in (*HAND_CRAFTED, FROM_INVERTER):
+        if name in UNTRAINED:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
         if prior["method"] == "denoiser":
             if prior["levels"][0] > prior["levels"][1]:
@@ -320,16 +320,14 @@ def recipe_faults(config: dict) -> Iterable[str]:
             else:
                 yield f"{where} needs either inverter, or {lacking}"
         for prior, options in (recipe.get("priors") or {}).items():
-            known = [*HAND_CRAFTED, FROM_INVERTER, *config["priors"]]
-            if prior == FROM_INVERTER and not recipe.get("inverter"):
+            known = [*UNTRAINED, *config["priors"]]
+            if prior == "inverter" and not recipe.get("inverter"):
                 yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
             if prior not in known:
                 yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
                 continue
             options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
-            if prior == FROM_INVERTER:
-                options_of = set()
-            allowed = {"weight", *HAND_CRAFTED.get(prior, options_of)}
+            allowed = {"weight", *UNTRAINED.get(prior, options_of)}
             source = source_of(config, prior) if prior in config["priors"] else "images"
             if source == "grey":
                 yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"

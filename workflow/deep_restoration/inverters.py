@@ -168,8 +168,8 @@ def _upscale(small: int, large: int, wanted: int = 3) -> tuple[int, int, int]:
 # ------------------------------------------------------------------------------ modules
 
 
-def _deconvolution(spec: ModuleSpec, into: int) -> nn.Module:
-    return nn.ConvTranspose2d(spec.source_shape[0], into, spec.kernel, spec.stride, spec.padding)
+def _deconvolution(spec: ModuleSpec, channels: int, into: int) -> nn.Module:
+    return nn.ConvTranspose2d(channels, into, spec.kernel, spec.stride, spec.padding)
 
 
 def _convolution(channels: int, into: int) -> nn.Module:
@@ -178,21 +178,19 @@ def _convolution(channels: int, into: int) -> nn.Module:
 
 def deconv_relu_conv(spec: ModuleSpec) -> nn.Module:
     """Transposed convolution, ReLU, convolution: Harder's best."""
-    last = _convolution(spec.hidden, spec.target_shape[0])
-    return nn.Sequential(_deconvolution(spec, spec.hidden), nn.ReLU(), last)
+    first = _deconvolution(spec, spec.source_shape[0], spec.hidden)
+    return nn.Sequential(first, nn.ReLU(), _convolution(spec.hidden, spec.target_shape[0]))
 
 
 def deconv(spec: ModuleSpec) -> nn.Module:
     """One transposed convolution, linear."""
-    return _deconvolution(spec, spec.target_shape[0])
+    return _deconvolution(spec, spec.source_shape[0], spec.target_shape[0])
 
 
 def conv_deconv(spec: ModuleSpec) -> nn.Module:
     """Convolution, ReLU, transposed convolution."""
-    inner = (spec.hidden, *spec.source_shape[1:])
     first = _convolution(spec.source_shape[0], spec.hidden)
-    rest = ModuleSpec(**{**asdict(spec), "source_shape": inner})
-    return nn.Sequential(first, nn.ReLU(), _deconvolution(rest, spec.target_shape[0]))
+    return nn.Sequential(first, nn.ReLU(), _deconvolution(spec, spec.hidden, spec.target_shape[0]))
 
 
 class Resize(nn.Module):
@@ -208,10 +206,8 @@ class Resize(nn.Module):
 
 def resize_conv(spec: ModuleSpec) -> nn.Module:
     """Nearest neighbours, then two convolutions: no checkerboard (Odena et al. 2016)."""
-    if spec.source_shape[1] == 1:
-        return deconv_relu_conv(
-            spec
-        )  # one position has no neighbours: its values would be everywhere
+    if spec.source_shape[1] == 1:  # one position has no neighbours: its values would be everywhere
+        return deconv_relu_conv(spec)
     return nn.Sequential(
         Resize(spec.target_shape[1]),
         _convolution(spec.source_shape[0], spec.hidden),
@@ -247,7 +243,6 @@ class SubPixel(nn.Module):
         more = self.size - large.shape[2]
         before = more // 2
         frame = (before, more - before, before, more - before)
-        # Channels last, as it came: interleaving makes it contiguous.
         return F.pad(large, frame, mode="replicate" if more > 0 else "constant")
 
 
@@ -258,7 +253,7 @@ class ResidualUp(nn.Module):
     def __init__(self, spec: ModuleSpec, blocks: int = 2):
         super().__init__()
         source, target = spec.source_shape, spec.target_shape
-        self.linear = _deconvolution(spec, target[0])
+        self.linear = _deconvolution(spec, source[0], target[0])
         self.enter = _convolution(source[0], spec.hidden)
         self.blocks = nn.Sequential(*(Residual(spec.hidden) for _ in range(blocks)))
         self.up = SubPixel(spec.hidden, spec.hidden, spec.stride, target[1])

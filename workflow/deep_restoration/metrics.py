@@ -71,6 +71,15 @@ def ssim_parts(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
     return np.stack(parts, axis=1)
 
 
+def representation_error(maps, target):
+    """|Phi(x) - Phi_0|^2 / |Phi_0|^2 per image, (N,), in float64, of tensors of maps N x ...
+
+    The data term of Mahendran & Vedaldi 2015, eq. (3).
+    """
+    difference = (maps.double() - target.double()).flatten(1).square().sum(1)
+    return difference / target.double().flatten(1).square().sum(1)
+
+
 def bootstrap_interval(
     values: np.ndarray, seed: int, resamples: int = 2000, level: float = 0.95
 ) -> tuple[float, float]:

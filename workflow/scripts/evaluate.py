@@ -36,8 +36,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             part = slice(start, start + 64)
             target = maps_of(images.as_tensor(pixels[part]))
             maps = maps_of(torch.from_numpy(restored[part]).permute(0, 3, 1, 2))
-            difference = (maps.double() - target.double()).flatten(1).square().sum(1)
-            error += (difference / target.double().flatten(1).square().sum(1)).tolist()
+            error += metrics.representation_error(maps, target).tolist()
             if start == 0:
                 found, natural = measuring(maps), natural or measuring(maps)
             found.add(maps, start)

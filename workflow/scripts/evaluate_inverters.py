@@ -25,8 +25,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
                 (target,) = network(part).values()
                 restored = chain.image(target).clamp(0, 1)
                 (again,) = network(restored).values()
-            norm = target.double().flatten(1).square().sum(1)
-            errors += ((again - target).double().flatten(1).square().sum(1) / norm).tolist()
+            errors += metrics.representation_error(again, target).tolist()
             found.append(restored.permute(0, 2, 3, 1).cpu().numpy())
         found = np.concatenate(found)
         if replicate == 0:
@@ -45,8 +44,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         for name, *values in zip(names, *(m.tolist() for m in measured), errors, strict=True):
             rows.append((wildcards.classifier, layer, *described, name, *values))
     columns = ("classifier", "layer", "inverter", "kind", "regime", "replicate", "image")
-    measures = ("mse", "psnr", "ssim", "representation_error")
-    storage.write_csv(snakemake.output.table, (*columns, *measures), rows)
+    storage.write_csv(snakemake.output.table, (*columns, *metrics.INVERTER_MEASURES), rows)
     provenance = runtime.provenance(snakemake.params)
     with storage.create_hdf5(snakemake.output.images, "inversions", provenance) as file:
         for inverter, restored in shown.items():
