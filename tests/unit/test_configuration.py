@@ -111,7 +111,7 @@ def test_sets_of_patches_have_defaults(cache):
     found = configuration.prepare(config, SCHEMA, cache)["patches"]
     assert found["more"] == default | {"of": "grey"}
     assert found["maps"] == default | {"of": "features", "size": 2}
-    assert list(found) == ["images", "features", "maps", "more"]
+    assert list(found) == ["images", "small", "features", "maps", "more"]
 
 
 EXPERTS = {
@@ -172,8 +172,8 @@ def test_priors_do_not_share_defaults(cache):
 
 def test_priors_know_what_they_learn_from(cache):
     config = study(
-        ("patches.small", {"of": "grey", "size": 4}),
-        ("priors.grey", {"patches": "small", "expert": "logistic", "filters": 9}),
+        ("patches.fours", {"of": "grey", "size": 4}),
+        ("priors.grey", {"patches": "fours", "expert": "logistic", "filters": 9}),
         ("priors.maps", {"method": "denoiser", "of": "features"}),
     )
     found = configuration.prepare(config, SCHEMA, cache)
@@ -675,7 +675,7 @@ FAULTS = {
         ["priors.features.patches is 'features'", "known patch sets: images"],
     ),
     "no set of patches left": (
-        [("patches.features", None), ("patches.images", None)],
+        [("patches.features", None), ("patches.images", None), ("patches.small", None)],
         ["priors.ica.patches is 'images'", "known patch sets: none"],
     ),
     "unknown method": (
@@ -898,7 +898,7 @@ def test_no_feature_patches_fit_every_map(cache):
         ("patches.features", None),
         ("priors.features", None),
     )
-    assert list(configuration.prepare(config, SCHEMA, cache)["patches"]) == ["images"]
+    assert list(configuration.prepare(config, SCHEMA, cache)["patches"]) == ["images", "small"]
 
 
 # ------------------------------------------------------------------------------ pieces

@@ -202,7 +202,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 72
+    assert len(logs) == 73
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):
