@@ -801,6 +801,13 @@ DEEP_FAULTS = {
         [("images.size", 64), ("classifiers.alexnet.layers", ["fc9"])],
         ["alexnet_lrn has no layer 'fc9'", "nearest: fc"],
     ),
+    "values that are no maps": (
+        [
+            ("classifiers.alexnet.architecture", "googlenet"),
+            ("classifiers.alexnet.layers", ["getitem"]),
+        ],
+        ["classifiers.alexnet.layers: 'getitem' of googlenet yields 96 x 96 values", "neither maps"],
+    ),
     "patch larger than a map": (
         [("patches.features.size", 5)],
         ["patches.features.size is 5", "layer conv5 has maps of 4 x 4", "96 pixels", "lower it to 4"],

@@ -5,8 +5,8 @@ from itertools import pairwise
 import pytest
 import torch
 
+from deep_restoration import classifiers, graph, inverters, runtime
 from deep_restoration import inverter_training as training
-from deep_restoration import inverters, runtime
 
 REGIMES = ("separate", "joint", "end_to_end")
 
@@ -455,3 +455,43 @@ def test_scales_come_from_images_of_all_places(train, small_pictures):
     assert len(asked[0]) == 64
     assert asked[0] == sorted(asked[0])
     assert max(asked[0]) > 250
+
+
+# ------------------------------------------------------------------------------ real classifiers
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size"),
+    [
+        ("alexnet_lrn", 67),
+        ("alexnet", 65),
+        ("vgg11_bn", 34),
+        ("resnet18", 33),
+        ("squeezenet1_0", 65),
+        ("googlenet", 35),
+    ],
+)
+def test_chains_of_all_layers_learn_from_their_first_step(architecture, size):
+    """Local response normalisation, grouped convolutions, blocks and fully connected layers alike."""
+    model = classifiers.build(architecture).eval()
+    steps = classifiers.steps_of(architecture, model)
+    layers, _ = graph.geometry(steps, size)
+    # Values that are neither maps nor vectors are no layers to restore from.
+    names = [n for n, own in layers.items() if n != "image" and len(own["shape"]) in (1, 3)]
+    network = graph.Network(steps, names).load(model.state_dict())
+    images = torch.rand(2, 3, size, size)
+    network(images)
+    for regime in REGIMES:
+        for name in names if regime == "joint" else names[-1:]:
+            specs = inverters.plan_chain(layers, name, 2, modules="resolution")
+            chain = inverters.Chain(specs)
+            losses = training.Losses(network, chain, settings(regime=regime))
+            chain.fit_scales(losses.maps_of(images))
+            loss, _ = losses(images)
+            loss.backward()
+            assert math.isfinite(loss.item())
+            assert loss.item() > 0
+            for parameter in chain.parts[-1].parameters():
+                assert torch.isfinite(parameter.grad).all()
+            assert all(p.grad.abs().sum() > 0 for p in list(chain.parts[-1].parameters())[-2:])
+            assert chain.image(losses.maps_of(images)[0]).shape == images.shape

@@ -367,6 +367,11 @@ def layer_faults(config: dict, cache: Path) -> Iterable[str]:
                 yield f"{where}.layers: 'image' is the input, not a layer"
             elif layer in known["layers"]:
                 shape = known["layers"][layer]["shape"]
+                if len(shape) not in (1, 3):
+                    yield (
+                        f"{where}.layers: {layer!r} of {architecture} yields {' x '.join(map(str, shape))} "
+                        "values, neither maps (channels x height x width) nor a vector; take another"
+                    )
                 for entry, patch in wanted.items():
                     if patch != "next" and len(shape) == 3 and patch > min(shape[1:]):
                         yield (
