@@ -397,8 +397,8 @@ FAULTS = {
         ["images.size is 31", "at least 32"],
     ),
     "too large a number": (
-        [("inverters.joint.validation", 0.9)],
-        ["inverters.joint.validation is 0.9", "at most 0.5"],
+        [("images.held_out", 0.9)],
+        ["images.held_out is 0.9", "at most 0.5"],
     ),
     "not positive": (
         [("priors.ica.rate", 0)],

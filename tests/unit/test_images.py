@@ -274,3 +274,26 @@ def test_as_tensor_moves_the_channels_and_scales():
     assert found.shape == (2, 3, 5, 4)
     assert np.allclose(found.numpy(), batch.transpose(0, 3, 1, 2) / 255, atol=1e-7)
     assert batch.max() > 1
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 97, 1000])
+@pytest.mark.parametrize("share", [0.001, 0.1, 0.25, 0.5])
+def test_the_images_held_out_are_a_share_spread_evenly(count, share):
+    kept = images.held_out(count, share)
+    rows = np.flatnonzero(kept)
+    assert kept.shape == (count,)
+    assert len(rows) == max(1, round(count * share))
+    assert len(rows) < count
+    gaps = np.diff([*rows, count + rows[0]])
+    assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize(("count", "wanted"), [(800, 200), (97, 31), (40, 40), (10, 99), (1500, 2)])
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5])
+def test_what_a_sample_holds_out_was_held_out_of_all(count, wanted, share):
+    chosen = images.sample(count, wanted, share)
+    assert len(chosen) == len(set(chosen.tolist())) == min(count, wanted)
+    kept = images.held_out(count, share)
+    assert np.array_equal(kept[chosen], images.held_out(len(chosen), share))
+    learned = np.sort(chosen[~kept[chosen]])
+    assert np.diff([-1, *learned, count]).max() <= 2 * -(-count // max(1, len(learned))) + 1

@@ -139,18 +139,6 @@ def test_without_a_floor_contrast_stays(floor):
     assert np.array_equal(patches.normalise_contrast(flat, floor), flat)
 
 
-@pytest.mark.parametrize("count", [2, 3, 10, 97, 1000])
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.25, 0.5])
-def test_the_images_held_out_are_a_share_spread_evenly(count, share):
-    kept = patches.held_out(count, share)
-    rows = np.flatnonzero(kept)
-    assert kept.shape == (count,)
-    assert len(rows) == max(1, round(count * share))
-    assert len(rows) < count
-    gaps = np.diff([*rows, count + rows[0]])
-    assert gaps.max() - gaps.min() <= 1
-
-
 # ------------------------------------------------------------------------------ whitening
 
 

@@ -44,7 +44,7 @@ def write_maps(path, stage, data):
 
 def write_patches(path, maps, size, dc, contrast=None, scale=1):
     """All patches of maps N x C x H x W, those of the held-out maps apart."""
-    kept = patches.held_out(len(maps), SHARE)
+    kept = images.held_out(len(maps), SHARE)
     shape = (maps.shape[1], size, size)
     every = np.arange((maps.shape[2] - size + 1) * (maps.shape[3] - size + 1))
     parts = {
@@ -92,7 +92,7 @@ def test_images_are_loaded_channels_first_and_some_held_out(tmp_path):
     data = pixels(10)
     path = write_maps(tmp_path / "a.h5", "images", data)
     maps, kept = training.load_maps(path, "images", 0.2)
-    held = patches.held_out(10, 0.2)
+    held = images.held_out(10, 0.2)
     assert held.sum() == 2
     assert np.array_equal(maps, data[~held].transpose(0, 3, 1, 2))
     assert np.array_equal(kept, data[held].transpose(0, 3, 1, 2))
@@ -103,7 +103,7 @@ def test_grey_images_have_one_channel_of_luma(tmp_path):
     data = pixels(10)
     path = write_maps(tmp_path / "a.h5", "images", data)
     maps, kept = training.load_maps(path, "grey", 0.2)
-    held = patches.held_out(10, 0.2)
+    held = images.held_out(10, 0.2)
     assert maps.shape == (8, 1, 8, 8)
     assert maps.dtype == np.uint8
     red, green, blue = (data[..., c].astype(np.float64) for c in range(3))
@@ -118,7 +118,7 @@ def test_feature_maps_have_two_dimensions_of_position(shape, tmp_path):
     data = smooth(*shape)
     path = write_maps(tmp_path / "a.h5", "features", data)
     maps, kept = training.load_maps(path, "features", 0.3)
-    held = patches.held_out(9, 0.3)
+    held = images.held_out(9, 0.3)
     whole = data.reshape(*shape, 1, 1) if len(shape) == 2 else data
     assert np.array_equal(maps, whole[~held])
     assert np.array_equal(kept, whole[held])
@@ -235,7 +235,7 @@ class ByHand:
 
 
 def held_maps(maps):
-    kept = maps[patches.held_out(len(maps), SHARE)]
+    kept = maps[images.held_out(len(maps), SHARE)]
     return kept.astype(np.float64) / (255 if maps.dtype == np.uint8 else 1)
 
 
@@ -441,7 +441,7 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     energies = [prior.energy(x[None]).item() / x.numel() for x in kept]
     assert prior.mean == pytest.approx(np.mean(energies), rel=1e-4)
     assert prior.spread == pytest.approx(np.std(energies), rel=1e-3)
-    learned = maps[~patches.held_out(len(maps), SHARE)]
+    learned = maps[~images.held_out(len(maps), SHARE)]
     unit = 1 / 255 if of in ("images", "grey") else learned.std() / 100
     assert prior.sigma == pytest.approx(5 * unit, rel=1e-5)
     assert prior.channels == maps.shape[1]
@@ -505,7 +505,7 @@ def test_held_out_maps_are_not_learned_from(method, fit, tmp_path):
     path = write_patches(tmp_path / "patches.h5", maps, 3, "none")
     first, _ = fit(plan(method, "features", **QUICK[method]), maps, path)
     other = maps.copy()
-    other[patches.held_out(12, SHARE)] *= 2
+    other[images.held_out(12, SHARE)] *= 2
     second, _ = fit(plan(method, "features", **QUICK[method]), other, path)
     x = torch.from_numpy(maps)
     assert torch.equal(first.energy(x), second.energy(x))
@@ -515,10 +515,10 @@ def test_held_out_maps_are_not_learned_from(method, fit, tmp_path):
 def test_no_more_held_out_maps_calibrate_than_promised(fit):
     """Of 127, every second: the energies of the others do not count."""
     codes = smooth(508, 2)
-    codes[np.flatnonzero(patches.held_out(508, SHARE))[1::2]] *= 100
+    codes[np.flatnonzero(images.held_out(508, SHARE))[1::2]] *= 100
     settings = plan("denoiser", "features", width=2, batch=4, steps=1, probes=0)
     prior, _ = fit(settings, codes)
-    kept = codes[patches.held_out(508, SHARE)]
+    kept = codes[images.held_out(508, SHARE)]
     assert len(kept) == 127
     energies = prior.energy(torch.from_numpy(kept[::2])[:, :, None, None]) / 2
     assert prior.mean == pytest.approx(energies.mean().item(), rel=1e-4)

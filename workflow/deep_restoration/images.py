@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from .inventory import spread
+
 # Photographs only: no drawings, textures, microscopy or sky surveys.
 EMBEDDED = {
     "train": {
@@ -175,3 +177,22 @@ def as_tensor(images: np.ndarray):
 def grey(pixels: np.ndarray) -> np.ndarray:
     """uint8 luma ... x H x W of uint8 RGB ... x H x W x 3, weights of ITU-R BT.601."""
     return np.rint(pixels @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+def held_out(count: int, share: float) -> np.ndarray:
+    """Which of `count` images nothing learns from: a share of them, spread evenly, at least one."""
+    chosen = max(1, round(count * share))
+    result = np.zeros(count, bool)
+    result[(np.arange(chosen) * count) // chosen] = True
+    return result
+
+
+def sample(count: int, wanted: int, share: float) -> np.ndarray:
+    """Indices of at most `wanted` of `count` images, so placed that `held_out` of the sample are images
+    that are held out of all."""
+    wanted = min(wanted, count)
+    kept, places = held_out(count, share), held_out(wanted, share)
+    result = np.empty(wanted, int)
+    for own, there in ((kept, places), (~kept, ~places)):
+        result[there] = spread(np.flatnonzero(own).tolist(), int(there.sum()))
+    return result

@@ -15,10 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import nn
 
 from . import runtime
+from .images import held_out
+from .inventory import spread
 from .inverters import Chain, ModuleSpec
 
 log = logging.getLogger(__name__)
@@ -30,15 +33,15 @@ VALIDATION_IMAGES = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """regime: separate, joint or end_to_end. steps, batch and rate of Adam. validation: share of images
-    held out. representation: weight of the error of the layer's maps of the predicted image, in
-    units of their variance. precision: float32 or mixed."""
+    """regime: separate, joint or end_to_end. steps, batch and rate of Adam. held_out: share of the
+    images that are only validated on (images.held_out). representation: weight of the error of the
+    layer's maps of the predicted image, in units of their variance. precision: float32 or mixed."""
 
     regime: str
     steps: int
     batch: int
     rate: float
-    validation: float
+    held_out: float
     representation: float = 0.0
     precision: str = "float32"
 
@@ -144,18 +147,19 @@ def train(
     """
     where = runtime.device()
     network.to(where, memory_format=torch.channels_last)
-    order = torch.randperm(count, generator=runtime.generator(seed, "inverter", "split")).tolist()
-    held = max(1, min(round(count * settings.validation), VALIDATION_IMAGES))
-    held_out, pool = sorted(order[:held]), sorted(order[held:])
+    kept = held_out(count, settings.held_out)
+    held, pool = np.flatnonzero(kept).tolist(), np.flatnonzero(~kept).tolist()
     if not pool:
         raise ValueError(f"{count} training images are too few to hold some out for validation")
+    held = spread(held, VALIDATION_IMAGES)
     names = ("inverter", replicate)
 
     torch.manual_seed(runtime.seed_of(seed, *names, "weights"))
     chain = Chain(specs).to(where, memory_format=torch.channels_last)
     losses = Losses(network, chain, settings)
     # Of images drawn at random: in the order of their files, the first may be all of one class.
-    sample = sorted(order[held:][:64])
+    drawn = torch.randperm(len(pool), generator=runtime.generator(seed, "inverter", "scales"))
+    sample = sorted(pool[index] for index in drawn[:64].tolist())
     chain.fit_scales(losses.maps_of(read(sample).to(where)))
     optimiser = torch.optim.Adam(chain.parameters(), lr=settings.rate)
     first, history, before = 0, [], 0.0
@@ -169,8 +173,8 @@ def train(
         best_error = values["best_error"]
 
     def validate() -> float:
-        parts = [held_out[i : i + settings.batch] for i in range(0, held, settings.batch)]
-        return sum(losses.stacked(read(part).to(where)) for part in parts) / held
+        parts = [held[i : i + settings.batch] for i in range(0, len(held), settings.batch)]
+        return sum(losses.stacked(read(part).to(where)) for part in parts) / len(held)
 
     started = time.monotonic() - before
     every = max(1, settings.steps // 20)

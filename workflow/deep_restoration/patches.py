@@ -250,11 +250,3 @@ def normalise_contrast(flat: np.ndarray, floor: float | None) -> np.ndarray:
         return flat
     scale = np.sqrt(np.square(flat).mean(axis=1, keepdims=True))
     return flat / np.maximum(scale, floor)
-
-
-def held_out(count: int, share: float) -> np.ndarray:
-    """Which of `count` images no prior learns from: a share of them, spread evenly, at least one."""
-    chosen = max(1, round(count * share))
-    result = np.zeros(count, bool)
-    result[(np.arange(chosen) * count) // chosen] = True
-    return result

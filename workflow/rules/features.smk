@@ -17,7 +17,7 @@ rule features:
         mem_mb=3000,
         runtime=60,
     params:
-        settings=STUDY["features"],
+        settings=STUDY["features"] | {"held_out": STUDY["images"]["held_out"]},
         code=code("features.py"),
     message:
         "Computing feature maps of {wildcards.classifier} {wildcards.layer}"

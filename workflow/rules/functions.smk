@@ -182,7 +182,7 @@ def naturalness_tables():
 def inverter_settings(wildcards):
     entry = STUDY["inverters"][wildcards.inverter]
     used = {key: value for key, value in entry.items() if key != "replicates"}
-    return canonical(used | {"seed": STUDY["seed"]})
+    return canonical(used | {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]})
 
 
 def inverter_files(extension):

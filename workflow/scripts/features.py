@@ -6,7 +6,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, inventory, storage
+    from deep_restoration import classifiers, images, storage
 
     layer, where, batch = snakemake.wildcards.layer, runtime.device(), 32
     network = classifiers.load(snakemake.input.network, [layer])
@@ -17,11 +17,13 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         storage.create_hdf5(snakemake.output[0], "features", provenance) as file,
         torch.inference_mode(),
     ):
-        count = snakemake.params.settings["images"]
-        chosen = inventory.spread(list(range(len(source["images"]))), count)
+        settings = snakemake.params.settings
+        chosen = images.sample(len(source["images"]), settings["images"], settings["held_out"])
         data = None
         for start in runtime.progress(range(0, len(chosen), batch), "computing feature maps"):
-            pixels = images.as_tensor(source["images"][chosen[start : start + batch]])
+            rows = chosen[start : start + batch]
+            order = np.argsort(rows)
+            pixels = images.as_tensor(source["images"][rows[order]][np.argsort(order)])
             (maps,) = network(pixels.to(where)).values()
             maps = maps.float().cpu().numpy()
             if data is None:
@@ -30,5 +32,5 @@ with runtime.job(snakemake.log[0], snakemake.threads):
                     file, "features", shape, np.float32, "activation, N x C x H x W"
                 )
             data[start : start + len(maps)] = maps
-        file["names"] = source["names"][chosen]
+        file["names"] = source["names"][...][chosen]
     runtime.log.info("feature maps %s", shape)

@@ -27,7 +27,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             )
         scale, dtype = (1, np.float32) if stage == "features" else (255, np.uint8)
         positions = (height - size + 1) * (width - size + 1)
-        kept = patches.held_out(len(maps), settings["held_out"])
+        kept = images.held_out(len(maps), settings["held_out"])
         moments = patches.Moments(channels * size * size)
         counts = {"patches": settings["count"], "held_out": max(100, settings["count"] // 20)}
         for name, chosen in (("patches", ~kept), ("held_out", kept)):

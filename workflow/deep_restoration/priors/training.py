@@ -22,14 +22,14 @@ CALIBRATION = 64  # held-out maps, at most, behind mean and spread
 def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarray, np.ndarray]:
     """Training and held-out maps N x C x H x W: uint8 of `images` or `grey`, float32 of `features`.
 
-    `share` of all maps is held out (patches.held_out). Raises ValueError for fewer than two maps.
+    `share` of all maps is held out (images.held_out). Raises ValueError for fewer than two maps.
     """
     stage = "features" if of == "features" else "images"
     with storage.open_hdf5(path, stage) as file:
         data = file[stage]
         if len(data) < 2:
             raise ValueError(f"{path} holds {len(data)} maps; a prior needs at least 2")
-        kept = patches.held_out(len(data), share)
+        kept = images.held_out(len(data), share)
         parts = []
         for chosen in (~kept, kept):
             rows = np.flatnonzero(chosen).tolist()
