@@ -30,8 +30,8 @@ lint: $(VENV)/ready ## ruff, snakefmt and snakemake --lint
 report: $(VENV)/ready ## only what the report still needs
 	$(BIN)/python -m snakemake results/report.html
 
-lock: ## pin the newest versions that pyproject.toml allows
-	uv pip compile --quiet --universal --upgrade --extra dev --generate-hashes --no-emit-index-url \
+lock: $(VENV)/ready ## pin the newest versions that pyproject.toml allows
+	PATH="$$PATH:$(BIN)" uv pip compile --quiet --universal --upgrade --extra dev --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
 
 clean: ## delete results, logs and Snakemake's records (not .venv)

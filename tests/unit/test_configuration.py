@@ -660,7 +660,7 @@ FAULTS = {
     ),
     "nothing held out": (
         [("images.held_out", 0)],
-        ["images.held_out is 0", "more than 0", "no prior learns from"],
+        ["images.held_out is 0", "more than 0", "no inverse network learns from"],
     ),
     "more held out than left": (
         [("images.held_out", 0.6)],
@@ -754,9 +754,9 @@ FAULTS = {
         [("patches.images.of", "grey")],
         ["recipes.ica.priors.ica is a prior of grey images", "restore colour"],
     ),
-    "prior of feature maps in a recipe": (
-        [("recipes.tv.priors.features", {"weight": 1.0})],
-        ["recipes.tv.priors.features is a prior of feature maps"],
+    "prior of the maps of an unknown layer": (
+        [("recipes.tv.priors.features", {"weight": 1.0, "layers": ["conv1", "con2"]})],
+        ["recipes.tv.priors.features.layers: 'con2' is no layer of this study", "nearest: conv2"],
     ),
     "noise level of a field": (
         [("recipes.ica.priors.ica.sigma", 3.0)],
@@ -919,7 +919,7 @@ def test_architecture_is_described_once(cache, monkeypatch):
     found = describe("alexnet_lrn", 96, cache)
     assert found["stop"] is None
     assert found["layers"]["conv5"]["shape"] == [256, 4, 4]
-    assert len(list(cache.iterdir())) == 3
+    assert len(list(cache.iterdir())) == 4
     assert all(json.loads(file.read_text())["layers"] for file in cache.iterdir())
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from deep_restoration import priors, runtime, storage
-from deep_restoration.priors import denoiser
+from deep_restoration.priors import Calibrated, denoiser
 from deep_restoration.priors.denoiser import Denoiser, Network
 
 
@@ -186,10 +186,16 @@ def test_a_stored_denoiser_is_the_same(tmp_path):
 
 def test_another_noise_level_can_be_asked_for(tmp_path):
     path = tmp_path / "dae.safetensors"
-    prior(sigma=0.25).save(path, {})
-    found = priors.load(path, sigma=0.9)
-    assert found.sigma == 0.9
-    assert torch.equal(found.energy(seeded()), prior(sigma=0.9).energy(seeded()))
+    one = prior(sigma=0.25)
+    one.facts["sigma"] = 5.0  # in the units of the configuration
+    one.save(path, {})
+    found = priors.load(path, sigma=[18.0, 2.0])
+    assert found.sigma == pytest.approx(0.9)
+    expected = prior(sigma=0.9).energy(seeded())
+    torch.testing.assert_close(found.energy(seeded()), expected)
+    for progress, level in ((0.0, 0.9), (0.5, 0.3), (1.0, 0.1)):
+        Calibrated(found).anneal(progress)
+        assert found.sigma == pytest.approx(level)
     with pytest.raises(ValueError, match=r"holds a denoiser, which has no option lattice.*sigma"):
         priors.load(path, lattice=2)
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from deep_restoration import classifiers, graph, preimage, runtime, storage
+from deep_restoration import classifiers, graph, optimisers, preimage, published, runtime, storage
+from deep_restoration.preimage import Term
 from deep_restoration.priors import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
@@ -47,11 +48,11 @@ def test_data_weights_of_2016_for_alexnet(alexnet):
     expected = dict.fromkeys("conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2".split(), 300)
     expected |= {"conv3": 300, "relu3": 300, "conv4": 100, "relu4": 100, "conv5": 20, "relu5": 20}
     expected |= dict.fromkeys("pool5 fc6 relu6 fc7 relu7 fc8".split(), 1)
-    assert column(alexnet, preimage.data_weight_2016) == expected
+    assert column(alexnet, published.data_weight_2016) == expected
 
 
 def test_data_weights_of_2016_for_vgg16(vgg):
-    found = column(vgg, preimage.data_weight_2016)
+    found = column(vgg, published.data_weight_2016)
     names = list(found)
     for name in names[: names.index("relu4_3") + 1]:
         assert found[name] == 300, name
@@ -66,34 +67,34 @@ def test_tv_weights_of_2015_for_alexnet(alexnet):
     expected |= dict.fromkeys("pool2 norm2 conv3 relu3 conv4 relu4".split(), 5)
     expected |= dict.fromkeys("conv5 relu5 pool5 fc6 relu6 fc7 relu7 fc8".split(), 50)
     # In the network of the paper pooling comes before normalisation.
-    found = column(alexnet, lambda _, field: preimage.by_depth((0.5, 5, 50), field))
-    found["norm2"] = preimage.by_depth((0.5, 5, 50), 67)
+    found = column(alexnet, lambda _, field: published.by_depth((0.5, 5, 50), field))
+    found["norm2"] = published.by_depth((0.5, 5, 50), 67)
     assert found == expected
 
 
 def test_jitter_of_2016(alexnet, vgg):
-    found = column(alexnet, lambda stride, _: preimage.jitter_of(stride))
+    found = column(alexnet, lambda stride, _: published.jitter_of(stride))
     expected = dict.fromkeys("conv1 relu1 norm1".split(), 1)
     expected |= dict.fromkeys("pool1 conv2 relu2 norm2".split(), 2)
     expected |= dict.fromkeys("pool2 conv3 relu3 conv4 relu4 conv5 relu5".split(), 4)
     expected |= dict.fromkeys("pool5 fc6 relu6 fc7 relu7 fc8".split(), 8)
     assert found == expected
-    found = column(vgg, lambda stride, _: preimage.jitter_of(stride))
+    found = column(vgg, lambda stride, _: published.jitter_of(stride))
     shifts = {"pool3": 2, "conv4": 2, "relu4": 2, "pool4": 4, "conv5": 4, "relu5": 4, "pool5": 8}
     shifts |= dict.fromkeys("fc6 relu6 fc7 relu7 fc8".split(), 8)
     for name, shift in found.items():
         assert shift == shifts.get(name.partition("_")[0], 1), name
-    assert preimage.jitter_of(1) == preimage.jitter_of(2) == 1
+    assert published.jitter_of(1) == published.jitter_of(2) == 1
 
 
 def test_published_weights_hold_on_the_scale_of_pixels():
     pixels = 227 * 227
-    assert preimage.tv_weight_2015(11) == pytest.approx(0.5 * pixels / SIGMA**2)
-    assert preimage.tv_weight_2015(None) == pytest.approx(50 * pixels / SIGMA**2)
-    assert preimage.alpha_weight_2015() == pytest.approx(2.16e8 * pixels / SIGMA**6)
+    assert published.tv_weight_2015(11) == pytest.approx(0.5 * pixels / SIGMA**2)
+    assert published.tv_weight_2015(None) == pytest.approx(50 * pixels / SIGMA**2)
+    assert published.alpha_weight_2015() == pytest.approx(2.16e8 * pixels / SIGMA**6)
     # The released code has 8e-10 and 1, each halved, on unscaled images with gradients over sigma^2.
-    assert preimage.alpha_weight_2015() == pytest.approx(0.5 * 8e-10 * pixels / SIGMA**2, rel=1e-2)
-    assert preimage.tv_weight_2015(11) == pytest.approx(0.5 * 1 * pixels / SIGMA**2)
+    assert published.alpha_weight_2015() == pytest.approx(0.5 * 8e-10 * pixels / SIGMA**2, rel=1e-2)
+    assert published.tv_weight_2015(11) == pytest.approx(0.5 * 1 * pixels / SIGMA**2)
 
 
 # ------------------------------------------------------------------------------ optimisers
@@ -140,15 +141,44 @@ def literal_adam(u, steps):
     return u
 
 
-LITERAL = {"momentum": literal_momentum, "adagrad2016": literal_adagrad, "adam": literal_adam}
+def literal_lbfgs(u, steps):
+    """H by the recursion of BFGS on whole matrices; without a pair, the step is as long as its bound."""
+    result, size = u.copy(), u[0].size
+    for image in range(len(u)):
+        x, before, pairs = u[image].ravel().copy(), None, []
+        for rate, gradient in zip(RATES, steps, strict=True):
+            g = gradient[image].ravel()
+            H = np.eye(size) * 1e12
+            if before is not None:
+                s, y = x - before[0], g - before[1]
+                if s @ y > 1e-10 * (y @ y):
+                    pairs.append((s, y))
+                    H = np.eye(size) * (s @ y) / (y @ y)
+            before = x.copy(), g
+            for s, y in pairs:
+                V = np.eye(size) - np.outer(y, s) / (s @ y)
+                H = V.T @ H @ V + np.outer(s, s) / (s @ y)
+            direction = H @ g
+            length = np.sqrt(np.mean(direction**2))
+            x = x - direction * min(1, rate / length)
+        result[image] = x.reshape(u[image].shape)
+    return result
 
 
-@pytest.mark.parametrize("name", sorted(preimage.OPTIMISERS))
+LITERAL = {
+    "adagrad2016": literal_adagrad,
+    "adam": literal_adam,
+    "lbfgs": literal_lbfgs,
+    "momentum": literal_momentum,
+}
+
+
+@pytest.mark.parametrize("name", sorted(optimisers.OPTIMISERS))
 def test_optimisers_take_their_published_steps(name):
     shape = (2, 3, 4, 5)
     start = np.random.default_rng(1).standard_normal(shape)
     u = torch.from_numpy(start.copy())
-    optimiser = preimage.OPTIMISERS[name](u)
+    optimiser = optimisers.OPTIMISERS[name](u)
     for i, gradient in enumerate(gradients(shape)):
         if i == 0 or RATES[i] != RATES[i - 1]:
             optimiser.start_phase()
@@ -161,7 +191,7 @@ def test_adam_is_that_of_torch():
     u = torch.randn(1, 3, 4, 4, dtype=torch.float64)
     other = u.clone().requires_grad_()
     reference = torch.optim.Adam([other], lr=0.5, eps=1e-12)
-    optimiser = preimage.Adam(u)
+    optimiser = optimisers.Adam(u)
     for count, gradient in enumerate(gradients((1, 3, 4, 4)), start=1):
         gradient *= 1e6  # far from epsilon, which the two add in different places
         other.grad = torch.from_numpy(gradient)
@@ -250,24 +280,30 @@ def plan(*phases, **changes):
 
 
 PHASES = (preimage.Phase(7, 6.0, jitter=True), preimage.Phase(5, 3.0, decay=True))
-ALL = {"ica": (0.1, learned(3)), "tv": (1.0, TotalVariation(V=12.31)), "r": (1.0, ColourNorm(MEAN))}
+ALL = {
+    "ica": Term(0.1, learned(3)),
+    "tv": Term(1.0, TotalVariation(V=12.31)),
+    "r": Term(1.0, ColourNorm(MEAN)),
+}
 
 
-@pytest.mark.parametrize("optimiser", sorted(preimage.OPTIMISERS))
+@pytest.mark.parametrize("optimiser", sorted(optimisers.OPTIMISERS))
 def test_a_batch_gives_what_single_runs_give(reconstruct, optimiser):
-    rate = {"adam": 6.0, "adagrad2016": 50.0, "momentum": 1e-4}[optimiser]
+    rate = {"adam": 6.0, "lbfgs": 6.0, "adagrad2016": 50.0, "momentum": 1e-4}[optimiser]
     phases = preimage.Phase(7, rate, jitter=True), preimage.Phase(5, rate / 10, decay=True)
-    recipe = plan(*phases, optimiser=optimiser, jitter=4)
-    together = reconstruct(recipe, ALL)
+    recipe, terms = plan(*phases, optimiser=optimiser, jitter=4), ALL
+    if optimiser == "lbfgs":
+        recipe, terms = plan(preimage.Phase(9, rate), optimiser=optimiser), {"tv": ALL["tv"]}
+    together = reconstruct(recipe, terms)
     assert together.images.shape == (3, 3, SIZE, SIZE)
     for row in range(3):
-        alone = reconstruct(recipe, ALL, [row])
+        alone = reconstruct(recipe, terms, [row])
         difference = (alone.images[0] - together.images[row]).abs().max().item()
         assert difference < 1e-4
     assert (together.images[0] - together.images[1]).abs().mean() > 0.01
 
 
-@pytest.mark.parametrize("optimiser", sorted(preimage.OPTIMISERS))
+@pytest.mark.parametrize("optimiser", sorted(optimisers.OPTIMISERS))
 def test_a_resumed_reconstruction_ends_as_an_unbroken_one(reconstruct, stopping_after, optimiser):
     recipe = plan(*PHASES, optimiser=optimiser, jitter=4, start="gaussian", box=True)
     whole = reconstruct(recipe, ALL)
@@ -328,7 +364,7 @@ def test_a_start_of_negative_objective_has_not_diverged(reconstruct, pictures):
             return x.flatten(1).sum(1) * 0 - 5
 
     recipe = plan(preimage.Phase(4, 0.5))
-    result = reconstruct(recipe, {"natural": (1.0, Constant())}, start=pictures)
+    result = reconstruct(recipe, {"natural": Term(1.0, Constant())}, start=pictures)
     totals = [row[2] for row in result.trace if row[1] == "total"]
     assert len(totals) == 4
     assert max(totals) < 0
@@ -411,14 +447,17 @@ def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
         "bound": 160.0,
         "phases": [{"iterations": 15, "rate": 53.33}, {"iterations": 5, "rate": 5.333}],
     }
-    priors = {"c": (1.0, ColourNorm(MEAN, 6.0, 80.0)), "tv": (1.0, TotalVariation(2.0, 12.31))}
+    terms = {
+        "c": Term(1.0, ColourNorm(MEAN, 6.0, 80.0)),
+        "tv": Term(1.0, TotalVariation(2.0, 12.31)),
+    }
     found = preimage.reconstruct(
         network,
         target,
         ["cat"],
         9,
         MEAN,
-        priors,
+        terms,
         preimage.plan_of(recipe, {"stride": 2, "receptive_field": 3}),
         0,
         runtime.Checkpoint(tmp_path / "x", "key"),
@@ -468,7 +507,7 @@ def test_dead_layers_name_their_images(reconstruct, network, pictures):
 
 def test_divergence_at_any_rate_names_image_and_iteration(reconstruct):
     with pytest.raises(runtime.DivergedError, match=r"at iteration \d+ diverged .*objective"):
-        reconstruct(plan(preimage.Phase(60, 1e30)), {"tv": (1.0, TotalVariation())})
+        reconstruct(plan(preimage.Phase(60, 1e30)), {"tv": Term(1.0, TotalVariation())})
 
 
 def test_divergence_in_the_last_step_is_seen(reconstruct):
@@ -524,7 +563,7 @@ def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, 
 
 def test_priors_sample_from_the_stream_of_the_study(reconstruct):
     prior = learned(3)
-    result = reconstruct(plan(preimage.Phase(1, 1.0)), {"ica": (0.1, prior)})
+    result = reconstruct(plan(preimage.Phase(1, 1.0)), {"ica": Term(0.1, prior)})
     u = torch.stack([preimage.start_noise("uniform", (3, SIZE, SIZE), 0, name) for name in "abc"])
     x = MEAN + u / 255
     sampled = prior.energy(x, runtime.generator(0, "preimage", "jitter")).mean().item()
@@ -536,12 +575,12 @@ def test_priors_sample_from_the_stream_of_the_study(reconstruct):
 def test_decaying_rates_fall_by_half_a_cosine_to_a_hundredth(reconstruct, monkeypatch):
     seen = []
 
-    class Recording(preimage.Adam):
+    class Recording(optimisers.Adam):
         def step(self, u, gradient, rate, count):
             seen.append((count, rate))
             super().step(u, gradient, rate, count)
 
-    monkeypatch.setitem(preimage.OPTIMISERS, "adam", Recording)
+    monkeypatch.setitem(optimisers.OPTIMISERS, "adam", Recording)
     reconstruct(plan(preimage.Phase(2, 3.0), preimage.Phase(4, 8.0, decay=True)))
     cosines = [1, math.sqrt(0.5), 0, -math.sqrt(0.5)]
     expected = [3.0, 3.0] + [8 * (0.01 + 0.99 * (1 + cosine) / 2) for cosine in cosines]

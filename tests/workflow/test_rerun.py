@@ -81,7 +81,7 @@ SETTINGS = {
 
 EDITS = {
     "a comment in a library module": (
-        "workflow/deep_restoration/preimage.py",
+        "workflow/deep_restoration/optimisers.py",
         "    def start_phase(self) -> None:\n        pass",
         "    # nothing to reset\n    def start_phase(self) -> None:\n        pass",
         set(),

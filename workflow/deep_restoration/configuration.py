@@ -106,7 +106,8 @@ def prepare(
     for name, prior in config["priors"].items():
         defaults = json.loads(json.dumps(METHODS[prior["method"]]))
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    if faults := [*path_faults(config, planning), *prior_faults(config), *recipe_faults(config)]:
+    meaning = (prior_faults, recipe_faults, search_faults)
+    if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
         raise ConfigurationError(faults)
@@ -327,12 +328,13 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
                 continue
             options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
-            allowed = {"weight", *UNTRAINED.get(prior, options_of)}
             source = source_of(config, prior) if prior in config["priors"] else "images"
+            if source == "features":
+                options_of.add("layers")
+                yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
+            allowed = {"weight", *UNTRAINED.get(prior, options_of)}
             if source == "grey":
                 yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
-            if source == "features":
-                yield f"{where}.priors.{prior} is a prior of feature maps; a recipe takes those of images"
             if foreign := sorted(set(options) - allowed):
                 yield (
                     f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
@@ -343,6 +345,43 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 yield (
                     f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
                     + (f", {published}" if published else "")
+                )
+
+
+def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
+    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    layers = options.get("layers", [])
+    for layer in layers if isinstance(layers, list) else []:
+        if layer not in known:
+            yield (
+                f"{where}.layers: {layer!r} is no layer of this study, so that no prior of it is "
+                f"learned; nearest: {nearest(layer, known)}"
+            )
+
+
+def search_faults(config: dict) -> Iterable[str]:
+    """Bounds in the wrong order or for what the recipe lacks, and updates that cannot go together."""
+    for name, recipe in config["recipes"].items():
+        where, priors = f"recipes.{name}", recipe.get("priors") or {}
+        ranges = recipe.get("search") or {}
+        if ranges and not recipe.get("phases"):
+            yield f"{where}.search: without an optimisation there is nothing to search"
+        bounds = {key: ranges[key] for key in ("rate", "data_weight") if key in ranges}
+        for prior, pair in (ranges.get("priors") or {}).items():
+            bounds[f"priors.{prior}"] = pair
+            if prior not in priors:
+                known = nearest(prior, priors) if priors else "none"
+                yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
+        for key, (low, high) in bounds.items():
+            if low >= high:
+                yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"
+        if recipe.get("optimiser") == "lbfgs":
+            jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
+            lattice = any((entry.get("lattice") or 1) > 1 for entry in priors.values())
+            if jitter or lattice:
+                yield (
+                    f"{where}.optimiser is lbfgs, which compares gradients: "
+                    f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
                 )
 
 

@@ -12,127 +12,26 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from . import runtime
+from .optimisers import OPTIMISERS
 from .priors import Prior
+from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
 
 log = logging.getLogger(__name__)
 
-REFERENCE_PIXELS = 227 * 227  # the image size of both papers
-SIGMA = 27098.1157  # norm of a mean-subtracted natural image there (M&V 2015, released code)
 
+class Term(NamedTuple):
+    """A prior in the objective, of the image or of the maps of a layer."""
 
-# ------------------------------------------------------------------------------ constants by depth
-
-
-def data_weight_2016(stride: float, receptive_field: int | None) -> float:
-    """C of Mahendran & Vedaldi 2016 by depth: 300 for shallow layers down to 1 for the deepest.
-
-    The bounds on receptive field and stride give back both published columns, AlexNet and VGG-16.
-    """
-    if receptive_field is None or stride >= 32:
-        return 1.0
-    return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
-
-
-def by_depth(weights: Sequence[float], receptive_field: int | None) -> float:
-    """The entry of (shallow, middle, deep) for a layer, by the bounds of Mahendran & Vedaldi 2015.
-
-    Shallow are receptive fields below 67 pixels (AlexNet to relu2), middle those below 163 (to relu4).
-    """
-    if receptive_field is None or receptive_field >= 163:
-        return weights[2]
-    return weights[0] if receptive_field < 67 else weights[1]
-
-
-def tv_weight_2015(receptive_field: int | None) -> float:
-    """lambda_V of Mahendran & Vedaldi 2015 by depth, 0.5, 5 or 50, for the mean over pixels.
-
-    The published value belongs to sigma-scaled images and a sum over 227 x 227 pixels; beta = 2.
-    """
-    return by_depth((0.5, 5.0, 50.0), receptive_field) * REFERENCE_PIXELS / SIGMA**2
-
-
-def alpha_weight_2015() -> float:
-    """lambda_alpha = 2.16e8 of Mahendran & Vedaldi 2015 for the mean over pixels of |u|^6."""
-    return 2.16e8 * REFERENCE_PIXELS / SIGMA**6
-
-
-def jitter_of(stride: float) -> int:
-    """T = max(round(stride / 4), 1) of Mahendran & Vedaldi 2016; shifts run from 0 to T - 1."""
-    return max(math.floor(stride / 4 + 0.5), 1)
-
-
-# ------------------------------------------------------------------------------ optimisers
-
-Rate = float | torch.Tensor  # one for all images, or N x 1 x 1 x 1
-
-
-class Momentum:
-    """mu <- m mu - rate * scale * gradient; u <- u + mu (Mahendran & Vedaldi 2015, m = 0.9).
-
-    `scale` is sigma^2 of the image size: the published rates act on images divided by sigma. Momentum is
-    reset when the rate changes.
-    """
-
-    def __init__(self, u: torch.Tensor):
-        self.state = {"mu": torch.zeros_like(u)}
-        self.scale = SIGMA**2 * u.shape[2] * u.shape[3] / REFERENCE_PIXELS
-
-    def start_phase(self) -> None:
-        self.state["mu"].zero_()
-
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
-        u += self.state["mu"].mul_(0.9).sub_(gradient * (rate * self.scale))
-
-
-class AdaGrad2016:
-    """The AdaGrad variant of Mahendran & Vedaldi 2016.
-
-    G <- 0.9 G + g^2; m <- 0.9 m - g / (1/lr + sqrt G); u <- u + m, with lr = rate * H * W: their
-    gradient is that of means over H W pixels. Momentum is reset when the rate changes.
-    """
-
-    def __init__(self, u: torch.Tensor):
-        self.state = {"G": torch.zeros_like(u), "m": torch.zeros_like(u)}
-        self.pixels = u.shape[2] * u.shape[3]
-
-    def start_phase(self) -> None:
-        self.state["m"].zero_()
-
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
-        G, m = self.state["G"], self.state["m"]
-        G.mul_(0.9).addcmul_(gradient, gradient)
-        m.mul_(0.9).sub_(gradient / (1 / (rate * self.pixels) + G.sqrt()))
-        u += m
-
-
-class Adam:
-    """Kingma & Ba 2015 with betas 0.9, 0.999; rate in units of u (0..255)."""
-
-    def __init__(self, u: torch.Tensor):
-        self.state = {"first": torch.zeros_like(u), "second": torch.zeros_like(u)}
-
-    def start_phase(self) -> None:
-        pass
-
-    def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
-        first, second = self.state["first"], self.state["second"]
-        first.lerp_(gradient, 0.1)
-        second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        scale = math.sqrt(1 - 0.999**count) / (1 - 0.9**count)
-        # Gradients of a normalised loss are far below the usual 1e-8 of Adam.
-        u.sub_(first / second.sqrt().add_(1e-12) * (rate * scale))
-
-
-OPTIMISERS = {"momentum": Momentum, "adagrad2016": AdaGrad2016, "adam": Adam}
-
-
-# ------------------------------------------------------------------------------ the optimisation
+    weight: float
+    prior: Prior
+    layer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,7 +108,7 @@ def reconstruct(
     names: Sequence[str],
     size: int,
     mean: torch.Tensor,
-    priors: dict[str, tuple[float, Prior]],
+    terms: dict[str, Term],
     plan: Plan,
     seed: int,
     checkpoint: runtime.Checkpoint,
@@ -218,11 +117,11 @@ def reconstruct(
 ) -> Result:
     """Minimise C |Phi(x) - Phi_0|^2 / |Phi_0|^2 + sum of weight * energy over a batch of images.
 
-    `network` yields one layer; `target` holds its maps Phi_0, N x ...; `names` the images' names, of
-    which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `priors` maps a
-    name to (weight, prior). `start`, images N x 3 x H x W in [0, 1], replaces the start noise. `truth`,
-    likewise, is only compared with: the mean squared error of the images becomes the term `image` of
-    the trace.
+    `network` yields the layer to invert first, then those that terms see; `target` holds its maps
+    Phi_0, N x ...; `names` the images' names, of which their start noise depends; `mean` is the mean
+    colour, 1 x 3 x 1 x 1 in [0, 1]; `terms` are the priors by name. `start`, images N x 3 x H x W in
+    [0, 1], replaces the start noise. `truth`, likewise, is only compared with: the mean squared error
+    of the images becomes the term `image` of the trace.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
     finite or exceeds a thousand times its first value (or C, that of no maps at all, where it starts
@@ -260,19 +159,20 @@ def reconstruct(
         first, before, trace = values["iteration"], values["seconds"], values["trace"]
     schedule = [(phase, i) for phase in plan.phases for i in range(phase.iterations)]
     started = time.monotonic() - before
-    terms: list[tuple[int, float, torch.Tensor]] = []
-    labels = ("total", "data", *priors, *["image"] * (truth is not None))
+    recent: list[tuple[int, float, torch.Tensor]] = []
+    labels = ("total", "data", *terms, *["image"] * (truth is not None))
+    annealed = [term.prior for term in terms.values() if hasattr(term.prior, "anneal")]
 
     def inner(canvas: torch.Tensor) -> torch.Tensor:
         return canvas[..., middle : middle + size, middle : middle + size]
 
     def flush() -> None:
-        for iteration, seconds, values in terms:
+        for iteration, seconds, values in recent:
             trace.extend(
                 (iteration, label, value, seconds)
                 for label, value in zip(labels, values.tolist(), strict=True)
             )
-        terms.clear()
+        recent.clear()
 
     for iteration in runtime.progress(range(first, len(schedule)), "reconstructing"):
         phase, local = schedule[iteration]
@@ -282,22 +182,27 @@ def reconstruct(
         top, left = middle, middle
         if phase.jitter and shift:
             top, left = torch.randint(shift + 1, (2,), generator=draws).tolist()
+        for prior in annealed:
+            prior.anneal(iteration / max(1, len(schedule) - 1))
         u.requires_grad_(True)
         x = mean + u / 255
         with runtime.precision_context(plan.precision, where):
-            (maps,) = network(x[..., top : top + size, left : left + size]).values()
-        data = (maps.float() - target).flatten(1).square().sum(1) / norm
-        energies = {name: prior.energy(x, draws) for name, (_, prior) in priors.items()}
+            found = network(x[..., top : top + size, left : left + size])
+        data = (next(iter(found.values())).float() - target).flatten(1).square().sum(1) / norm
+        energies = [
+            term.prior.energy(x if term.layer is None else as_maps(found[term.layer]), draws)
+            for term in terms.values()
+        ]
         total = plan.data_weight * data
-        for name, (weight, _) in priors.items():
-            total = total + weight * energies[name]
+        for term, energy in zip(terms.values(), energies, strict=True):
+            total = total + term.weight * energy
         (gradient,) = torch.autograd.grad(total.sum(), u)
-        measured = [total, data, *energies.values()]
+        measured = [total, data, *energies]
         if truth is not None:
             error = inner(x.detach()).clamp(0, 1) - truth
             measured.append(error.square().flatten(1).mean(1))
         values = torch.stack(measured).detach().mean(1)
-        terms.append((iteration + 1, time.monotonic() - started, values))
+        recent.append((iteration + 1, time.monotonic() - started, values))
         with torch.no_grad():
             u = u.detach()
             if iteration == 0:
@@ -325,7 +230,7 @@ def reconstruct(
                 u.mul_((plan.bound / u.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1))
             if plan.box:
                 u.copy_(torch.maximum(torch.minimum(u, high), low))
-        if len(terms) >= 50:
+        if len(recent) >= 50:
             flush()
         if checkpoint.due():
             flush()
@@ -353,3 +258,8 @@ def reconstruct(
             f"the optimisation of {lost} diverged at iteration {len(schedule)}"
         )
     return Result(x.clamp(0, 1), trace, time.monotonic() - started)
+
+
+def as_maps(values: torch.Tensor) -> torch.Tensor:
+    """Maps N x C x H x W in float32; of a flat layer, maps of one position."""
+    return values.float().reshape(*values.shape, *(1, 1)[: 4 - values.ndim])

@@ -208,11 +208,34 @@ def inversion_settings():
 
 
 def recipe_priors(wildcards):
-    """Files of the learned priors that the recipe uses."""
+    """Files of the learned priors of images that the recipe uses."""
     used = STUDY["recipes"][wildcards.recipe].get("priors") or {}
-    return expand(
-        "results/priors/{prior}.safetensors", prior=[p for p in used if p in STUDY["priors"]]
-    )
+    learned = [name for name in used if name in priors_of("images")]
+    return expand("results/priors/{prior}.safetensors", prior=learned)
+
+
+def recipe_feature_priors(wildcards):
+    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+    before = [name for name in layers_before(wildcards) if name != wildcards.layer]
+    known = [x for x in STUDY["classifiers"][wildcards.classifier]["layers"] if x in before]
+    known.sort(key=before.index)
+    paths = []
+    for name, entry in (STUDY["recipes"][wildcards.recipe].get("priors") or {}).items():
+        if name in priors_of("features"):
+            chosen = entry.get("layers", "all")
+            shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
+            layers = (
+                [x for x in known if x in chosen] if isinstance(chosen, list) else shorthand[chosen]
+            )
+            path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
+            paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
+    return paths
+
+
+def recipe_found(wildcards):
+    """What a search has found for the recipe at this layer."""
+    searched = STUDY["recipes"][wildcards.recipe].get("search")
+    return ["results/search/{classifier}/{layer}/{recipe}.json"] if searched else []
 
 
 def recipe_inverter(wildcards):
@@ -222,8 +245,15 @@ def recipe_inverter(wildcards):
 
 
 def recipe_settings(wildcards):
-    recipe = STUDY["recipes"][wildcards.recipe]
+    """Ranges to search count for the search alone."""
+    recipe = {k: v for k, v in STUDY["recipes"][wildcards.recipe].items() if k != "search"}
     return canonical({"recipe": recipe, "sees": sight(wildcards), "seed": STUDY["seed"]})
+
+
+def search_settings(wildcards):
+    recipe = STUDY["recipes"][wildcards.recipe]
+    more = {"search": STUDY["search"], "held_out": STUDY["images"]["held_out"]}
+    return canonical(recipe_settings(wildcards) | {"recipe": recipe} | more)
 
 
 def drawn(path, caption, **labels):

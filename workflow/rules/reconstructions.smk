@@ -1,4 +1,32 @@
-# All test images of a layer restored by one recipe, in one batch.
+# Weights and rates searched on held-out training images; then all test images of a layer restored by one
+# recipe, in one batch.
+
+
+rule search:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/train.h5",
+        priors=recipe_priors,
+        feature_priors=recipe_feature_priors,
+        inverter=recipe_inverter,
+    output:
+        found="results/search/{classifier}/{layer}/{recipe}.json",
+        trials="results/search/{classifier}/{layer}/{recipe}.csv",
+    log:
+        "logs/search/{classifier}/{layer}/{recipe}.log",
+    benchmark:
+        "logs/benchmarks/search/{classifier}/{layer}/{recipe}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=720,
+    params:
+        settings=search_settings,
+        code=code("search.py"),
+    message:
+        "Searching weights of {wildcards.recipe} for {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/search.py"
 
 
 rule reconstruct:
@@ -6,7 +34,9 @@ rule reconstruct:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
         priors=recipe_priors,
+        feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
+        found=recipe_found,
     output:
         images="results/reconstructions/{classifier}/{layer}/{recipe}.h5",
         trace="results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",

@@ -49,13 +49,19 @@ class Calibrated:
     def __init__(self, prior: LearnedPrior):
         self.prior = prior
 
+    def anneal(self, progress: float) -> None:
+        """Told before each iteration how far the optimisation is, 0..1."""
+        if hasattr(self.prior, "anneal"):
+            self.prior.anneal(progress)
+
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         per_position = self.prior.energy(x, generator) / self.prior.positions(x)
         return (per_position - self.prior.mean) / self.prior.spread
 
 
 def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
-    """The learned prior of a file, with options of its kind: `lattice` of a field, `sigma` of a denoiser.
+    """The learned prior of a file, with options of its kind: `lattice` of a field; `sigma` of a
+    denoiser, its noise level at the first iteration and at the last.
 
     Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -127,7 +128,9 @@ class Denoiser:
         mean: float = 0.0,
         spread: float = 1.0,
         facts: dict | None = None,
+        levels: tuple[float, float] | None = None,
     ):
+        self.levels = levels
         self.network, self.scale, self.centre, self.sigma = network, scale, centre, sigma
         self.probes = probes
         self.mean, self.spread, self.facts = mean, spread, facts or {}
@@ -141,6 +144,12 @@ class Denoiser:
         self.network.to(device)
         self.centre = self.centre.to(device)
         return self
+
+    def anneal(self, progress: float) -> None:
+        """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""
+        if self.levels:
+            first, last = self.levels
+            self.sigma = first ** (1 - progress) * last**progress
 
     def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
         """R(x) for noise of standard deviation `sigma`, by default the prior's own.
@@ -188,14 +197,19 @@ class Denoiser:
         storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, sigma: float | None = None) -> Denoiser:
-        """From what `save` wrote; `sigma` replaces the noise level it was calibrated at."""
+    def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Denoiser:
+        """From what `save` wrote; `sigma`, the first and the last noise level in the units of the
+        configuration, replaces the one that it was calibrated at."""
         centre, options = tensors.pop("centre"), facts["facts"]
         network = Network(len(centre), options["width"], options["blocks"], options["fold"])
         network.load_state_dict(tensors)
-        chosen = facts["sigma"] if sigma is None else sigma
         names = ("probes", "mean", "spread", "facts")
-        return cls(network, facts["scale"], centre, chosen, **{n: facts[n] for n in names})
+        more = {name: facts[name] for name in names}
+        own, levels = facts["sigma"], None
+        if sigma is not None:
+            unit = own / options["sigma"]
+            own, levels = sigma[0] * unit, (sigma[0] * unit, sigma[1] * unit)
+        return cls(network, facts["scale"], centre, own, **more, levels=levels)
 
 
 def train(

@@ -1,0 +1,47 @@
+"""Constants of Mahendran & Vedaldi 2015 and 2016, for any classifier, by the depth of the layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+REFERENCE_PIXELS = 227 * 227  # the image size of both papers
+SIGMA = 27098.1157  # norm of a mean-subtracted natural image there (M&V 2015, released code)
+
+
+def data_weight_2016(stride: float, receptive_field: int | None) -> float:
+    """C of Mahendran & Vedaldi 2016 by depth: 300 for shallow layers down to 1 for the deepest.
+
+    The bounds on receptive field and stride give back both published columns, AlexNet and VGG-16.
+    """
+    if receptive_field is None or stride >= 32:
+        return 1.0
+    return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
+
+
+def by_depth(weights: Sequence[float], receptive_field: int | None) -> float:
+    """The entry of (shallow, middle, deep) for a layer, by the bounds of Mahendran & Vedaldi 2015.
+
+    Shallow are receptive fields below 67 pixels (AlexNet to relu2), middle those below 163 (to relu4).
+    """
+    if receptive_field is None or receptive_field >= 163:
+        return weights[2]
+    return weights[0] if receptive_field < 67 else weights[1]
+
+
+def tv_weight_2015(receptive_field: int | None) -> float:
+    """lambda_V of Mahendran & Vedaldi 2015 by depth, 0.5, 5 or 50, for the mean over pixels.
+
+    The published value belongs to sigma-scaled images and a sum over 227 x 227 pixels; beta = 2.
+    """
+    return by_depth((0.5, 5.0, 50.0), receptive_field) * REFERENCE_PIXELS / SIGMA**2
+
+
+def alpha_weight_2015() -> float:
+    """lambda_alpha = 2.16e8 of Mahendran & Vedaldi 2015 for the mean over pixels of |u|^6."""
+    return 2.16e8 * REFERENCE_PIXELS / SIGMA**6
+
+
+def jitter_of(stride: float) -> int:
+    """T = max(round(stride / 4), 1) of Mahendran & Vedaldi 2016; shifts run from 0 to T - 1."""
+    return max(math.floor(stride / 4 + 0.5), 1)

@@ -1,0 +1,128 @@
+"""Recipes: what the configuration says of a way to restore images, made into priors, plan and images."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from . import classifiers, inverters, preimage, runtime
+from .preimage import Term
+from .priors import Calibrated, Prior, load
+from .priors.norms import AlphaNorm, ColourNorm, DistanceTo
+from .priors.total_variation import TotalVariation
+from .published import alpha_weight_2015, by_depth, tv_weight_2015
+
+Paths = Sequence[str | os.PathLike]
+
+
+def build(
+    entries: dict[str, dict],
+    learned: dict[str, dict[str | None, str | os.PathLike]],
+    geometry: dict,
+    mean: torch.Tensor,
+    predicted: torch.Tensor | None = None,
+) -> dict[str, Term]:
+    """The terms of the `priors` of a recipe, by name; of a prior of feature maps `name@layer` each.
+
+    `learned` maps the names of learned priors to their files by layer, None for images; `geometry` is
+    that of the layer (its receptive field, for weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1
+    in [0, 1], `predicted` the images of the recipe's inverse network, N x 3 x H x W.
+    """
+    result: dict[str, Term] = {}
+    for name, entry in entries.items():
+        options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
+        weight, field = entry["weight"], geometry["receptive_field"]
+        if isinstance(weight, list):
+            weight = by_depth(weight, field)
+        if name in learned:
+            if isinstance(options.get("sigma"), (int, float)):
+                options["sigma"] = [options["sigma"]] * 2
+            for layer, path in learned[name].items():
+                label = name if layer is None else f"{name}@{layer}"
+                result[label] = Term(float(weight), Calibrated(load(path, **options)), layer)
+            continue
+        if name == "tv":
+            prior: Prior = TotalVariation(**options)
+            if weight == "mahendran2015":
+                weight = tv_weight_2015(field)
+        elif name == "alpha_norm":
+            prior = AlphaNorm(mean, **options)
+            weight = alpha_weight_2015() if weight == "mahendran2015" else weight
+        elif name == "inverter":
+            prior = DistanceTo(predicted)
+        else:
+            prior = ColourNorm(mean, **options)
+        result[name] = Term(float(weight), prior)
+    return result
+
+
+class Restorer:
+    """Restores images from one layer by one recipe.
+
+    `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
+    recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
+    `files`: all that it has read.
+    """
+
+    def __init__(
+        self,
+        network_file: str | os.PathLike,
+        layer: str,
+        sees: dict,
+        priors: Paths = (),
+        inverter: Paths = (),
+        feature_priors: Paths = (),
+    ):
+        self.layer, self.sees, self.where = layer, sees, runtime.device()
+        self.files = [network_file, *priors, *inverter, *feature_priors]
+        self.learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
+        for path in map(Path, feature_priors):
+            self.learned.setdefault(path.stem, {})[path.parent.name] = path
+        inside = {place for files in self.learned.values() for place in files if place}
+        self.network = classifiers.load(network_file, [layer, *sorted(inside - {layer})])
+        self.network.to(self.where, memory_format=torch.channels_last)
+        self.inverter = inverters.load(inverter[0]).to(self.where) if inverter else None
+
+    def restore(
+        self,
+        recipe: dict,
+        truth: torch.Tensor,
+        names: Sequence[str],
+        seed: int,
+        checkpoint: runtime.Checkpoint,
+    ) -> preimage.Result:
+        """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps."""
+        truth = truth.to(self.where)
+        with torch.no_grad():
+            target = self.network(truth)[self.layer]
+        began, predicted = time.monotonic(), None
+        if self.inverter is not None:
+            with torch.no_grad():
+                predicted = self.inverter.image(target).clamp(0, 1)
+            if predicted.is_cuda:
+                torch.cuda.synchronize()
+        ready = time.monotonic() - began
+        if not recipe.get("phases"):
+            error = float((predicted - truth).square().mean())
+            return preimage.Result(predicted, [(0, "image", error, ready)], ready)
+        mean = self.network.mean
+        result = preimage.reconstruct(
+            self.network,
+            target,
+            names,
+            truth.shape[-1],
+            mean,
+            build(recipe.get("priors") or {}, self.learned, self.sees, mean, predicted),
+            preimage.plan_of(recipe, self.sees),
+            seed,
+            checkpoint,
+            predicted,
+            truth,
+        )
+        result.seconds += ready
+        result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
+        return result

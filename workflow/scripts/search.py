@@ -1,0 +1,44 @@
+"""Search the weights and rates of one recipe for one layer on held-out training images."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import json
+    import math
+
+    import numpy as np
+
+    from deep_restoration import images, inventory, metrics, recipes, search, storage
+
+    settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
+    recipe, how, seed = settings["recipe"], settings["search"], settings["seed"]
+    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
+    restorer = recipes.Restorer(
+        inputs.network, snakemake.wildcards.layer, settings["sees"], **learned
+    )
+    with storage.open_hdf5(inputs.images, "images") as file:
+        kept = images.held_out(len(file["images"]), settings["held_out"])
+        chosen = inventory.spread(np.flatnonzero(kept).tolist(), how["images"])
+        names = [storage.read_names(file)[index] for index in chosen]
+        pixels = file["images"][chosen]
+    truth = pixels.astype(np.float64) / 255
+    never = runtime.Checkpoint(f"{output.found}.trial", None, math.inf)
+
+    def score(values: search.Values) -> float:
+        tried = search.shorter(search.replace(recipe, values), how["iterations"])
+        result = restorer.restore(tried, images.as_tensor(pixels), names, seed, never)
+        restored = result.images.permute(0, 2, 3, 1).cpu().numpy()
+        if how["measure"] == "ssim":
+            return 1 - float(metrics.ssim(truth, restored).mean())
+        return float(metrics.mse(truth, restored).mean())
+
+    stamps = runtime.stamps(inputs.images, *restorer.files)
+    key = [runtime.provenance(snakemake.params), *stamps]
+    checkpoint = runtime.Checkpoint(output.found, key)
+    values, rows = search.search(score, recipe["search"], how["trials"], seed, checkpoint)
+    best = min(row[3] for row in rows)
+    found = {"values": values, "score": best, "measure": how["measure"], "images": names}
+    storage.write_csv(output.trials, search.COLUMNS, rows)
+    storage.write_text(output.found, json.dumps(found, indent=1) + "\n")
+    checkpoint.remove()
+    runtime.log.info("best: %s, %s %.5g", values or "as it is", how["measure"], best)
