@@ -93,6 +93,8 @@ rule evaluation:
     input:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
+        "results/tables/comparison.csv",
+        expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
 
 
 rule figures:

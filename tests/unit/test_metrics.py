@@ -307,3 +307,53 @@ def test_representation_error_equals_a_loop():
         assert value == pytest.approx(expected, rel=1e-12)
     flat = metrics.representation_error(maps[:, :, 0, 0], target[:, :, 0, 0])
     assert flat.shape == (3,)
+
+
+# ------------------------------------------------------------------------------ sides
+
+
+def rows_of(layer, recipe, errors, seconds):
+    return [
+        {
+            **{"classifier": "net", "layer": layer, "recipe": recipe, "image": f"{index}.png"},
+            **{"mse": str(error), "psnr": str(-10 * math.log10(error)), "ssim": str(1 - error)},
+            "seconds": str(seconds),
+        }
+        for index, error in enumerate(errors)
+    ]
+
+
+def test_the_best_of_either_side_are_compared_image_by_image():
+    errors = {
+        "pure": [0.5, 0.6, 0.9],
+        "tv": [0.4, 0.2, 0.3],
+        "foe": [0.3, 0.3, 0.3],
+        "inverter": [0.2, 0.1, 0.3],
+    }
+    rows = [row for name, e in errors.items() for row in rows_of("conv2", name, e, len(name))]
+    rows += rows_of("conv1", "tv", [0.1, 0.2], 1.0)  # nothing learned there
+    found = metrics.compare_sides(rows, ["foe", "inverter"], 0)
+    assert [row[:3] for row in found] == [["net", "conv2", m] for m in ("mse", "psnr", "ssim")]
+    for row in found:
+        line = dict(zip(metrics.SIDES, row, strict=True))
+        assert (line["hand_crafted"], line["learned"], line["images"]) == ("tv", "inverter", 3)
+        assert (line["hand_crafted_seconds"], line["learned_seconds"]) == (2.0, 8.0)
+    mse = dict(zip(metrics.SIDES, found[0], strict=True))
+    assert mse["hand_crafted_value"] == pytest.approx(0.3)
+    assert mse["learned_value"] == pytest.approx(0.2)
+    assert mse["difference"] == pytest.approx(-0.1)
+    differences = np.array(errors["inverter"]) - errors["tv"]
+    assert (mse["difference_low"], mse["difference_high"]) == pytest.approx(
+        metrics.bootstrap_interval(differences, 0)
+    )
+    assert mse["ratio"] == pytest.approx(2 / 3)
+    assert mse["ratio_low"] < 2 / 3 < mse["ratio_high"] <= 1
+
+
+def test_each_measure_has_its_own_best_recipe():
+    rows = rows_of("fc6", "tv", [0.4, 0.4], 1.0) + rows_of("fc6", "foe", [0.3, 0.3], 1.0)
+    sharp = rows_of("fc6", "dae", [0.5, 0.5], 1.0)
+    for row in sharp:
+        row["ssim"] = "0.95"
+    found = metrics.compare_sides(rows + sharp, {"foe", "dae"}, 0)
+    assert [row[metrics.SIDES.index("learned")] for row in found] == ["foe", "foe", "dae"]

@@ -54,6 +54,12 @@ def test_experts_derivatives_follow_from_G(expert):
     s = torch.cat([torch.linspace(-9, 9, 36, dtype=torch.float64), torch.tensor([1e-3, -40.0])])
     s.requires_grad_()
     value = EXPERTS[expert].G(s)
+    torch.testing.assert_close(
+        EXPERTS[expert].g(s.detach()),
+        EXPERTS[expert].derivatives(s.detach())[0],
+        rtol=1e-12,
+        atol=0,
+    )
     for found in EXPERTS[expert].derivatives(s.detach()):
         (value,) = torch.autograd.grad(value.sum(), s, create_graph=True)
         torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-14)
@@ -73,6 +79,7 @@ def test_experts_leave_their_argument_alone(expert):
     s = torch.linspace(-3, 3, 7)
     kept = s.clone()
     EXPERTS[expert].G(s)
+    EXPERTS[expert].g(s)
     EXPERTS[expert].derivatives(s)
     assert torch.equal(s, kept)
 
@@ -80,7 +87,8 @@ def test_experts_leave_their_argument_alone(expert):
 @experts
 def test_experts_are_even_and_finite_far_out(expert):
     s = torch.tensor([0, 1e-30, 1e4, 1e9, 1.1e9, 1e18, 1e19, 1e20, 1e30])
-    for values in (EXPERTS[expert].G(s), *EXPERTS[expert].derivatives(s)):
+    own = EXPERTS[expert]
+    for values in (own.G(s), own.g(s), *own.derivatives(s)):
         assert values.dtype == torch.float32
         assert torch.isfinite(values).all()
     assert torch.equal(EXPERTS[expert].G(s), EXPERTS[expert].G(-s))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
@@ -124,6 +126,46 @@ def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
             line += [float(values.mean()), *bootstrap_interval(values, seed)]
         summary.append(line)
     return columns, summary
+
+
+SIDES = (
+    *("classifier", "layer", "measure", "images", "hand_crafted", "hand_crafted_value"),
+    *("learned", "learned_value", "difference", "difference_low", "difference_high"),
+    *("ratio", "ratio_low", "ratio_high", "hand_crafted_seconds", "learned_seconds"),
+)
+
+
+def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[list]:
+    """The best of the `learned` recipes beside the best of the others, per layer and measure.
+
+    Rows of SIDES from those of the table of images. Best is the recipe with the least mean squared error,
+    or the largest mean PSNR or SSIM. `difference` is learned minus hand-crafted, `ratio` learned over
+    hand-crafted, each with its 95 % bootstrap interval over images, the same ones for both; seconds are
+    those of an image. Layers that have only one side are left out.
+    """
+    groups: dict[tuple, dict[str, list[dict]]] = {}
+    for row in rows:
+        place = groups.setdefault((row["classifier"], row["layer"]), {})
+        place.setdefault(row["recipe"], []).append(row)
+    result = []
+    for key, recipes in groups.items():
+        for measure, sign in (("mse", -1), ("psnr", 1), ("ssim", 1)):
+            values = {
+                recipe: np.array([float(row[measure]) for row in group])
+                for recipe, group in recipes.items()
+            }
+            sides = [[r for r in recipes if (r in learned) == wanted] for wanted in (False, True)]
+            if not all(sides):
+                continue
+            best = [max(side, key=lambda r: sign * values[r].mean()) for side in sides]
+            ours, theirs = values[best[1]], values[best[0]]
+            line: list = [*key, measure, len(ours), best[0], float(theirs.mean())]
+            line += [best[1], float(ours.mean()), float((ours - theirs).mean())]
+            line += bootstrap_interval(ours - theirs, seed)
+            line += ratio_interval(ours, theirs, seed)
+            line += [float(recipes[recipe][0]["seconds"]) for recipe in best]
+            result.append(line)
+    return result
 
 
 INVERTER_MEASURES = ("mse", "psnr", "ssim", "representation_error")

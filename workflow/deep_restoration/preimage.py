@@ -188,11 +188,11 @@ def reconstruct(
         x = mean + u / 255
         with runtime.precision_context(plan.precision, where):
             found = network(x[..., top : top + size, left : left + size])
+            energies = [
+                term.prior.energy(x if term.layer is None else as_maps(found[term.layer]), draws)
+                for term in terms.values()
+            ]
         data = (next(iter(found.values())).float() - target).flatten(1).square().sum(1) / norm
-        energies = [
-            term.prior.energy(x if term.layer is None else as_maps(found[term.layer]), draws)
-            for term in terms.values()
-        ]
         total = plan.data_weight * data
         for term, energy in zip(terms.values(), energies, strict=True):
             total = total + term.weight * energy

@@ -75,29 +75,25 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     bounds = parameters(ranges)
-    spaces = {
-        name: optuna.distributions.FloatDistribution(*b, log=True) for name, b in bounds.items()
-    }
+    spaces = {n: optuna.distributions.FloatDistribution(*bounds[n], log=True) for n in bounds}
     study = optuna.create_study()
     done: list[tuple[Values, float]] = []
-
-    def tell(values: Values, value: float) -> None:
-        done.append((values, value))
-        if values:
-            trial = optuna.trial.create_trial(params=values, distributions=spaces, value=value)
-            study.add_trial(trial)
-
     if saved := checkpoint.load():
-        for values, value in saved[1]["done"]:
-            tell(values, value)
+        done = [({n: v[n] for n in bounds if v}, value) for v, value in saved[1]["done"]]
+    for values, value in done:
+        if values:
+            study.add_trial(
+                optuna.trial.create_trial(params=values, distributions=spaces, value=value)
+            )
     for number in runtime.progress(range(len(done), trials), "searching"):
-        values: Values = {}
+        values, trial = {}, None
         if number:
             study.sampler = optuna.samplers.TPESampler(
                 n_startup_trials=max(1, trials // 3),
                 seed=runtime.seed_of(seed, "search", number) % 2**32,
             )
-            values = dict(study.ask(spaces).params)
+            trial = study.ask(spaces)
+            values = {name: trial.params[name] for name in bounds}
         try:
             value = score(values)
         except runtime.DivergedError as error:
@@ -105,7 +101,9 @@ def search(
             value = LOST
         value = value if math.isfinite(value) else LOST
         log.info("trial %d: %s gives %.5g", number, values or "the recipe as it is", value)
-        tell(values, value)
+        if trial is not None:
+            study.tell(trial, value)
+        done.append((values, value))
         if checkpoint.due():
             checkpoint.save({}, done=done)
     best = min(done, key=lambda pair: pair[1])[0]

@@ -43,6 +43,11 @@ rule tables:
             caption="../report/summary_table.rst",
             category="Tables",
         ),
+        sides=report(
+            "results/tables/comparison.csv",
+            caption="../report/comparison_table.rst",
+            category="Tables",
+        ),
         maps=report(
             "results/tables/feature_statistics.csv",
             caption="../report/feature_statistics_table.rst",
@@ -57,6 +62,7 @@ rule tables:
         runtime=10,
     params:
         settings={"seed": STUDY["seed"]},
+        learned=learned_recipes(),
         code=code("tables.py"),
     message:
         "Gathering the tables"

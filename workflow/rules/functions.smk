@@ -250,6 +250,15 @@ def recipe_settings(wildcards):
     return canonical({"recipe": recipe, "sees": sight(wildcards), "seed": STUDY["seed"]})
 
 
+def learned_recipes():
+    """Names of the recipes that use anything learned."""
+    return [
+        name
+        for name, recipe in STUDY["recipes"].items()
+        if recipe.get("inverter") or set(recipe.get("priors") or {}) & set(STUDY["priors"])
+    ]
+
+
 def search_settings(wildcards):
     recipe = STUDY["recipes"][wildcards.recipe]
     more = {"search": STUDY["search"], "held_out": STUDY["images"]["held_out"]}

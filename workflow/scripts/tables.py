@@ -13,5 +13,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     )
     columns, summary = metrics.summarise(rows, snakemake.params.settings["seed"])
     storage.write_csv(snakemake.output.summary, columns, summary)
+    sides = metrics.compare_sides(rows, snakemake.params.learned, snakemake.params.settings["seed"])
+    storage.write_csv(snakemake.output.sides, metrics.SIDES, sides)
     maps = [row for path in snakemake.input.maps for row in storage.read_rows(path)]
     storage.write_csv(snakemake.output.maps, maps[0].keys(), [row.values() for row in maps])

@@ -160,7 +160,7 @@ class Denoiser:
         self.to(x.device)
         level = x.new_full((len(x),), (self.sigma if sigma is None else sigma) / self.scale)
         centre = self.centre.to(x)[:, None, None]
-        with torch.no_grad():
+        with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
             return self.network((x - centre) / self.scale, level) * self.scale + centre
 
     def expected(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

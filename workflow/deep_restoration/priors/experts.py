@@ -1,7 +1,8 @@
 """Expert functions G(s) of heavy-tailed models and their derivatives; overflow-free for any s.
 
-An expert is a class of static functions: `G`, and `derivatives`, which gives g = G', g' and g'' at once,
-because they share most of their arithmetic. A new expert needs nothing else but an entry in EXPERTS.
+An expert is a class of static functions: `G`, its derivative `g`, and `derivatives`, which gives g, g'
+and g'' at once, because they share most of their arithmetic. A new expert needs nothing else but an
+entry in EXPERTS.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ class Expert(Protocol):
     @staticmethod
     def G(s: torch.Tensor) -> torch.Tensor: ...  # noqa: N802
     @staticmethod
+    def g(s: torch.Tensor) -> torch.Tensor: ...
+    @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives: ...
 
 
@@ -28,6 +31,10 @@ class Logistic:
     def G(s: torch.Tensor) -> torch.Tensor:  # noqa: N802
         magnitude = s.abs()
         return 0.6931471805599453 - magnitude - F.softplus(-2 * magnitude)
+
+    @staticmethod
+    def g(s: torch.Tensor) -> torch.Tensor:
+        return torch.tanh(s).neg_()
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -41,11 +48,13 @@ class StudentT:
 
     @staticmethod
     def G(s: torch.Tensor) -> torch.Tensor:  # noqa: N802
-        # Far out s^2 overflows; there the logarithm is 2 log|s| - log 2 to the last digit.
-        far = s.abs() > 1e9
-        near = torch.log1p(0.5 * torch.where(far, 0, s).square())
-        beyond = 2 * torch.where(far, s, 1).abs().log() - 0.6931471805599453
-        return -torch.where(far, beyond, near)
+        # The root of 1 + s^2 / 2, without squares that overflow.
+        return torch.hypot(s * 0.7071067811865476, _constant(1, s)).log() * -2
+
+    @staticmethod
+    def g(s: torch.Tensor) -> torch.Tensor:
+        u = torch.addcmul(_constant(2, s), s, s).reciprocal_()  # 1 / (s^2 + 2), at most 1/2
+        return u.mul_(s).mul_(-2)
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -62,6 +71,10 @@ class SmoothL1:
     @staticmethod
     def G(s: torch.Tensor) -> torch.Tensor:  # noqa: N802
         return -torch.hypot(s, _constant(1, s))
+
+    @staticmethod
+    def g(s: torch.Tensor) -> torch.Tensor:
+        return torch.hypot(s, _constant(1, s)).reciprocal_().mul_(s).neg_()
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:

@@ -1,0 +1,123 @@
+"""An iteration of pre-image optimisation against the plain loop, and how far mixed precision gets.
+
+    OMP_WAIT_POLICY=PASSIVE python benchmarks/preimage.py [ARCHITECTURE LAYER SIZE BATCH]
+
+The plain loop is what cannot be left out in float32: the network's forward pass to the layer, the
+backward pass to the image and a step along the gradient; once in torch's ordinary memory layout, as most
+tools run it, and once with channels last. Recipes run as the workflow runs them, with their priors,
+jitter, bounds and trace; the learned one has 256 filters of 8 x 8 with random values. Everything is
+measured in turn, in CPU seconds of this process an iteration and image; medians of rounds, ratios
+to the plain loop of the same round. Then the final error of a recipe in either precision, measured in
+float32, and the peak of memory.
+"""
+
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
+
+from deep_restoration import classifiers, graph, metrics, preimage, runtime
+from deep_restoration.preimage import Phase, Plan, Term
+from deep_restoration.priors import Calibrated
+from deep_restoration.priors.field import FieldOfExperts
+from deep_restoration.priors.norms import ColourNorm
+from deep_restoration.priors.total_variation import TotalVariation
+from deep_restoration.published import jitter_of
+
+ROUNDS, SHORT, LONG, END = 7, 2, 7, 100
+NEVER = runtime.Checkpoint("/nonexistent/never", [], 1e9)
+torch.set_num_threads(2)
+
+
+def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
+    size, batch = int(size), int(batch)
+    torch.manual_seed(0)
+    model = classifiers.build(architecture)
+    steps = classifiers.steps_of(architecture, model)
+    network = graph.Network(steps, [layer]).load(model.state_dict())
+    plain = graph.Network(steps, [layer]).load(model.state_dict())
+    network.to(memory_format=torch.channels_last)
+    mean = network.mean
+    coarse = torch.rand(batch, 3, size // 16, size // 16)
+    truth = torch.nn.functional.interpolate(coarse, size=size, mode="bilinear")
+    names = [str(index) for index in range(batch)]
+    with torch.no_grad():
+        target = network(truth)[layer]
+    known, _ = graph.geometry(steps, size)
+    jitter = jitter_of(known[layer]["stride"])
+    filters = torch.randn(256, 3, 8, 8) / 14
+    field = FieldOfExperts(filters, torch.zeros(256), torch.ones(256), "student_t", lattice=4)
+    tv, norm = Term(1.0, TotalVariation(V=12.31)), Term(1.0, ColourNorm(mean))
+    adam = {"data_weight": 1.0, "optimiser": "adam", "box": True}
+    lbfgs = {**adam, "optimiser": "lbfgs"}
+    published = {"data_weight": 300.0, "optimiser": "adagrad2016", "bound": 160.0, "jitter": jitter}
+    ways = {
+        "pure": (adam, {}),
+        "tv": (adam, {"tv": tv}),
+        "tv, lbfgs": (lbfgs, {"tv": tv}),
+        "mahendran2016": (published, {"colour_norm": norm, "tv": tv}),
+        "ica, lattice 4": (adam, {"ica": Term(0.1, Calibrated(field))}),
+    }
+
+    def ours(name: str, precision: str, iterations: int) -> preimage.Result:
+        options, terms = ways[name]
+        rate = 53.33 if options is published else 8.0
+        phases = [Phase(iterations, rate, jitter=options is published)]
+        plan = Plan(**options, phases=phases, precision=precision)
+        return preimage.reconstruct(
+            network, target, names, size, mean, terms, plan, 0, NEVER, truth=truth
+        )
+
+    def loop(net, layout, iterations: int) -> None:
+        x, aim = truth.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
+        for _ in range(iterations):
+            x = x.detach().requires_grad_()
+            loss = (net(x)[layer] - aim).square().sum()
+            x = x - 1e-9 * torch.autograd.grad(loss, x)[0]
+
+    def cost(run) -> float:
+        """Milliseconds an iteration and image, without what a run does once."""
+        took = []
+        for iterations in (SHORT, LONG):
+            started = time.process_time()
+            run(iterations)
+            took.append(time.process_time() - started)
+        return 1000 * (took[1] - took[0]) / (LONG - SHORT) / batch
+
+    runs = {
+        "plain loop": lambda n: loop(plain, torch.contiguous_format, n),
+        "plain loop, channels last": lambda n: loop(network, torch.channels_last, n),
+    }
+    for name in ways:
+        for precision in ("float32", "mixed"):
+            runs[f"{name}, {precision}"] = lambda n, a=name, b=precision: ours(a, b, n)
+    times = {name: [] for name in runs}
+    for round_ in range(ROUNDS + 1):
+        for name, run in runs.items():
+            value = cost(run)
+            if round_:  # the first warms up
+                times[name].append(value)
+    print(
+        f"{architecture} {layer}, {batch} images of {size} x {size}, CPU ms an iteration and image"
+    )
+    for name, values in times.items():
+        ratios = [np.median(np.divide(values, times[base])) for base in list(runs)[:2]]
+        print(f"{name:28s} {np.median(values):7.1f}   {ratios[0]:.2f} x   {ratios[1]:.2f} x last")
+    for name in ("tv", "mahendran2016"):
+        ends = []
+        for precision in ("float32", "mixed"):
+            restored = ours(name, precision, END).images
+            with torch.no_grad():
+                maps = network(restored)[layer]
+            ends.append(float(metrics.representation_error(maps, target).mean()))
+        print(f"{name}: error behind {END} iterations {ends[0]:.5f}, mixed {ends[1]:.5f}")
+    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
