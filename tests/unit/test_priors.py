@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import recipes, storage
+from deep_restoration import storage
 from deep_restoration.priors import Calibrated, load
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation
-from deep_restoration.published import by_depth
 
 MEAN = torch.tensor([0.4, 0.5, 0.45], dtype=torch.float64).view(1, 3, 1, 1)
 
@@ -398,53 +397,7 @@ def test_a_file_that_is_no_prior_is_refused(tmp_path):
         load(tmp_path / "missing.safetensors")
 
 
-# ------------------------------------------------------------------------------ recipes
-
-
-def see(reach):
-    return {"receptive_field": reach, "stride": 4}
-
-
-@pytest.mark.parametrize(
-    ("reach", "published"), [(11, 0.5), (51, 0.5), (67, 5), (131, 5), (163, 50), (None, 50)]
-)
-def test_recipes_know_the_weights_of_2015_by_depth(reach, published):
-    entries = {
-        "tv": {"weight": "mahendran2015"},
-        "alpha_norm": {"weight": "mahendran2015", "alpha": 6.0},
-    }
-    built = recipes.build(entries, {}, see(reach), MEAN)
-    sigma, pixels = 27098.1157, 227**2
-    weight, prior, _ = built["tv"]
-    assert isinstance(prior, TotalVariation)
-    assert weight == pytest.approx(published * pixels / sigma**2)
-    assert (prior.beta, prior.V) == (2, 1)
-    weight, prior, _ = built["alpha_norm"]
-    assert isinstance(prior, AlphaNorm)
-    assert weight == pytest.approx(2.16e8 * pixels / sigma**6)
-    x = images(1, 6, 6)
-    u = 255 * (x - MEAN) / sigma
-    on_sigma_scale = 2.16e8 * u.abs().pow(6).sum() * pixels / 36
-    assert (weight * prior.energy(x)).item() == pytest.approx(on_sigma_scale.item())
-
-
-@pytest.mark.parametrize(("reach", "expected"), [(11, 0.01), (67, 0.1), (163, 1.0), (None, 1.0)])
-def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
-    prior = field(dtype=torch.float32)
-    prior.mean, prior.spread = 1.0, 2.0
-    prior.save(tmp_path / "ica.safetensors", {})
-    entries = {
-        "ica": {"weight": [0.01, 0.1, 1.0], "lattice": 4},
-        "colour_norm": {"weight": 2, "B": 70.0},
-    }
-    built = recipes.build(entries, {"ica": {None: tmp_path / "ica.safetensors"}}, see(reach), MEAN)
-    weight, learned, _ = built["ica"]
-    assert weight == expected
-    assert isinstance(learned, Calibrated)
-    assert (learned.prior.lattice, learned.prior.spread) == (4, 2.0)
-    weight, norm, _ = built["colour_norm"]
-    assert (weight, norm.B, norm.alpha) == (2.0, 70.0, 6.0)
-    assert isinstance(norm, ColourNorm)
+# ------------------------------------------------------------------------------ a distance
 
 
 def test_distance_to_images_equals_a_loop_and_looks_at_the_middle():
@@ -469,26 +422,3 @@ def test_the_distance_to_images_pulls_towards_them(height, width, top, left):
     expected = torch.zeros_like(found)
     expected[..., top : top + 5, left : left + 4] = 2 * 255**2 * (inner - centre) / 20
     torch.testing.assert_close(found, expected)
-
-
-def test_recipes_weigh_the_distance_to_an_image_by_depth():
-    entries = {"inverter": {"weight": [1.0, 2.0, 3.0]}, "tv": {"weight": 1.0}}
-    built = recipes.build(entries, {}, see(70), MEAN, images())
-    assert list(built) == ["inverter", "tv"]
-    assert built["inverter"][0] == 2.0
-
-
-def test_recipes_build_the_distance_to_an_inverter_s_image():
-    predicted = images(2, 5, 4)
-    weight, prior, _ = recipes.build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
-        "inverter"
-    ]
-    assert isinstance(prior, DistanceTo)
-    assert (weight, prior.centre is predicted) == (0.5, True)
-
-
-def test_building_changes_no_recipe():
-    entries = {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}
-    built = recipes.build(entries, {}, see(70), MEAN)
-    assert built["tv"][0] == by_depth([1.0, 2.0, 3.0], 70) == 2.0
-    assert entries == {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}

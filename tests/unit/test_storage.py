@@ -359,3 +359,17 @@ def test_figures_are_the_same_bytes_a_second_later(tmp_path):
 
 def test_versions_are_those_installed():
     assert storage.versions("numpy", "h5py") == {"numpy": np.__version__, "h5py": h5py.__version__}
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_tensors_can_be_read_by_whom_the_user_allows(umask, mode, tmp_path):
+    import torch
+
+    before = os.umask(umask)
+    try:
+        storage.save_tensors(tmp_path / "prior", {"a": torch.ones(2)}, "prior", {})
+        storage.write_csv(tmp_path / "table.csv", ["a"], [[1]])
+    finally:
+        os.umask(before)
+    for name in ("prior", "table.csv"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode

@@ -129,6 +129,9 @@ def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance:
     metadata = {"deep_restoration": json.dumps({"stage": stage, **provenance}, sort_keys=True)}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)  # safetensors lets nobody else read
 
 
 @contextmanager

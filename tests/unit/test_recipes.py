@@ -1,0 +1,238 @@
+"""Recipes: what a configuration's entries become, and images restored by them."""
+
+import math
+
+import pytest
+import torch
+
+from deep_restoration import graph, inverters, recipes, runtime, storage
+from deep_restoration.priors import Calibrated
+from deep_restoration.priors.denoiser import Denoiser, Network
+from deep_restoration.priors.field import FieldOfExperts
+from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
+from deep_restoration.priors.total_variation import TotalVariation
+from deep_restoration.published import by_depth
+
+MEAN = torch.tensor([0.4, 0.5, 0.45], dtype=torch.float64).view(1, 3, 1, 1)
+NEVER = runtime.Checkpoint("/nonexistent/never", "key", math.inf)
+SEES = {"receptive_field": 25, "stride": 4}
+
+
+def images(count=2, height=5, width=4, channels=3, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    return torch.rand(count, channels, height, width, generator=draw, dtype=torch.float64)
+
+
+def field(channels, size=3, seed=5, **options):
+    draw = torch.Generator().manual_seed(seed)
+    filters = torch.randn(6, channels, size, size, generator=draw)
+    values = {"mean": -3.0, "spread": 2.0, **options}
+    return FieldOfExperts(filters, torch.zeros(6), torch.ones(6), "student_t", **values)
+
+
+# ------------------------------------------------------------------------------ terms
+
+
+def see(reach):
+    return {"receptive_field": reach, "stride": 4}
+
+
+@pytest.mark.parametrize(
+    ("reach", "published"), [(11, 0.5), (51, 0.5), (67, 5), (131, 5), (163, 50), (None, 50)]
+)
+def test_recipes_know_the_weights_of_2015_by_depth(reach, published):
+    entries = {
+        "tv": {"weight": "mahendran2015"},
+        "alpha_norm": {"weight": "mahendran2015", "alpha": 6.0},
+    }
+    built = recipes.build(entries, {}, see(reach), MEAN)
+    sigma, pixels = 27098.1157, 227**2
+    weight, prior, _ = built["tv"]
+    assert isinstance(prior, TotalVariation)
+    assert weight == pytest.approx(published * pixels / sigma**2)
+    assert (prior.beta, prior.V) == (2, 1)
+    weight, prior, _ = built["alpha_norm"]
+    assert isinstance(prior, AlphaNorm)
+    assert weight == pytest.approx(2.16e8 * pixels / sigma**6)
+    x = images(1, 6, 6)
+    u = 255 * (x - MEAN) / sigma
+    on_sigma_scale = 2.16e8 * u.abs().pow(6).sum() * pixels / 36
+    assert (weight * prior.energy(x)).item() == pytest.approx(on_sigma_scale.item())
+
+
+@pytest.mark.parametrize(("reach", "expected"), [(11, 0.01), (67, 0.1), (163, 1.0), (None, 1.0)])
+def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
+    prior = field(3, mean=1.0)
+    prior.save(tmp_path / "ica.safetensors", {})
+    entries = {
+        "ica": {"weight": [0.01, 0.1, 1.0], "lattice": 4},
+        "colour_norm": {"weight": 2, "B": 70.0},
+    }
+    built = recipes.build(entries, {"ica": {None: tmp_path / "ica.safetensors"}}, see(reach), MEAN)
+    weight, learned, _ = built["ica"]
+    assert weight == expected
+    assert isinstance(learned, Calibrated)
+    assert (learned.prior.lattice, learned.prior.spread) == (4, 2.0)
+    weight, norm, _ = built["colour_norm"]
+    assert (weight, norm.B, norm.alpha) == (2.0, 70.0, 6.0)
+    assert isinstance(norm, ColourNorm)
+
+
+def test_recipes_weigh_the_distance_to_an_image_by_depth():
+    entries = {"inverter": {"weight": [1.0, 2.0, 3.0]}, "tv": {"weight": 1.0}}
+    built = recipes.build(entries, {}, see(70), MEAN, images())
+    assert list(built) == ["inverter", "tv"]
+    assert built["inverter"][0] == 2.0
+
+
+def test_recipes_build_the_distance_to_an_inverter_s_image():
+    predicted = images(2, 5, 4)
+    weight, prior, _ = recipes.build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
+        "inverter"
+    ]
+    assert isinstance(prior, DistanceTo)
+    assert (weight, prior.centre is predicted) == (0.5, True)
+
+
+def test_building_changes_no_recipe():
+    entries = {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}
+    built = recipes.build(entries, {}, see(70), MEAN)
+    assert built["tv"][0] == by_depth([1.0, 2.0, 3.0], 70) == 2.0
+    assert entries == {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}
+
+
+def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
+    files = {}
+    for layer, channels in (("relu1", 8), ("pool1", 8)):
+        files[layer] = tmp_path / layer / "features.safetensors"
+        files[layer].parent.mkdir()
+        field(channels).save(files[layer], {})
+    entries = {"features": {"weight": 0.5, "layers": "all", "lattice": 2}, "tv": {"weight": 1.0}}
+    built = recipes.build(entries, {"features": files}, SEES, MEAN)
+    assert list(built) == ["features@relu1", "features@pool1", "tv"]
+    assert [term.layer for term in built.values()] == ["relu1", "pool1", None]
+    assert all(term.weight == 0.5 for term in list(built.values())[:2])
+    assert all(term.prior.prior.lattice == 2 for term in list(built.values())[:2])
+
+
+@pytest.mark.parametrize(("given", "first", "last"), [(20.0, 20.0, 20.0), ([40.0, 4.0], 40.0, 4.0)])
+def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first, last, tmp_path):
+    facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}
+    denoiser = Denoiser(Network(3, 4, 1, 1), 0.5, torch.zeros(3), 10 / 255, facts=facts)
+    denoiser.save(tmp_path / "dae.safetensors", {})
+    entries = {"dae": {"weight": 1.0, "sigma": given}}
+    term = recipes.build(entries, {"dae": {None: tmp_path / "dae.safetensors"}}, SEES, MEAN)["dae"]
+    for progress, expected in ((0.0, first), (1.0, last), (0.5, math.sqrt(first * last))):
+        term.prior.anneal(progress)
+        assert term.prior.prior.sigma == pytest.approx(expected / 255)
+
+
+# ------------------------------------------------------------------------------ images
+
+
+@pytest.fixture(scope="module")
+def study(small_classifier, small_plans, tmp_path_factory):
+    """Files of a classifier, of priors of images and of two layers, and of an untrained inverter."""
+    folder = tmp_path_factory.mktemp("study")
+    steps, state = small_classifier
+    description = {"steps": steps, "mean": [0.4, 0.5, 0.45], "std": [0.2, 0.2, 0.2]}
+    storage.save_tensors(folder / "net.safetensors", state, "classifier", description)
+    for layer, channels in (("", 3), ("relu1", 8), ("pool1", 8)):
+        (folder / layer).mkdir(exist_ok=True)
+        field(channels).save(folder / layer / ("maps" if layer else "foe.safetensors"), {})
+    for layer in ("relu1", "pool1"):
+        (folder / layer / "maps").rename(folder / layer / "maps.safetensors")
+    torch.manual_seed(0)
+    chain = inverters.Chain(small_plans["resolution"])
+    inverters.save(folder / "inverter.safetensors", chain, {})
+    return folder
+
+
+def recipe_of(priors=None, iterations=25, **more):
+    phases = [{"iterations": iterations, "rate": 6.0, "decay": True}]
+    return {"optimiser": "adam", "phases": phases, "priors": priors or {}, "box": True, **more}
+
+
+def restorer(study, **files):
+    return recipes.Restorer(study / "net.safetensors", "conv2", SEES, **files)
+
+
+def test_images_are_restored_from_their_maps_alone(study, small_pictures):
+    names = ["a", "b"]
+    found = restorer(study).restore(recipe_of(), small_pictures[:2], names, 0, NEVER)
+    data = [row[2] for row in found.trace if row[1] == "data"]
+    assert data[-1] < 0.2 * data[0]
+    assert found.images.shape == small_pictures[:2].shape
+    assert {row[1] for row in found.trace} == {"total", "data", "image"}
+
+
+def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
+    files = {
+        "priors": [study / "foe.safetensors"],
+        "feature_priors": [study / "relu1/maps.safetensors", study / "pool1/maps.safetensors"],
+    }
+    entries = {"foe": {"weight": 0.1}, "maps": {"weight": 0.3}}
+    own = restorer(study, **files)
+    found = own.restore(recipe_of(entries, 1), small_pictures[:2], ["a", "b"], 0, NEVER)
+    terms = {row[1]: row[2] for row in found.trace}
+    assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image"]
+    total = terms["data"] + 0.1 * terms["foe"] + 0.3 * (terms["maps@relu1"] + terms["maps@pool1"])
+    assert terms["total"] == pytest.approx(total, rel=1e-5)
+    # From the images themselves the energies are those of their own maps.
+    steps = storage.load_tensors(study / "net.safetensors", "classifier")[1]["steps"]
+    tensors, facts = storage.load_tensors(study / "net.safetensors", "classifier")
+    network = graph.Network(steps, ["relu1"], facts["mean"], facts["std"]).load(tensors)
+    start = recipes.preimage.start_noise("uniform", (3, 21, 21), 0, "a")[None]
+    x = torch.tensor(facts["mean"]).view(1, 3, 1, 1) + start / 255
+    single = own.restore(recipe_of(entries, 1), small_pictures[:1], ["a"], 0, NEVER)
+    value = {row[1]: row[2] for row in single.trace}["maps@relu1"]
+    expected = Calibrated(field(8)).energy(network(x)["relu1"])
+    assert value == pytest.approx(expected.item(), rel=1e-4)
+
+
+def test_priors_of_maps_change_the_image(study, small_pictures):
+    def run(weight):
+        files = {"feature_priors": [study / "pool1/maps.safetensors"]}
+        entries = {"maps": {"weight": weight}} if weight else {}
+        own = restorer(study, **files)
+        result = own.restore(recipe_of(entries, 60), small_pictures[:2], ["a", "b"], 0, NEVER)
+        energy = Calibrated(field(8)).energy
+        with torch.no_grad():
+            return energy(own.network(result.images)["pool1"]).sum().item()
+
+    assert run(1.0) < run(0.0) - 0.1
+
+
+def test_an_inverter_alone_restores_at_once(study, small_pictures):
+    own = restorer(study, inverter=[study / "inverter.safetensors"])
+    found = own.restore({"inverter": "joint"}, small_pictures[:3], ["a", "b", "c"], 0, NEVER)
+    chain = inverters.load(study / "inverter.safetensors")
+    with torch.no_grad():
+        expected = chain.image(own.network(small_pictures[:3])["conv2"]).clamp(0, 1)
+    torch.testing.assert_close(found.images, expected)
+    ((iteration, term, error, seconds),) = found.trace
+    assert (iteration, term, seconds) == (0, "image", found.seconds)
+    assert error == pytest.approx((expected - small_pictures[:3]).square().mean().item(), rel=1e-5)
+
+
+def test_an_optimisation_goes_on_from_the_inverter_s_image(study, small_pictures):
+    own = restorer(study, inverter=[study / "inverter.safetensors"])
+    recipe = recipe_of({"inverter": {"weight": 1e9}}, 3, inverter="joint")
+    pulled = own.restore(recipe, small_pictures[:2], ["a", "b"], 0, NEVER)
+    alone = own.restore({"inverter": "joint"}, small_pictures[:2], ["a", "b"], 0, NEVER)
+    assert pulled.trace[2][2] == pytest.approx(0, abs=1e-6)  # its distance from where it starts
+    assert (pulled.images - alone.images).abs().max() < 0.1
+    assert pulled.trace[0][3] > alone.seconds / 100
+
+
+def test_a_restorer_names_the_files_it_read(study):
+    files = {
+        "priors": [study / "foe.safetensors"],
+        "inverter": [study / "inverter.safetensors"],
+        "feature_priors": [study / "relu1/maps.safetensors"],
+    }
+    found = restorer(study, **files).files
+    assert set(found) == {
+        study / "net.safetensors",
+        *(f for group in files.values() for f in group),
+    }
