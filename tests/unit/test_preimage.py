@@ -6,7 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from deep_restoration import classifiers, graph, optimisers, preimage, published, runtime, storage
+from deep_restoration import (
+    classifiers,
+    graph,
+    metrics,
+    optimisers,
+    preimage,
+    published,
+    runtime,
+    storage,
+)
 from deep_restoration.preimage import Term
 from deep_restoration.priors import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
@@ -381,6 +390,19 @@ def test_the_trace_tells_the_error_of_the_image_without_using_it(reconstruct, pi
     assert errors[2][2] == pytest.approx(expected, rel=1e-4)
 
 
+def test_the_trace_tells_the_ssim_at_growing_distances_and_at_the_end(reconstruct, pictures):
+    recipe = plan(preimage.Phase(12, 4.0))
+    result = reconstruct(recipe, truth=pictures)
+    rows = [row for row in result.trace if row[1] == "ssim"]
+    assert [row[0] for row in rows] == [2, 3, 4, 6, 9, 12]
+    before = reconstruct(plan(preimage.Phase(11, 4.0))).images
+    arrays = (x.permute(0, 2, 3, 1).numpy() for x in (pictures, before))
+    assert rows[-1][2] == pytest.approx(metrics.ssim(*arrays).mean(), abs=1e-5)
+    seconds = [row[3] for row in result.trace if row[1] == "data"]
+    assert rows[-1][3] >= seconds[-1]
+    assert result.seconds < rows[-1][3] + 0.05  # the clock stands while we look
+
+
 def test_the_error_of_the_image_is_that_of_values_within_bounds(reconstruct, pictures):
     start = 3 * pictures - 1
     assert (start < 0).any()
@@ -399,7 +421,7 @@ def test_a_resumed_reconstruction_does_not_start_again(reconstruct, pictures, st
     rest = reconstruct(recipe, ALL, start=start, truth=pictures)
     assert torch.equal(rest.images, whole.images)
     assert [tuple(row[:3]) for row in rest.trace] == [row[:3] for row in whole.trace]
-    assert {row[1] for row in rest.trace} == {"total", "data", "ica", "tv", "r", "image"}
+    assert {row[1] for row in rest.trace} == {"total", "data", "ica", "tv", "r", "image", "ssim"}
 
 
 def test_mean_starts_are_the_mean_colour(reconstruct):

@@ -163,7 +163,7 @@ def test_images_are_restored_from_their_maps_alone(study, small_pictures):
     data = [row[2] for row in found.trace if row[1] == "data"]
     assert data[-1] < 0.2 * data[0]
     assert found.images.shape == small_pictures[:2].shape
-    assert {row[1] for row in found.trace} == {"total", "data", "image"}
+    assert {row[1] for row in found.trace} == {"total", "data", "image", "ssim"}
 
 
 def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
@@ -175,7 +175,7 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
     own = restorer(study, **files)
     found = own.restore(recipe_of(entries, 1), small_pictures[:2], ["a", "b"], 0, NEVER)
     terms = {row[1]: row[2] for row in found.trace}
-    assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image"]
+    assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image", "ssim"]
     total = terms["data"] + 0.1 * terms["foe"] + 0.3 * (terms["maps@relu1"] + terms["maps@pool1"])
     assert terms["total"] == pytest.approx(total, rel=1e-5)
     # From the images themselves the energies are those of their own maps.
@@ -210,7 +210,8 @@ def test_an_inverter_alone_restores_at_once(study, small_pictures):
     with torch.no_grad():
         expected = chain.image(own.network(small_pictures[:3])["conv2"]).clamp(0, 1)
     torch.testing.assert_close(found.images, expected)
-    ((iteration, term, error, seconds),) = found.trace
+    (iteration, term, error, seconds), (_, last, similar, _) = found.trace
+    assert (last, 0 < similar < 1) == ("ssim", True)
     assert (iteration, term, seconds) == (0, "image", found.seconds)
     assert error == pytest.approx((expected - small_pictures[:3]).square().mean().item(), rel=1e-5)
 

@@ -187,11 +187,11 @@ def _busiest(image: np.ndarray, side: int) -> tuple[int, int]:
 
 
 def traces(curves: dict[str, dict[str, tuple[np.ndarray, ...]]], title: str) -> Figure:
-    """Every recipe's representation error against iterations, and image error against seconds.
+    """Every recipe's representation error against iterations, image error and SSIM against seconds.
 
     `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point.
     """
-    figure, axes = plt.subplots(1, 2, figsize=(10.5, 4.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.2), layout="constrained")
     colours = palette(list(curves))
     for recipe, terms in curves.items():
         style = {"color": colours[recipe], "label": recipe.replace("_", " "), "lw": 1.4}
@@ -201,8 +201,12 @@ def traces(curves: dict[str, dict[str, tuple[np.ndarray, ...]]], title: str) -> 
         if "image" in terms:
             _, value, seconds = terms["image"]
             axes[1].loglog(seconds, value, marker="D" if len(value) == 1 else None, **style)
+        if "ssim" in terms:
+            _, value, seconds = terms["ssim"]
+            axes[2].semilogx(seconds, value, marker="D" if len(value) == 1 else ".", **style)
     axes[0].set(xlabel="iteration", ylabel="representation error")
     axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
+    axes[2].set(xlabel="seconds, all images at once", ylabel="SSIM")
     handles, labels = axes[1].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))

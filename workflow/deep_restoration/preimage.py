@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import runtime
+from . import metrics, runtime
 from .optimisers import OPTIMISERS
 from .priors import Prior
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
@@ -121,7 +121,7 @@ def reconstruct(
     Phi_0, N x ...; `names` the images' names, of which their start noise depends; `mean` is the mean
     colour, 1 x 3 x 1 x 1 in [0, 1]; `terms` are the priors by name. `start`, images N x 3 x H x W in
     [0, 1], replaces the start noise. `truth`, likewise, is only compared with: the mean squared error
-    of the images becomes the term `image` of the trace.
+    of the images becomes the term `image` of the trace, and now and then their SSIM the term `ssim`.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
     finite or exceeds a thousand times its first value (or C, that of no maps at all, where it starts
@@ -161,6 +161,7 @@ def reconstruct(
     started = time.monotonic() - before
     recent: list[tuple[int, float, torch.Tensor]] = []
     labels = ("total", "data", *terms, *["image"] * (truth is not None))
+    marks = {round(1.5**k) for k in range(40)} | {len(schedule) - 1} if truth is not None else set()
     annealed = [term.prior for term in terms.values() if hasattr(term.prior, "anneal")]
 
     def inner(canvas: torch.Tensor) -> torch.Tensor:
@@ -203,6 +204,12 @@ def reconstruct(
             measured.append(error.square().flatten(1).mean(1))
         values = torch.stack(measured).detach().mean(1)
         recent.append((iteration + 1, time.monotonic() - started, values))
+        if iteration in marks:
+            flush()
+            paused = time.monotonic()
+            similar = similarity(truth, inner(x.detach()).clamp(0, 1))
+            trace.append((iteration + 1, "ssim", similar, paused - started))
+            started += time.monotonic() - paused  # the clock stands while we look
         with torch.no_grad():
             u = u.detach()
             if iteration == 0:
@@ -258,6 +265,12 @@ def reconstruct(
             f"the optimisation of {lost} diverged at iteration {len(schedule)}"
         )
     return Result(x.clamp(0, 1), trace, time.monotonic() - started)
+
+
+def similarity(truth: torch.Tensor, restored: torch.Tensor) -> float:
+    """Mean SSIM of images N x 3 x H x W in [0, 1]."""
+    arrays = (images.permute(0, 2, 3, 1).cpu().numpy() for images in (truth, restored))
+    return float(metrics.ssim(*arrays).mean())
 
 
 def as_maps(values: torch.Tensor) -> torch.Tensor:

@@ -108,7 +108,9 @@ class Restorer:
         ready = time.monotonic() - began
         if not recipe.get("phases"):
             error = float((predicted - truth).square().mean())
-            return preimage.Result(predicted, [(0, "image", error, ready)], ready)
+            similar = preimage.similarity(truth, predicted)
+            trace = [(0, "image", error, ready), (0, "ssim", similar, ready)]
+            return preimage.Result(predicted, trace, ready)
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
