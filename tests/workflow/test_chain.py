@@ -22,6 +22,7 @@ RECIPES = [
     "ica",
     "inverter_joint+ica",
     "inverter_joint",
+    "tv+features",
 ]
 
 
@@ -36,6 +37,44 @@ def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
     found = {(row["layer"], row["recipe"], row["image"]) for row in rows_of(path)}
     names = ("chelsea-000", "coffee-000")
     assert found == {(la, r, i) for la in LAYERS for r in RECIPES for i in names}
+
+
+def test_a_search_tells_what_it_tried_and_what_it_found(finished):
+    import json
+
+    for layer in LAYERS:
+        path = finished.root / f"results/search/alexnet/{layer}/tv+features"
+        found = json.loads(path.with_suffix(".json").read_text())
+        rows = rows_of(path.with_suffix(".csv"))
+        assert [(row["trial"], row["parameter"]) for row in rows] == [
+            ("0", "priors.features"),
+            ("1", "priors.features"),
+        ]
+        scores = [float(row["score"]) for row in rows]
+        assert found["score"] == min(scores)
+        assert found["values"] == (
+            {} if scores[0] <= scores[1] else {"priors.features": float(rows[1]["value"])}
+        )
+        assert len(found["images"]) == 1
+
+
+def test_priors_of_maps_count_behind_the_layers_they_are_of(finished):
+    folder = finished.root / "results/reconstructions/alexnet"
+    terms = {
+        layer: {row["term"] for row in rows_of(folder / layer / "tv+features.trace.csv")}
+        for layer in LAYERS
+    }
+    assert terms["conv2"] - terms["conv1"] == {"features@conv1"}
+
+
+def test_the_best_learned_recipe_stands_beside_the_best_hand_crafted_one(finished):
+    rows = rows_of(finished.root / "results/tables/comparison.csv")
+    assert [(row["layer"], row["measure"]) for row in rows] == [
+        (layer, measure) for layer in LAYERS for measure in ("mse", "psnr", "ssim")
+    ]
+    learned = {"ica", "inverter_joint+ica", "inverter_joint", "tv+features"}
+    assert {row["learned"] for row in rows} <= learned
+    assert {row["hand_crafted"] for row in rows} <= set(RECIPES) - learned
 
 
 def test_summary_is_the_mean_of_the_table_within_its_interval(finished):
@@ -202,7 +241,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 73
+    assert len(logs) == 77
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

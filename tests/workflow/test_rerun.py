@@ -34,7 +34,7 @@ SETTINGS = {
     ),
     "the training of a prior of feature maps": (
         "priors: {features: {steps: 41}}",
-        {"train_feature_prior"} | MAPS_TOLD,
+        {"train_feature_prior", "search"} | RESTORED,
     ),
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
@@ -71,7 +71,12 @@ SETTINGS = {
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
-        {"feature_patches", "plot_patches", "train_feature_prior"} | MAPS_TOLD,
+        {"feature_patches", "plot_patches", "train_feature_prior", "search"} | RESTORED,
+    ),
+    "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
+    "the bounds of a search": (
+        "recipes: {tv+features: {search: {priors: {features: [1.0e-4, 1.0e-1]}}}}",
+        {"search"} | RESTORED,
     ),
     "nothing but the order of keys": (
         "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
@@ -96,13 +101,13 @@ EDITS = {
         "workflow/deep_restoration/priors/total_variation.py",
         "return square.sum(1)",
         "return 2 * square.sum(1)",
-        RESTORED,
+        {"search"} | RESTORED,
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | RESTORED | {"train_feature_prior"},
+        LEARNED | RESTORED | {"train_feature_prior", "search"},
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -198,7 +203,7 @@ EDITS = {
         "workflow/deep_restoration/exemplar.py",
         "weight_decay=1e-3",
         "weight_decay=1e-4",
-        {"classifier", "plot_classifier", "features"}
+        {"classifier", "plot_classifier", "features", "search"}
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
         | (MAPPED | INVERTED | RESTORED),
@@ -227,7 +232,7 @@ def test_changed_source_reruns_exactly(finished, change):
 
 def test_a_recipe_reruns_alone(finished):
     change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
-    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 14 jobs in all
+    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 16 jobs in all
 
 
 def test_a_further_layer_leaves_the_others_alone(finished):
@@ -237,7 +242,7 @@ def test_a_further_layer_leaves_the_others_alone(finished):
     jobs = finished.planned(change)
     assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
     assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
-    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 7)
+    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 8)
 
 
 def test_touched_files_rerun_nothing(finished):
