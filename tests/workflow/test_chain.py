@@ -21,8 +21,8 @@ RECIPES = [
     "mahendran2016",
     "ica",
     "inverter_joint+ica",
-    "inverter_joint",
     "tv+features",
+    "inverter_joint",
 ]
 
 
