@@ -115,6 +115,11 @@ def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
     assert all(term.prior.prior.lattice == 2 for term in list(built.values())[:2])
 
 
+def test_a_prior_of_maps_without_a_layer_is_no_term():
+    entries = {"features": {"weight": 0.5, "layers": "all"}, "tv": {"weight": 1.0}}
+    assert list(recipes.build(entries, {}, SEES, MEAN)) == ["tv"]
+
+
 @pytest.mark.parametrize(("given", "first", "last"), [(20.0, 20.0, 20.0), ([40.0, 4.0], 40.0, 4.0)])
 def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first, last, tmp_path):
     facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}

@@ -65,6 +65,7 @@ def test_priors_of_maps_count_behind_the_layers_they_are_of(finished):
         for layer in LAYERS
     }
     assert terms["conv2"] - terms["conv1"] == {"features@conv1"}
+    assert "features" not in terms["conv1"]
 
 
 def test_the_best_learned_recipe_stands_beside_the_best_hand_crafted_one(finished):

@@ -54,8 +54,10 @@ def build(
             weight = alpha_weight_2015() if weight == "mahendran2015" else weight
         elif name == "inverter":
             prior = DistanceTo(predicted)
-        else:
+        elif name == "colour_norm":
             prior = ColourNorm(mean, **options)
+        else:
+            continue  # of feature maps, and no layer is in front of this one
         result[name] = Term(float(weight), prior)
     return result
 

@@ -92,7 +92,7 @@ def rule_edges(wildcards):
     """Sorted pairs (maker, user) of the workflow's graph, found by asking each rule for the inputs of a
     sample of its jobs."""
     classifier = next(iter(STUDY["classifiers"]))
-    choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][:1]}
+    choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][-1:]}
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
     choices["replicate"] = ["0"]
@@ -104,7 +104,9 @@ def rule_edges(wildcards):
         free = sorted(user.wildcard_names)
         inside = "classifier" in free
         choices |= {"prior": features if inside else priors, "patches": maps if inside else sets}
-        for values in product(*(choices[name] for name in free)):
+        searched = [name for name in choices["recipe"] if STUDY["recipes"][name].get("search")]
+        here = choices | ({"recipe": searched} if user.name == "search" else {})
+        for values in product(*(here[name] for name in free)):
             inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
             edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}
     return [list(edge) for edge in sorted(edges)]
