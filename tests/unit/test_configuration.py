@@ -66,7 +66,7 @@ def test_shipped_configuration_is_valid_and_complete(cache):
     assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
     assert found["inverters"]["joint"]["precision"] == "float32"
     assert found["recipes"]["tv"]["phases"] == [
-        {"iterations": 150, "rate": 8.0, "decay": True, "jitter": False}
+        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False}
     ]
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
@@ -186,7 +186,8 @@ def test_priors_know_what_they_learn_from(cache):
 
 def test_a_recipe_sets_the_options_of_its_learned_priors(cache):
     priors = {"dae": {"weight": 1.0, "sigma": 3.0}, "foe": {"weight": 1.0, "lattice": 2}}
-    found = configuration.prepare(study(("recipes.tv.priors", priors)), SCHEMA, cache)
+    changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
+    found = configuration.prepare(study(*changes), SCHEMA, cache)
     assert found["recipes"]["tv"]["priors"] == priors
 
 
@@ -474,8 +475,8 @@ FAULTS = {
         ["recipes.tv.priors.tvv: no such prior", "known priors: tv"],
     ),
     "prior that was left out": (
-        [("priors.ica", None)],
-        ["recipes.ica.priors.ica: no such prior", "alpha_norm, colour_norm, tv"],
+        [("priors.foe", None)],
+        ["recipes.foe.priors.foe: no such prior", "alpha_norm, colour_norm, tv"],
     ),
     "learned prior with a taken name": (
         [("priors.tv", {"expert": "logistic", "filters": 9})],
@@ -498,8 +499,8 @@ FAULTS = {
         ["recipes.inverter_joint needs optimiser to go on from the image of its inverter"],
     ),
     "inverter with a start": (
-        [("recipes.inverter_joint+ica.start", "mean")],
-        ["recipes.inverter_joint+ica: it starts from the image of its inverter; remove start"],
+        [("recipes.inverter_joint+foe.start", "mean")],
+        ["recipes.inverter_joint+foe: it starts from the image of its inverter; remove start"],
     ),
     "distance to the image of no inverter": (
         [("recipes.tv.priors.inverter", {"weight": 1.0})],
@@ -507,12 +508,12 @@ FAULTS = {
     ),
     "option of the distance to an inverter's image": (
         [
-            ("recipes.inverter_joint+ica.priors.inverter", {"weight": 1.0, "lattice": 2}),
+            ("recipes.inverter_joint+foe.priors.inverter", {"weight": 1.0, "lattice": 2}),
         ],
         ["priors.inverter.lattice is not an option", "allowed: weight"],
     ),
     "published weight of that distance": (
-        [("recipes.inverter_joint+ica.priors.inverter", {"weight": "mahendran2015"})],
+        [("recipes.inverter_joint+foe.priors.inverter", {"weight": "mahendran2015"})],
         ["priors.inverter.weight is 'mahendran2015'", "allowed: a number"],
     ),
     "inverter with priors alone": (
@@ -552,12 +553,12 @@ FAULTS = {
         ["recipes.tv.priors.tv.alpha is not an option", "allowed: V, beta, weight"],
     ),
     "option of a hand-crafted prior": (
-        [("recipes.ica.priors.ica.beta", 2)],
-        ["recipes.ica.priors.ica.beta is not an option", "allowed: lattice, weight"],
+        [("recipes.foe.priors.foe.beta", 2)],
+        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, weight"],
     ),
     "published weight of another prior": (
-        [("recipes.ica.priors.ica.weight", "mahendran2015")],
-        ["recipes.ica.priors.ica.weight is 'mahendran2015'", "allowed: a number"],
+        [("recipes.foe.priors.foe.weight", "mahendran2015")],
+        ["recipes.foe.priors.foe.weight is 'mahendran2015'", "allowed: a number"],
     ),
     "too few positions": (
         [("statistics.positions", 3)],
@@ -752,16 +753,16 @@ FAULTS = {
         ["recipes.tv.priors.dae is a prior of grey images", "restore colour"],
     ),
     "prior of grey patches in a recipe": (
-        [("patches.images.of", "grey")],
-        ["recipes.ica.priors.ica is a prior of grey images", "restore colour"],
+        [("patches.small.of", "grey")],
+        ["recipes.foe.priors.foe is a prior of grey images", "restore colour"],
     ),
     "prior of the maps of an unknown layer": (
         [("recipes.tv.priors.features", {"weight": 1.0, "layers": ["conv1", "con2"]})],
         ["recipes.tv.priors.features.layers: 'con2' is no layer of this study", "nearest: conv2"],
     ),
     "noise level of a field": (
-        [("recipes.ica.priors.ica.sigma", 3.0)],
-        ["recipes.ica.priors.ica.sigma is not an option", "allowed: lattice, weight"],
+        [("recipes.foe.priors.foe.sigma", 3.0)],
+        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, weight"],
     ),
     "lattice of a denoiser": (
         [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],

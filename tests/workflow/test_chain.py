@@ -19,8 +19,8 @@ RECIPES = [
     "tv",
     "mahendran2015",
     "mahendran2016",
-    "ica",
-    "inverter_joint+ica",
+    "foe",
+    "inverter_joint+foe",
     "tv+features",
     "inverter_joint",
 ]
@@ -73,7 +73,7 @@ def test_the_best_learned_recipe_stands_beside_the_best_hand_crafted_one(finishe
     assert [(row["layer"], row["measure"]) for row in rows] == [
         (layer, measure) for layer in LAYERS for measure in ("mse", "psnr", "ssim")
     ]
-    learned = {"ica", "inverter_joint+ica", "inverter_joint", "tv+features"}
+    learned = {"foe", "inverter_joint+foe", "inverter_joint", "tv+features"}
     assert {row["learned"] for row in rows} <= learned
     assert {row["hand_crafted"] for row in rows} <= set(RECIPES) - learned
 

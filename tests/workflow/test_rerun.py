@@ -25,7 +25,7 @@ INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
 SETTINGS = {
     "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
     "the number of filters of a prior": (
-        "priors: {ica: {filters: 40}}",
+        "priors: {foe: {filters: 12}}",
         LEARNED | RESTORED,
     ),
     "the training of a prior that no recipe uses": (
@@ -46,7 +46,7 @@ SETTINGS = {
         {"train_inverter"} | COMPARED,
     ),
     "the iterations from an inverter's image": (
-        "recipes: {inverter_joint+ica: {phases: [{iterations: 5, rate: 2.0}]}}",
+        "recipes: {inverter_joint+foe: {phases: [{iterations: 5, rate: 2.0}]}}",
         RESTORED,
     ),
     "the test images": (
