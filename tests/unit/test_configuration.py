@@ -520,6 +520,26 @@ FAULTS = {
         [("recipes.inverter_joint.priors", {"inverter": {"weight": 1.0}})],
         ["recipes.inverter_joint needs optimiser and phases to go on from the image"],
     ),
+    "bounds in the wrong order": (
+        [("recipes.tv.search", {"rate": [3.0, 2.0]})],
+        ["recipes.tv.search.rate is [3.0, 2.0]", "the lower bound comes first"],
+    ),
+    "bounds for a prior that the recipe lacks": (
+        [("recipes.tv.search", {"priors": {"foe": [0.1, 1.0]}})],
+        ["recipes.tv.search.priors.foe: the recipe has no such prior", "it has: tv"],
+    ),
+    "a search without an optimisation": (
+        [("recipes.inverter_joint.search", {"rate": [1.0, 2.0]})],
+        ["recipes.inverter_joint.search: without an optimisation"],
+    ),
+    "lbfgs with jitter": (
+        [("recipes.tv.phases", [{"iterations": 3, "rate": 1.0, "jitter": True}])],
+        ["recipes.tv.optimiser is lbfgs", "it goes with no jitter; take adam"],
+    ),
+    "lbfgs with a lattice": (
+        [("recipes.foe.priors.foe.lattice", 2)],
+        ["recipes.foe.optimiser is lbfgs", "it goes with no lattice; take adam"],
+    ),
     "unknown kind of module": (
         [("inverters.joint.kind", "unet")],
         ["inverters.joint.kind is 'unet'", "allowed: deconv_relu_conv, deconv, conv_deconv"],

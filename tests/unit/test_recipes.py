@@ -169,6 +169,9 @@ def test_images_are_restored_from_their_maps_alone(study, small_pictures):
     assert data[-1] < 0.2 * data[0]
     assert found.images.shape == small_pictures[:2].shape
     assert {row[1] for row in found.trace} == {"total", "data", "image", "ssim"}
+    alone = restorer(study).restore(recipe_of(), small_pictures[:2], names, 0, NEVER, watched=False)
+    assert torch.equal(alone.images, found.images)
+    assert {row[1] for row in alone.trace} == {"total", "data"}
 
 
 def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):

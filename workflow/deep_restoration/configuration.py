@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from . import inventory
+from . import inventory, search
 from .fingerprint import reached
 
 UNTRAINED = {  # the options of priors that are not learned
@@ -366,13 +366,11 @@ def search_faults(config: dict) -> Iterable[str]:
         ranges = recipe.get("search") or {}
         if ranges and not recipe.get("phases"):
             yield f"{where}.search: without an optimisation there is nothing to search"
-        bounds = {key: ranges[key] for key in ("rate", "data_weight") if key in ranges}
-        for prior, pair in (ranges.get("priors") or {}).items():
-            bounds[f"priors.{prior}"] = pair
+        for prior in ranges.get("priors") or {}:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"
                 yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
-        for key, (low, high) in bounds.items():
+        for key, (low, high) in search.parameters(ranges).items():
             if low >= high:
                 yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"
         if recipe.get("optimiser") == "lbfgs":

@@ -96,8 +96,12 @@ class Restorer:
         names: Sequence[str],
         seed: int,
         checkpoint: runtime.Checkpoint,
+        watched: bool = True,
     ) -> preimage.Result:
-        """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps."""
+        """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps.
+
+        If `watched`, an optimisation's trace tells how far from `truth` it is on its way.
+        """
         truth = truth.to(self.where)
         with torch.no_grad():
             target = self.network(truth)[self.layer]
@@ -125,7 +129,7 @@ class Restorer:
             seed,
             checkpoint,
             predicted,
-            truth,
+            truth if watched else None,
         )
         result.seconds += ready
         result.trace = [(*row[:3], row[3] + ready) for row in result.trace]

@@ -26,7 +26,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
 
     def score(values: search.Values) -> float:
         tried = search.shorter(search.replace(recipe, values), how["iterations"])
-        result = restorer.restore(tried, images.as_tensor(pixels), names, seed, never)
+        result = restorer.restore(
+            tried, images.as_tensor(pixels), names, seed, never, watched=False
+        )
         restored = result.images.permute(0, 2, 3, 1).cpu().numpy()
         if how["measure"] == "ssim":
             return 1 - float(metrics.ssim(truth, restored).mean())
