@@ -391,9 +391,34 @@ def test_training_for_the_error_of_maps_lowers_it(train, small_network, small_pi
     assert error(10.0) < 0.8 * error(0.0)
 
 
+def test_mirrored_images_are_turned_at_random_and_others_are_left(
+    train, monkeypatch, small_pictures
+):
+    seen = []
+
+    class Watching(training.Losses):
+        def __call__(self, images):
+            seen.extend(images.clone())
+            return super().__call__(images)
+
+    monkeypatch.setattr(training, "Losses", Watching)
+
+    def shares():
+        ways = [small_pictures, small_pictures.flip(3)]
+        return [sum((way == image).all((1, 2, 3)).any().item() for image in seen) for way in ways]
+
+    train(settings(steps=20))
+    assert shares() == [len(seen), 0]
+    seen.clear()
+    train(settings(steps=20, mirror=True))
+    left, turned = shares()
+    assert left + turned == len(seen)
+    assert 0.25 < turned / len(seen) < 0.75
+
+
 @pytest.mark.parametrize("regime", REGIMES)
 def test_a_resumed_training_ends_as_an_unbroken_one(regime, train, stopping_after):
-    plan = settings(steps=12, regime=regime)
+    plan = settings(steps=12, regime=regime, mirror=True)
     whole, history = train(plan)
     with stopping_after(7):
         train(plan, interval=0)

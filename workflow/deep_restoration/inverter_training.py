@@ -35,7 +35,8 @@ VALIDATION_IMAGES = 256
 class Settings:
     """regime: separate, joint or end_to_end. steps, batch and rate of Adam. held_out: share of the
     images that are only validated on (images.held_out). representation: weight of the error of the
-    layer's maps of the predicted image, in units of their variance. precision: float32 or mixed."""
+    layer's maps of the predicted image, in units of their variance. mirror: whether every image is
+    turned left to right at random. precision: float32 or mixed."""
 
     regime: str
     steps: int
@@ -43,6 +44,7 @@ class Settings:
     rate: float
     held_out: float
     representation: float = 0.0
+    mirror: bool = False
     precision: str = "float32"
 
 
@@ -186,6 +188,10 @@ def train(
             runtime.progress(steps, "training the inverter"), images_of, strict=True
         ):
             optimiser.param_groups[0]["lr"] = settings.rate * rate_at(step, settings.steps)
+            if settings.mirror:  # a stream a step, so that a continued training mirrors the same
+                draw = runtime.generator(seed, *names, "mirror", step)
+                turned = torch.randint(2, (len(images), 1, 1, 1), generator=draw).bool()
+                images = torch.where(turned, images.flip(3), images)
             loss, image_error = losses(images.to(where, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
