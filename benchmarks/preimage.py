@@ -22,6 +22,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
 from deep_restoration import classifiers, graph, metrics, preimage, runtime
+from deep_restoration.data_terms import Matching
 from deep_restoration.preimage import Phase, Plan, Term
 from deep_restoration.priors import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
@@ -70,7 +71,16 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
         phases = [Phase(iterations, rate, jitter=options is published)]
         plan = Plan(**options, phases=phases, precision=precision)
         return preimage.reconstruct(
-            network, target, names, size, mean, terms, plan, 0, NEVER, truth=truth
+            network,
+            Matching(layer, target, names),
+            names,
+            size,
+            mean,
+            terms,
+            plan,
+            0,
+            NEVER,
+            truth=truth,
         )
 
     def loop(net, layout, iterations: int) -> None:

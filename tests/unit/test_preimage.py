@@ -16,6 +16,7 @@ from deep_restoration import (
     runtime,
     storage,
 )
+from deep_restoration.data_terms import Matching
 from deep_restoration.preimage import Term
 from deep_restoration.priors import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
@@ -266,8 +267,9 @@ def reconstruct(network, pictures, tmp_path):
         target = network(pictures[rows])["conv2"] if target is None else target
         checkpoint = runtime.Checkpoint(tmp_path / "x", ["key", rows], interval)
         chosen = [names[i] for i in rows]
+        data = Matching("conv2", target, chosen)
         return preimage.reconstruct(
-            network, target, chosen, SIZE, MEAN, priors or {}, plan, seed, checkpoint, **more
+            network, data, chosen, SIZE, MEAN, priors or {}, plan, seed, checkpoint, **more
         )
 
     return run
@@ -475,7 +477,7 @@ def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
     }
     found = preimage.reconstruct(
         network,
-        target,
+        Matching("conv1", target, ["cat"]),
         ["cat"],
         9,
         MEAN,
@@ -565,12 +567,12 @@ def invertible():
 
 
 def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, tmp_path):
-    target = invertible(torch.rand(1, 3, 6, 6))["conv1"]
+    data = Matching("conv1", invertible(torch.rand(1, 3, 6, 6))["conv1"], ["a"])
 
     def corner(jitter, seed):
         checkpoint = runtime.Checkpoint(tmp_path / "x", seed, 0)
         recipe = plan(preimage.Phase(1, 5.0, jitter=jitter), start="mean", jitter=4)
-        preimage.reconstruct(invertible, target, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
+        preimage.reconstruct(invertible, data, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
         u = storage.load_tensors(checkpoint.path, "checkpoint")[0]["u"]
         assert u.shape == (1, 3, 9, 9)
         rows, columns = u[0].abs().sum(0).nonzero().T  # only what the network saw has moved
@@ -614,7 +616,7 @@ def test_without_a_prior_an_invertible_layer_is_inverted(invertible, pictures, t
     recipe = plan(preimage.Phase(150, 8.0, decay=True), data_weight=1.0)
     result = preimage.reconstruct(
         invertible,
-        invertible(pictures)["conv1"],
+        Matching("conv1", invertible(pictures)["conv1"], "abc"),
         ["a", "b", "c"],
         SIZE,
         MEAN,

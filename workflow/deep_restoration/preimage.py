@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from . import metrics, runtime
+from .data_terms import DataTerm
 from .optimisers import OPTIMISERS
 from .priors import Prior
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
@@ -104,7 +105,7 @@ def start_noise(kind: str, shape: tuple[int, int, int], seed: int, name: str) ->
 
 def reconstruct(
     network: nn.Module,
-    target: torch.Tensor,
+    data_term: DataTerm,
     names: Sequence[str],
     size: int,
     mean: torch.Tensor,
@@ -115,21 +116,21 @@ def reconstruct(
     start: torch.Tensor | None = None,
     truth: torch.Tensor | None = None,
 ) -> Result:
-    """Minimise C |Phi(x) - Phi_0|^2 / |Phi_0|^2 + sum of weight * energy over a batch of images.
+    """Minimise C * data term + sum of weight * energy over a batch of images.
 
-    `network` yields the layer to invert first, then those that terms see; `target` holds its maps
-    Phi_0, N x ...; `names` the images' names, of which their start noise depends; `mean` is the mean
-    colour, 1 x 3 x 1 x 1 in [0, 1]; `terms` are the priors by name. `start`, images N x 3 x H x W in
+    `network` yields the layers that the data term and the priors see; `names` are the images' names, on
+    which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `terms` are the
+    priors by name. `start`, images N x 3 x H x W in
     [0, 1], replaces the start noise. `truth`, likewise, is only compared with: the mean squared error
     of the images becomes the term `image` of the trace, and now and then their SSIM the term `ssim`.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
-    finite or exceeds a thousand times its first value (or C, that of no maps at all, where it starts
+    finite or exceeds a thousand times its first value (or C times the data term's scale, where it starts
     below: near its target, or at a natural image, whose calibrated energies are negative) goes back
     to the start of the phase at a quarter of the rate, alone. Raises DivergedError naming image and
     iteration when that happens a sixth time, or when an image ends so.
     """
-    where, shift = target.device, plan.jitter - 1
+    where, shift = data_term.scale.device, plan.jitter - 1
     side = size + shift
     mean, middle = mean.to(where), shift // 2
     if start is None:
@@ -141,10 +142,7 @@ def reconstruct(
     u = u.contiguous(memory_format=torch.channels_last)
     low, high = -255 * mean, 255 * (1 - mean)
     optimiser = OPTIMISERS[plan.optimiser](u)
-    norm = target.flatten(1).square().sum(1)
-    if not (norm > 0).all():
-        dead = [name for name, value in zip(names, norm.tolist(), strict=True) if value == 0]
-        raise ValueError(f"the feature maps of {', '.join(dead)} are all zero; nothing to restore")
+    floor = plan.data_weight * data_term.scale
     draws = runtime.generator(seed, "preimage", "jitter")
     anchor, share = u.clone(), torch.ones(len(u), 1, 1, 1, device=where)
     limit = torch.full((len(u),), math.inf, device=where)
@@ -193,7 +191,7 @@ def reconstruct(
                 term.prior.energy(x if term.layer is None else as_maps(found[term.layer]), draws)
                 for term in terms.values()
             ]
-        data = (next(iter(found.values())).float() - target).flatten(1).square().sum(1) / norm
+        data = data_term.energy(found)
         total = plan.data_weight * data
         for term, energy in zip(terms.values(), energies, strict=True):
             total = total + term.weight * energy
@@ -213,7 +211,7 @@ def reconstruct(
         with torch.no_grad():
             u = u.detach()
             if iteration == 0:
-                limit.copy_(1000 * total.clamp(min=plan.data_weight))
+                limit.copy_(1000 * torch.maximum(total, floor))
             rate = phase.rate * share
             if phase.decay:
                 progress = local / phase.iterations
@@ -258,7 +256,7 @@ def reconstruct(
     flush()
     x = inner(mean + u / 255)
     with torch.no_grad():
-        error = (next(iter(network(x).values())) - target).flatten(1).square().sum(1) / norm
+        error = data_term.energy(network(x))
     if not (fine := torch.isfinite(error) & (plan.data_weight * error <= limit)).all():
         lost = ", ".join(name for name, good in zip(names, fine.tolist(), strict=True) if not good)
         raise runtime.DivergedError(

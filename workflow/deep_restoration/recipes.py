@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from . import classifiers, inverters, preimage, runtime
+from .data_terms import Matching
 from .preimage import Term
 from .priors import Calibrated, Prior, load
 from .priors.norms import AlphaNorm, ColourNorm, DistanceTo
@@ -120,7 +121,7 @@ class Restorer:
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
-            target,
+            Matching(self.layer, target, names),
             names,
             truth.shape[-1],
             mean,
