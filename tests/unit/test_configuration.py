@@ -66,7 +66,7 @@ def test_shipped_configuration_is_valid_and_complete(cache):
     assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
     assert found["inverters"]["joint"]["precision"] == "float32"
     assert found["recipes"]["tv"]["phases"] == [
-        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False}
+        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False, "warmup": 0}
     ]
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
@@ -532,6 +532,60 @@ FAULTS = {
         [("recipes.inverter_joint.search", {"rate": [1.0, 2.0]})],
         ["recipes.inverter_joint.search: without an optimisation"],
     ),
+    "a search of the noise level of what is no denoiser": (
+        [
+            ("recipes.foe.priors.dae", {"weight": 1.0}),
+            ("recipes.foe.search", {"sigma": {"foe": [1.0, 9.0]}}),
+        ],
+        ["recipes.foe.search.sigma.foe: the recipe has no such denoiser; it has: dae"],
+    ),
+    "a search of the noise level of a denoiser that the recipe lacks": (
+        [("recipes.tv.search", {"sigma": {"dae": [1.0, 9.0]}})],
+        ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: none"],
+    ),
+    "bounds of a noise level in the wrong order": (
+        [
+            ("recipes.tv.priors.dae", {"weight": 1.0}),
+            ("recipes.tv.search", {"sigma": {"dae": [9.0, 1.0]}}),
+        ],
+        ["recipes.tv.search.sigma.dae is [9.0, 1.0]", "the lower bound comes first"],
+    ),
+    "a warm-up longer than its phase": (
+        [("recipes.tv.phases", [{"iterations": 5, "rate": 1.0, "warmup": 6}])],
+        ["recipes.tv.phases.0.warmup is 6", "at most the phase's iterations, 5"],
+    ),
+    "a warm-up of less than nothing": (
+        [("recipes.tv.phases", [{"iterations": 5, "rate": 1.0, "warmup": -1}])],
+        ["recipes.tv.phases.0.warmup is -1; it must be at least 0"],
+    ),
+    "an unknown data term": (
+        [("recipes.tv.data", "l1")],
+        ["recipes.tv.data is 'l1'; allowed: normalised, mse"],
+    ),
+    "weights of the normalised data term for the mean squared one": (
+        [("recipes.mahendran2016.data", "mse")],
+        ["recipes.mahendran2016.data_weight is 'mahendran2016'", "with data mse give a number"],
+    ),
+    "units of a prior that is not learned": (
+        [("recipes.tv.priors.tv.units", "raw")],
+        ["recipes.tv.priors.tv.units is not an option", "allowed: V, beta, weight"],
+    ),
+    "unknown units": (
+        [("recipes.foe.priors.foe.units", "grey")],
+        ["recipes.foe.priors.foe.units is 'grey'; allowed: spread, raw"],
+    ),
+    "an unknown parametrisation": (
+        [("recipes.tv.parametrisation", "wavelets")],
+        ["recipes.tv.parametrisation is 'wavelets'; allowed: pixels, fourier"],
+    ),
+    "a plateau without its length": (
+        [("recipes.tv.converged", {"change": 1e-3})],
+        ["recipes.tv.converged lacks over"],
+    ),
+    "a plateau of no change at all": (
+        [("recipes.tv.converged", {"change": 0, "over": 20})],
+        ["recipes.tv.converged.change is 0; it must be more than 0"],
+    ),
     "lbfgs with jitter": (
         [("recipes.tv.phases", [{"iterations": 3, "rate": 1.0, "jitter": True}])],
         ["recipes.tv.optimiser is lbfgs", "it goes with no jitter; take adam"],
@@ -574,7 +628,7 @@ FAULTS = {
     ),
     "option of a hand-crafted prior": (
         [("recipes.foe.priors.foe.beta", 2)],
-        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, weight"],
+        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, units, weight"],
     ),
     "published weight of another prior": (
         [("recipes.foe.priors.foe.weight", "mahendran2015")],
@@ -782,11 +836,11 @@ FAULTS = {
     ),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
-        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, weight"],
+        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, units, weight"],
     ),
     "lattice of a denoiser": (
         [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],
-        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, weight"],
+        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, units, weight"],
     ),
     "lattice of total variation": (
         [("recipes.tv.priors.tv.lattice", 2)],

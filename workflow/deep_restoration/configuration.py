@@ -320,6 +320,17 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 yield f"{where} needs {lacking} to go on from the image of its inverter"
             else:
                 yield f"{where} needs either inverter, or {lacking}"
+        for number, phase in enumerate(recipe.get("phases") or []):
+            if phase["warmup"] > phase["iterations"]:
+                yield (
+                    f"{where}.phases.{number}.warmup is {phase['warmup']}; it must be at most the "
+                    f"phase's iterations, {phase['iterations']}"
+                )
+        if recipe.get("data") == "mse" and recipe.get("data_weight") == "mahendran2016":
+            yield (
+                f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
+                "with data mse give a number"
+            )
         for prior, options in (recipe.get("priors") or {}).items():
             known = [*UNTRAINED, *config["priors"]]
             if prior == "inverter" and not recipe.get("inverter"):
@@ -327,7 +338,7 @@ def recipe_faults(config: dict) -> Iterable[str]:
             if prior not in known:
                 yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
                 continue
-            options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
+            options_of = {"units", "sigma" if _is_denoiser(config, prior) else "lattice"}
             source = source_of(config, prior) if prior in config["priors"] else "images"
             if source == "features":
                 options_of.add("layers")
@@ -370,6 +381,13 @@ def search_faults(config: dict) -> Iterable[str]:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"
                 yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
+        for prior in ranges.get("sigma") or {}:
+            denoisers = [entry for entry in priors if _is_denoiser(config, entry)]
+            if prior not in denoisers:
+                yield (
+                    f"{where}.search.sigma.{prior}: the recipe has no such denoiser; "
+                    f"it has: {', '.join(denoisers) or 'none'}"
+                )
         for key, (low, high) in search.parameters(ranges).items():
             if low >= high:
                 yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from . import classifiers, inverters, preimage, runtime
-from .data_terms import Matching
+from .data_terms import DATA_TERMS
 from .preimage import Term
-from .priors import Calibrated, Prior, load
+from .priors import UNITS, Prior, load
 from .priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from .priors.total_variation import TotalVariation
 from .published import alpha_weight_2015, by_depth, tv_weight_2015
@@ -37,6 +37,7 @@ def build(
     for name, entry in entries.items():
         options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
         weight, field = entry["weight"], geometry["receptive_field"]
+        units = UNITS[options.pop("units", "spread")]
         if isinstance(weight, list):
             weight = by_depth(weight, field)
         if name in learned:
@@ -44,7 +45,7 @@ def build(
                 options["sigma"] = [options["sigma"]] * 2
             for layer, path in learned[name].items():
                 label = name if layer is None else f"{name}@{layer}"
-                result[label] = Term(float(weight), Calibrated(load(path, **options)), layer)
+                result[label] = Term(float(weight), units(load(path, **options)), layer)
             continue
         if name == "tv":
             prior: Prior = TotalVariation(**options)
@@ -121,7 +122,7 @@ class Restorer:
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
-            Matching(self.layer, target, names),
+            DATA_TERMS[recipe.get("data", "normalised")](self.layer, target, names),
             names,
             truth.shape[-1],
             mean,
