@@ -27,13 +27,17 @@ class Memo:
     def __call__(self, name: str, compute: Callable[[runtime.Checkpoint], tuple]) -> tuple:
         """The tensor and facts named so: those kept, or what `compute` returns, given its checkpoint."""
         if name not in self.facts:
-            own = runtime.Checkpoint(f"{self.output}.now", [self.key, name])
+            own = self._own(name)
             self.tensors[name], self.facts[name] = compute(own)
             self.checkpoint.save(self.tensors, facts=self.facts)
             own.remove()
             log.info("%s: done, %d in all", name, len(self.facts))
         return self.tensors[name], self.facts[name]
 
+    def _own(self, name: str) -> runtime.Checkpoint:
+        return runtime.Checkpoint(f"{self.output}.now", [self.key, name])
+
     def remove(self) -> None:
         """Forget everything: the output is written."""
         self.checkpoint.remove()
+        self._own("").remove()

@@ -27,7 +27,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         "test": some(inputs.images, how["test"]),
     }
     stamps = runtime.stamps(inputs.held_out, inputs.images, *restorer.files)
-    done = memo.Memo(output.table, [provenance, recipe, *stamps])
+    done = memo.Memo(output.images, [provenance, recipe, *stamps])
     trials = adding.Trials(restorer, recipe, how["prior"], sets, seed, done)
     orders = adding.add(settings["candidates"], how["weights"], trials.score)
     for step in (step for steps in orders.values() for step in steps):
