@@ -103,6 +103,27 @@ def test_filling_does_not_share_defaults(cache):
     assert found["alexnet"]["mean"] is not found["second"]["mean"]
 
 
+def test_studies_of_starts_and_of_added_priors_have_defaults(cache):
+    config = study(("starts", {"recipe": "tv"}), ("adding", {"recipe": "tv", "prior": "features"}))
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert found["starts"] == {"recipe": ["tv"], "count": 4, "images": 4}
+    assert found["adding"] == config["adding"] | {
+        "weights": [1e-4, 1e-3, 1e-2],
+        "images": 4,
+        "test": 8,
+    }
+    assert configuration.prepare(found, SCHEMA, cache) == found
+    without = configuration.prepare(study(("starts", DROP), ("adding", DROP)), SCHEMA, cache)
+    assert (without["starts"], without["adding"]) == (None, None)
+
+
+def test_priors_of_maps_may_have_a_weight_a_layer(cache):
+    weights = {"conv1": 1.0e-3, "conv2": 0}
+    config = study(("recipes.tv.priors.features", {"weight": weights}))
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert found["recipes"]["tv"]["priors"]["features"] == {"weight": weights}
+
+
 def test_sets_of_patches_have_defaults(cache):
     default = {"size": 8, "count": 100000, "dc": "patch", "contrast": None}
     config = study(
@@ -834,6 +855,90 @@ FAULTS = {
         [("recipes.tv.priors.features", {"weight": 1.0, "layers": ["conv1", "con2"]})],
         ["recipes.tv.priors.features.layers: 'con2' is no layer of this study", "nearest: conv2"],
     ),
+    "weights by layer of an unknown layer": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": 1.0, "con2": 1.0}})],
+        ["recipes.tv.priors.features.weight: 'con2' is no layer of this study", "nearest: conv2"],
+    ),
+    "weights by layer beside layers": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": 1.0}, "layers": ["conv1"]})],
+        ["recipes.tv.priors.features.weight names its layers", "remove layers"],
+    ),
+    "weights by layer of a prior of images": (
+        [("recipes.tv.priors.tv.weight", {"conv1": 1.0})],
+        ["recipes.tv.priors.tv.weight is one by layer, which only priors of feature maps have"],
+    ),
+    "weights by layer of no layer": (
+        [("recipes.tv.priors.features", {"weight": {}})],
+        ["recipes.tv.priors.features.weight is {}", "1 entries or more"],
+    ),
+    "a negative weight of a layer": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": -1.0}})],
+        ["recipes.tv.priors.features.weight.conv1 is -1.0", "at least 0"],
+    ),
+    "starts of an unknown recipe": (
+        [("starts", {"recipe": "tvv"})],
+        ["starts.recipe is 'tvv'", "known recipes: tv"],
+    ),
+    "starts of two recipes, one unknown": (
+        [("starts", {"recipe": ["tv", "puree"]})],
+        ["starts.recipe is 'puree'", "known recipes: pure"],
+    ),
+    "starts of an inverse network": (
+        [("starts", {"recipe": "inverter_joint"})],
+        ["starts.recipe is 'inverter_joint'", "the image of its inverter", "no spread", "noise"],
+    ),
+    "starts of a recipe from an inverter's image": (
+        [("starts", {"recipe": ["pure", "inverter_joint+foe"]})],
+        ["starts.recipe is 'inverter_joint+foe'", "the image of its inverter", "no spread"],
+    ),
+    "starts of a recipe from the mean colour": (
+        [("recipes.tv.start", "mean"), ("starts", {"recipe": "tv"})],
+        ["starts.recipe is 'tv'", "the mean colour", "no spread", "starts from noise"],
+    ),
+    "one start": (
+        [("starts", {"recipe": "tv", "count": 1})],
+        ["starts.count is 1", "at least 2"],
+    ),
+    "starts of no recipe": ([("starts", {"count": 2})], ["starts lacks recipe"]),
+    "misspelt count of starts": (
+        [("starts", {"recipe": "tv", "cuont": 2})],
+        ["starts.cuont is not a key", "count"],
+    ),
+    "priors added to an unknown recipe": (
+        [("adding", {"recipe": "tvv", "prior": "features"})],
+        ["adding.recipe is 'tvv'", "known recipes: tv"],
+    ),
+    "priors added to an inverse network": (
+        [("adding", {"recipe": "inverter_joint", "prior": "features"})],
+        ["adding.recipe is 'inverter_joint'", "no optimisation", "nothing can be added"],
+    ),
+    "priors added to a recipe that has them": (
+        [
+            ("recipes.tv.priors.features", {"weight": 1.0}),
+            ("adding", {"recipe": "tv", "prior": "features"}),
+        ],
+        ["adding.recipe is 'tv'", "has the prior features already"],
+    ),
+    "a prior of images added": (
+        [("adding", {"recipe": "tv", "prior": "foe"})],
+        ["adding.prior is 'foe'", "known priors of feature maps: features"],
+    ),
+    "an unknown prior added": (
+        [("adding", {"recipe": "tv", "prior": "featuers"})],
+        ["adding.prior is 'featuers'", "known priors of feature maps: features"],
+    ),
+    "priors added where no layer is in front": (
+        [
+            ("classifiers.alexnet.layers", ["conv1"]),
+            ("adding", {"recipe": "tv", "prior": "features"}),
+        ],
+        ["adding: no classifier has two layers", "add layers"],
+    ),
+    "a weight of 0 added": (
+        [("adding", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
+        ["adding.weights.0 is 0", "more than 0"],
+    ),
+    "priors added without a prior": ([("adding", {"recipe": "tv"})], ["adding lacks prior"]),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
         ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, units, weight"],

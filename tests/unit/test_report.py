@@ -483,3 +483,31 @@ def test_absent_columns_are_an_error(tmp_path):
 
 def test_same_input_gives_the_same_page(tmp_path):
     assert render(tmp_path) == render(tmp_path)
+
+
+def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
+    from deep_restoration import adding, starts
+
+    picture = tmp_path / "b.png"
+    picture.write_bytes(PNG)
+    figures = [
+        {"path": str(picture), "caption": caption, "section": section, "wildcards": names}
+        for caption, section, names in (
+            ("ambiguity", "Ambiguity", {"classifier": "net"}),
+            ("starts", "Ambiguity", {"classifier": "net", "recipe": "tv"}),
+            ("adding", "Adding priors of feature maps", {"classifier": "net"}),
+        )
+    ]
+    columns, _ = starts.summarise([], 0)
+    several = dict.fromkeys(columns, "0.125") | {"classifier": "net", "layer": "conv4"}
+    several |= {"recipe": "tv", "starts": "7", "mse_ratio": "0.625"}
+    step = dict.fromkeys(adding.COLUMNS, "0.125") | {"classifier": "net", "layer": "conv5"}
+    steps = [
+        step | {"order": order, "set": name, "best": best}
+        for order, name, best in (("deep", "conv1=0.5", "1"), ("greedy", "conv2=0.5", "0"))
+    ]
+    page = render(tmp_path, figures=figures, starts=[several], adding=steps)
+    for words in ("net conv4", "0.625", "<td>7</td>", "net conv5", "conv1=0.5", "[0.125, 0.125]"):
+        assert words in page
+    assert "conv2=0.5" not in page  # not the best of its order
+    assert "net conv4" not in render(tmp_path)

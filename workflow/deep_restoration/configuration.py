@@ -106,7 +106,9 @@ def prepare(
     for name, prior in config["priors"].items():
         defaults = json.loads(json.dumps(METHODS[prior["method"]]))
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    meaning = (prior_faults, recipe_faults, search_faults)
+    if config["starts"] and isinstance(config["starts"]["recipe"], str):
+        config["starts"]["recipe"] = [config["starts"]["recipe"]]
+    meaning = (prior_faults, recipe_faults, search_faults, starts_faults, adding_faults)
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
@@ -351,6 +353,14 @@ def recipe_faults(config: dict) -> Iterable[str]:
                     f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
                     f"allowed: {', '.join(sorted(allowed))}"
                 )
+            if isinstance(options["weight"], dict):
+                key = f"{where}.priors.{prior}.weight"
+                if source != "features":
+                    yield f"{key} is one by layer, which only priors of feature maps have"
+                elif "layers" in options:
+                    yield f"{key} names its layers; remove layers"
+                else:
+                    yield from _layers_known(config, key, options["weight"])
             published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
             if isinstance(options["weight"], str) and options["weight"] != published:
                 yield (
@@ -360,12 +370,16 @@ def recipe_faults(config: dict) -> Iterable[str]:
 
 
 def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
-    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
     layers = options.get("layers", [])
-    for layer in layers if isinstance(layers, list) else []:
+    yield from _layers_known(config, f"{where}.layers", layers if isinstance(layers, list) else [])
+
+
+def _layers_known(config: dict, where: str, layers: Iterable[str]) -> Iterable[str]:
+    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for layer in layers:
         if layer not in known:
             yield (
-                f"{where}.layers: {layer!r} is no layer of this study, so that no prior of it is "
+                f"{where}: {layer!r} is no layer of this study, so that no prior of it is "
                 f"learned; nearest: {nearest(layer, known)}"
             )
 
@@ -399,6 +413,43 @@ def search_faults(config: dict) -> Iterable[str]:
                     f"{where}.optimiser is lbfgs, which compares gradients: "
                     f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
                 )
+
+
+def starts_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, and those whose start is always the same."""
+    for name in config["starts"]["recipe"] if config["starts"] else []:
+        recipe = config["recipes"].get(name)
+        if recipe is None:
+            yield f"starts.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+            continue
+        always = "the mean colour" if recipe.get("start") == "mean" else ""
+        if recipe.get("inverter"):
+            always = "the image of its inverter"
+        if always:
+            yield (
+                f"starts.recipe is {name!r}, which always starts from {always}: there is no spread "
+                "over starts; take a recipe that starts from noise"
+            )
+
+
+def adding_faults(config: dict) -> Iterable[str]:
+    """A recipe or prior that is not there or of another kind, and studies without a layer in front."""
+    if not config["adding"]:
+        return
+    name, prior = config["adding"]["recipe"], config["adding"]["prior"]
+    recipe = config["recipes"].get(name)
+    if recipe is None:
+        yield f"adding.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+    elif not recipe.get("phases"):
+        yield f"adding.recipe is {name!r}, which is no optimisation: nothing can be added to it"
+    elif prior in (recipe.get("priors") or {}):
+        yield f"adding.recipe is {name!r}, which has the prior {prior} already; take one without it"
+    known = [p for p in config["priors"] if source_of(config, p) == "features"]
+    if prior not in known:
+        of_maps = nearest(prior, known) if known else "none"
+        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
+    if all(len(entry["layers"]) < 2 for entry in config["classifiers"].values()):
+        yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
 
 
 def _is_denoiser(config: dict, prior: str) -> bool:

@@ -32,6 +32,8 @@ def build(
     `learned` maps the names of learned priors to their files by layer, None for images; `geometry` is
     that of the layer (its receptive field, for weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1
     in [0, 1], `predicted` the images of the recipe's inverse network, N x 3 x H x W.
+    A prior of feature maps whose `weight` is a dictionary, weights by layer, is a term of these layers
+    alone.
     """
     result: dict[str, Term] = {}
     for name, entry in entries.items():
@@ -43,9 +45,12 @@ def build(
         if name in learned:
             if isinstance(options.get("sigma"), (int, float)):
                 options["sigma"] = [options["sigma"]] * 2
+            own = weight if isinstance(weight, dict) else dict.fromkeys(learned[name], weight)
             for layer, path in learned[name].items():
+                if layer not in own:
+                    continue
                 label = name if layer is None else f"{name}@{layer}"
-                result[label] = Term(float(weight), units(load(path, **options)), layer)
+                result[label] = Term(float(own[layer]), units(load(path, **options)), layer)
             continue
         if name == "tv":
             prior: Prior = TotalVariation(**options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,13 +29,16 @@ def render(
     accuracy: dict[str, list[dict[str, str]]],
     study: dict,
     versions: dict[str, str],
+    starts: Sequence[dict[str, str]] = (),
+    adding: Sequence[dict[str, str]] = (),
 ) -> str:
     """The report's HTML.
 
     `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
     the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
     `maps` of those of restored images, `priors` and `denoising` of learned priors, `linear` and `shapes`
-    of linear inverses; `accuracy` rows by classifier; `study` the configuration.
+    of linear inverses; `accuracy` rows by classifier; `study` the configuration; `starts` and
+    `adding` of the studies of several starts and of added priors, if there are any.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -61,6 +65,8 @@ def render(
         linear=linear,
         shapes=shapes,
         accuracy=accuracy,
+        starts=starts,
+        adding=adding,
         study=yaml.safe_dump(study, sort_keys=False, width=100),
         versions=versions,
     )

@@ -105,7 +105,9 @@ def rule_edges(wildcards):
         inside = "classifier" in free
         choices |= {"prior": features if inside else priors, "patches": maps if inside else sets}
         searched = [name for name in choices["recipe"] if STUDY["recipes"][name].get("search")]
-        here = choices | ({"recipe": searched} if user.name == "search" else {})
+        several = (STUDY["starts"] or {"recipe": []})["recipe"]
+        own = {"search": searched, "restore_starts": several, "plot_starts": several}
+        here = choices | ({"recipe": own[user.name]} if user.name in own else {})
         for values in product(*(here[name] for name in free)):
             inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
             edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}

@@ -214,15 +214,27 @@ def recipe_priors(wildcards):
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
-def recipe_feature_priors(wildcards):
-    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+def layers_in_front(wildcards):
+    """The study's layers in front of the wildcard's, shallow to deep."""
     before = [name for name in layers_before(wildcards) if name != wildcards.layer]
     known = [x for x in STUDY["classifiers"][wildcards.classifier]["layers"] if x in before]
-    known.sort(key=before.index)
-    paths = []
+    return sorted(known, key=before.index)
+
+
+def with_layers_in_front(classifier):
+    """The classifier's layers that priors of other layers can be added for, shallow to deep."""
+    layers = STUDY["classifiers"][classifier]["layers"]
+    wanted = (Wildcards(fromdict={"classifier": classifier, "layer": layer}) for layer in layers)
+    return [here.layer for here in wanted if layers_in_front(here)]
+
+
+def recipe_feature_priors(wildcards):
+    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+    known, paths = layers_in_front(wildcards), []
     for name, entry in (STUDY["recipes"][wildcards.recipe].get("priors") or {}).items():
         if name in priors_of("features"):
-            chosen = entry.get("layers", "all")
+            weight = entry["weight"]
+            chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
             shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
             layers = (
                 [x for x in known if x in chosen] if isinstance(chosen, list) else shorthand[chosen]
@@ -278,6 +290,10 @@ REPORT_SECTIONS = {
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
     "traces": "Reconstructions",
+    "starts": "Ambiguity",
+    "ambiguity": "Ambiguity",
+    "adding": "Adding priors of feature maps",
+    "adding_images": "Adding priors of feature maps",
     "classifier": "Classifiers",
     "inverters": "Inverse networks",
     "inversions": "Inverse networks",
@@ -311,6 +327,13 @@ def figure_entries():
         for layer in entry["layers"]:
             for kind in ("gallery", "errors", "traces"):
                 add(kind, f"{{classifier}}/{{layer}}/{kind}", classifier=name, layer=layer)
+        if STUDY["starts"]:
+            for recipe in STUDY["starts"]["recipe"]:
+                add("starts", "{classifier}/starts/{recipe}", classifier=name, recipe=recipe)
+            add("ambiguity", "{classifier}/ambiguity", classifier=name)
+        if STUDY["adding"] and with_layers_in_front(name):
+            for kind in ("adding", "adding_images"):
+                add(kind, f"{{classifier}}/{kind}", classifier=name)
         add("classifier", "{classifier}/classifier", classifier=name)
         if STUDY["inverters"]:
             for kind in ("inverters", "inversions", "inverter_training"):
@@ -336,6 +359,13 @@ def figure_entries():
     add("workflow", "workflow")
     order = list(dict.fromkeys(REPORT_SECTIONS.values()))
     return sorted(found, key=lambda entry: order.index(entry["section"]))
+
+
+def study_files(name):
+    """Table and figures of a study that the configuration may leave out: `starts`, `adding`."""
+    captions = {"starts": ("starts", "ambiguity"), "adding": ("adding", "adding_images")}[name]
+    figures = [entry["path"] for entry in figure_entries() if entry["caption"] in captions]
+    return [f"results/tables/{name}.csv", *figures] if STUDY[name] else []
 
 
 def all_figures():

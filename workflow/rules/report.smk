@@ -16,6 +16,8 @@ rule report:
         accuracy=expand(
             "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
         ),
+        starts="results/tables/starts.csv" if STUDY["starts"] else [],
+        adding="results/tables/adding.csv" if STUDY["adding"] else [],
         figures=all_figures(),
         template=str(CAPTIONS / "report.html.j2"),
         captions=[str(CAPTIONS / f"{name}.rst") for name in [*REPORT_SECTIONS, "introduction"]],

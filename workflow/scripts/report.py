@@ -20,6 +20,10 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         denoising=storage.read_rows(inputs.denoising),
         linear=[row for path in inputs.linear for row in storage.read_rows(path)],
         shapes=[row for path in inputs.shapes for row in storage.read_rows(path)],
+        **{
+            name: [row for path in [inputs.get(name)] if path for row in storage.read_rows(path)]
+            for name in ("starts", "adding")
+        },
         accuracy={
             Path(path).name.removesuffix(".accuracy.csv"): storage.read_rows(path)
             for path in inputs.accuracy
