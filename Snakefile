@@ -33,6 +33,7 @@ include: "workflow/rules/denoising.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/published.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -45,6 +46,8 @@ rule all:
         "results/tables/reconstruction_summary.csv",
         "results/tables/naturalness.csv",
         "results/tables/inverters.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
 
 
 rule statistics:
@@ -94,6 +97,8 @@ rule evaluation:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
         "results/tables/comparison.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
         expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
 
 

@@ -106,7 +106,7 @@ def prepare(
     for name, prior in config["priors"].items():
         defaults = json.loads(json.dumps(METHODS[prior["method"]]))
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    meaning = (prior_faults, recipe_faults, search_faults)
+    meaning = (prior_faults, recipe_faults, search_faults, figure_faults)
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
@@ -380,6 +380,19 @@ def search_faults(config: dict) -> Iterable[str]:
                 yield (
                     f"{where}.optimiser is lbfgs, which compares gradients: "
                     f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+                )
+
+
+def figure_faults(config: dict) -> Iterable[str]:
+    """Layers and recipes to be shown that the study does not have."""
+    details = config["figures"]["details"]
+    layers = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for key, known in (("layers", layers), ("recipes", config["recipes"])):
+        for name in details[key] or []:
+            if name not in known:
+                yield (
+                    f"figures.details.{key}: {name!r} is not one of the study's {key}; "
+                    f"nearest: {nearest(name, sorted(known))}"
                 )
 
 
