@@ -117,10 +117,13 @@ def gallery(
     `labels` name the rows.
     """
     columns, rows = 1 + len(restored), len(truth)
+    # A wide figure is shown smaller: larger letters, fewer in a line.
+    size = min(9 + max(0, columns - 9) * 0.5, 12.5)
+    letters = int(13 * 9.5 / size)
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.55 * columns, 1.76 * rows + 0.6),
+        figsize=(1.55 * columns, (1.76 if scores else 1.6) * rows + 0.6),
         squeeze=False,
         layout="constrained",
     )
@@ -131,12 +134,12 @@ def gallery(
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if row == 0:
-                axis.set_title(heading(name), fontsize=9, linespacing=1.05)
+                axis.set_title(heading(name, letters), fontsize=size, linespacing=1.05)
             if labels and column == 0:
-                axis.set_ylabel(labels[row], fontsize=9)
+                axis.set_ylabel(labels[row], fontsize=size)
             if name in scores:
-                axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=8, labelpad=2)
-    figure.suptitle(title, fontsize=11)
+                axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=size - 1, labelpad=2)
+    figure.suptitle(title, fontsize=size + 2)
     return figure
 
 

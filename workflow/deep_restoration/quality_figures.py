@@ -26,8 +26,8 @@ def quality_against_time(
 ) -> Figure:
     """SSIM against seconds an image, a panel a layer, a line a recipe; `layers[layer][recipe]` = curve.
 
-    A dashed line says with which SSIM the best hand-crafted recipe ends, and a star where another recipe,
-    or that one itself, first gets there.
+    A dashed line says with which SSIM the best hand-crafted recipe ends, and a ring where any recipe first
+    gets there.
     """
     columns = min(3, len(layers))
     rows = -(-len(layers) // columns)
@@ -40,30 +40,24 @@ def quality_against_time(
         layout="constrained",
     )
     recipes = list(dict.fromkeys(recipe for curves in layers.values() for recipe in curves))
-    look, handles = styles(recipes, sides), {}
+    look = styles(recipes, sides)
     for axis, (layer, curves) in zip(axes.flat, layers.items(), strict=False):
         best = timing.best_final(curves, sides)
         for recipe, curve in curves.items():
             _, value, seconds = curve
-            single = len(value) == 1
-            (handles[recipe],) = axis.semilogx(
-                seconds, value, **look[recipe], lw=1.4, ms=7 if single else 3
-            )
+            axis.semilogx(seconds, value, **look[recipe], lw=1.4, ms=7 if len(value) == 1 else 3)
             first = None if best is None else timing.reached(curve, best)
             if first is not None:
-                axis.plot(seconds[first], value[first], "*", ms=12, zorder=5, mec="black", mew=0.6)
-                axis.lines[-1].set_color(look[recipe]["color"])
+                ring = {"ms": 10, "mfc": "none", "mec": "black", "mew": 1.1}
+                axis.plot(seconds[first], value[first], "o", **ring, zorder=5)
         if best is not None:
             axis.axhline(best, color="0.4", ls="--", lw=0.9, zorder=0)
-            name = next(
-                r for r, c in curves.items() if sides[r] == timing.HAND_CRAFTED and c[1][-1] == best
-            )
+            name = timing.best_hand_crafted(curves, sides)
             axis.annotate(
-                f"{spoken(name)} ends at {best:.2f}",
-                (0.01, best),
-                xycoords=("axes fraction", "data"),
-                xytext=(0, 3),
-                textcoords="offset points",
+                f"dashed: {spoken(name)} ends at {best:.2f}",
+                (0.99, 0.03),
+                xycoords="axes fraction",
+                ha="right",
                 fontsize=8,
                 color="0.3",
             )
@@ -77,6 +71,7 @@ def quality_against_time(
         drawn[-1].tick_params(labelbottom=True)
     for row in range(rows):
         axes[row, 0].set_ylabel("SSIM")
+    handles = {recipe: plt.Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -100,9 +95,7 @@ def measures_of_papers(
     )
     look, handles = styles(recipes, sides), {}
     methods = dict.fromkeys(
-        (row["source"], row["method"].split(" = ")[0])
-        for row in published
-        if row["published"] and row["measure"] in PANELS
+        _origin(row) for row in published if row["published"] and row["measure"] in PANELS
     )
     signs = {key: SIGNS[index % len(SIGNS)] for index, key in enumerate(methods)}
     told = {}
@@ -114,16 +107,16 @@ def measures_of_papers(
             line = [factor * np.mean(values.get((recipe, layer), np.nan)) for layer in layers]
             (handles[recipe],) = axis.plot(line, **look[recipe], lw=1.3, ms=4)
         points = {
-            (row["source"], row["method"].split(" = ")[0], row["layer"]): row
+            (_origin(row), row["layer"]): row
             for row in published
             if row["measure"] == measure and row["published"]
         }
-        for (source, method, layer), row in points.items():
+        for (origin, layer), row in points.items():
             size = {"percent": 1.0, "1": float(factor)}[row["unit"]]
-            (told[source, method],) = axis.plot(
+            (told[origin],) = axis.plot(
                 layers.index(layer),
                 size * float(row["published"]),
-                signs[source, method],
+                signs[origin],
                 color="black",
                 mec="white",
                 ms=9,
@@ -136,10 +129,9 @@ def measures_of_papers(
             axis.tick_params(axis="x", rotation=25)
     legends(figure, handles, sides)
     if told:
-        labels = [f"{source.split(' (')[0]}: {method}" for source, method in told]
         figure.legend(
             list(told.values()),
-            labels,
+            list(told),
             title="published",
             loc="outside right upper",
             fontsize=8,
@@ -148,3 +140,10 @@ def measures_of_papers(
     notes = dict.fromkeys(row["note"] for row in published if not row["published"])
     figure.suptitle("\n".join([title, *notes]), fontsize=11)
     return figure
+
+
+def _origin(row: dict[str, str]) -> str:
+    """Source and method of a published figure, as the legend has it."""
+    source, method = row["source"].split(" (")[0], row["method"]
+    chosen = source if " = " in method else f"{source}: {method}"  # a weight chosen by layer
+    return f"{chosen} (unverified)" if "unverified" in row["sure"] else chosen

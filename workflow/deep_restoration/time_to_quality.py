@@ -55,10 +55,16 @@ def thresholds(curves: Iterable[Curve], least: int = FIRST) -> list[float]:
     return [round(step * STEP, 10) for step in range(least, int(highest / STEP + 1e-9) + 1)]
 
 
+def best_hand_crafted(curves: dict[str, Curve], sides: dict[str, str]) -> str | None:
+    """The hand-crafted recipe that ends with the highest SSIM; None where there is none."""
+    mine = [recipe for recipe in curves if sides[recipe] == HAND_CRAFTED]
+    return max(mine, key=lambda recipe: curves[recipe][1][-1], default=None)
+
+
 def best_final(curves: dict[str, Curve], sides: dict[str, str]) -> float | None:
-    """The highest SSIM at the end of any hand-crafted recipe; None where there is none."""
-    ends = [float(c[1][-1]) for recipe, c in curves.items() if sides[recipe] == HAND_CRAFTED]
-    return max(ends, default=None)
+    """The SSIM with which it ends."""
+    best = best_hand_crafted(curves, sides)
+    return None if best is None else float(curves[best][1][-1])
 
 
 def reached(found: Curve, threshold: float) -> int | None:
