@@ -14,7 +14,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     network = classifiers.load(snakemake.input.network, list(wanted)).to(where)
     with storage.open_hdf5(snakemake.input.images, "images") as file:
         names, pixels = storage.read_names(file), file["images"][...]
-    count, truth = len(names), pixels.astype(np.float64) / 255
+    count = len(names)
 
     def seen(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         with torch.inference_mode():
@@ -24,25 +24,28 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     def codes(start: int, stop: int) -> torch.Tensor:
         return seen(images.as_tensor(pixels[start:stop]))[0]
 
+    def truth(start: int, stop: int) -> np.ndarray:
+        return pixels[start:stop].astype(np.float64) / 255
+
     apart = paper_measures.mean_distances(codes, count)
-    pictures = torch.from_numpy(truth).flatten(1)
-    distance = paper_measures.mean_distances(lambda a, b: pictures[a:b], count).mean
+    pictures = paper_measures.mean_distances(lambda a, b: torch.from_numpy(truth(a, b)), count)
     rows = []
     for recipe, path in zip(
         snakemake.params.settings["recipes"], snakemake.input.restored, strict=True
     ):
-        with storage.open_hdf5(path, "reconstructions") as file:
-            restored = file["images"][...]
         values: dict[str, list] = {measure: [] for measure in paper_measures.MEASURES}
-        for start in range(0, count, 64):
-            part = slice(start, start + 64)
-            target, label = seen(images.as_tensor(pixels[part]))
-            maps, again = seen(torch.from_numpy(restored[part]).permute(0, 3, 1, 2))
-            errors = paper_measures.feature_measures(maps, target, apart)
-            errors |= paper_measures.image_measures(truth[part], restored[part], distance)
-            for measure, found in errors.items():
-                values[measure] += found.tolist()
-            values["same_label"] += (label == again).int().tolist() if output else [""] * len(maps)
+        with storage.open_hdf5(path, "reconstructions") as file:
+            for start in range(0, count, 64):
+                stop = min(start + 64, count)
+                restored = file["images"][start:stop]
+                target, label = seen(images.as_tensor(pixels[start:stop]))
+                maps, again = seen(torch.from_numpy(restored).permute(0, 3, 1, 2))
+                errors = paper_measures.feature_measures(maps, target, apart)
+                errors |= paper_measures.image_measures(truth(start, stop), restored, pictures.mean)
+                for measure, found in errors.items():
+                    values[measure] += found.tolist()
+                same = (label == again).int().tolist() if output else [""] * len(maps)
+                values["same_label"] += same
         columns = zip(names, *values.values(), strict=True)
         rows += [(classifier, layer, recipe, *line) for line in columns]
     storage.write_csv(snakemake.output[0], paper_measures.COLUMNS, rows)
