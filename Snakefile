@@ -46,6 +46,7 @@ if STUDY["adding"]:
     include: "workflow/rules/adding.smk"
 
 
+include: "workflow/rules/published.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -58,6 +59,8 @@ rule all:
         "results/tables/reconstruction_summary.csv",
         "results/tables/naturalness.csv",
         "results/tables/inverters.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
 
 
 rule statistics:
@@ -107,6 +110,8 @@ rule evaluation:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
         "results/tables/comparison.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
         expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
 
 

@@ -479,6 +479,22 @@ FAULTS = {
         [("figures", None)],
         ["figures is None", "of type object"],
     ),
+    "details of a layer that is not studied": (
+        [("figures.details", {"layers": ["conv1", "conv4"]})],
+        ["figures.details.layers: 'conv4' is not one of the study's layers", "nearest: conv"],
+    ),
+    "details of an unknown recipe": (
+        [("figures.details", {"recipes": ["mahendran2017"]})],
+        ["figures.details.recipes: 'mahendran2017'", "nearest: mahendran201"],
+    ),
+    "no recipe in the details": (
+        [("figures.details", {"recipes": []})],
+        ["figures.details.recipes is []", "1 entries or more"],
+    ),
+    "details of no size": (
+        [("figures.details", {"side": 4})],
+        ["figures.details.side is 4", "at least 8"],
+    ),
     "missing folder": (
         [("images.train", "/nowhere/photos")],
         ["images.train is '/nowhere/photos'", "there is no folder"],

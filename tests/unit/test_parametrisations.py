@@ -56,9 +56,7 @@ def literal_image(variable, height, width):
 @pytest.mark.parametrize(("height", "width"), [(6, 8), (5, 7), (7, 4)])
 def test_fourier_images_are_their_literal_transcription(height, width):
     shape = (2, 3, height, 2 * (width // 2 + 1))
-    variable = torch.randn(
-        shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64
-    )
+    variable = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     found = Fourier(height, width).to_image(variable)
     expected = literal_image(variable.numpy(), height, width)
     np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-6 * abs(expected).max())

@@ -286,6 +286,47 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     assert tensors["filters"].shape == (4 * 256, 1, 2, 2)
 
 
+def test_restored_images_are_measured_as_the_papers_did(finished):
+    from deep_restoration import literature, paper_measures
+
+    rows = rows_of(finished.root / "results/tables/paper_measures.csv")
+    assert tuple(rows[0]) == paper_measures.COLUMNS
+    found = [(row["layer"], row["recipe"], row["image"]) for row in rows]
+    names = ("chelsea-000", "coffee-000")
+    assert found == [(la, r, i) for la in LAYERS for r in RECIPES for i in names]
+    ours = rows_of(finished.root / "results/tables/reconstruction.csv")
+    for row, line in zip(rows, ours, strict=True):
+        assert float(row["error_2016"]) ** 2 == pytest.approx(
+            float(line["representation_error"]), rel=1e-6
+        )
+        assert float(row["mse_255"]) == pytest.approx(255**2 * float(line["mse"]), rel=1e-9)
+        assert 0 <= float(row["naturalness"]) <= 1
+        assert row["same_label"] == ""  # the study's classifier ends at conv2
+    (row,) = rows_of(finished.root / "results/tables/published.csv")
+    assert tuple(row) == literature.COLUMNS
+    assert row["note"] == literature.reason("alexnet", "alexnet_lrn", "exemplar")
+
+
+def test_time_to_quality_follows_from_the_traces(finished):
+    from deep_restoration import time_to_quality
+
+    rows = rows_of(finished.root / "results/tables/time_to_quality.csv")
+    assert tuple(rows[0]) == time_to_quality.COLUMNS
+    best = [row for row in rows if row["target"] == time_to_quality.BEST]
+    assert [(row["layer"], row["recipe"]) for row in best] == [
+        (la, r) for la in LAYERS for r in RECIPES
+    ]
+    sides = {row["recipe"]: row["side"] for row in rows}
+    assert (sides["tv"], sides["foe"]) == ("hand-crafted", "learned")
+    assert (sides["inverter_joint+foe"], sides["tv+features"]) == ("inverter", "learned")
+    for row in rows:
+        assert row["images"] == "2"
+        if row["seconds"]:
+            assert 0 < float(row["seconds"]) <= float(row["final_seconds"])
+    for layer in LAYERS:
+        assert any(row["seconds"] for row in best if row["layer"] == layer)
+
+
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
@@ -303,7 +344,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 87
+    assert len(logs) == 90
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

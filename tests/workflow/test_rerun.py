@@ -9,11 +9,14 @@ import pytest
 from tests.tree import Tree
 
 # What always follows a change of reconstructions, of measures, of pictures.
-MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
+MEASURED = {"tables", "plot_measures", "plot_reconstructions", "plot_details", "report", "all"}
+# What follows from measuring as the papers did, from the traces.
+PAPERS = {"paper_measures", "published_tables", "plot_published", "report", "all"}
+TIMED = {"time_to_quality", "plot_time_to_quality", "report", "all"}
 # What is told of learned priors, of images and of maps; restored images are among what they are asked.
 MAPS_TOLD = {"naturalness_of_maps", "plot_naturalness_of_maps", "prior_tables", "report", "all"}
 TOLD = {"naturalness", "plot_naturalness"} | MAPS_TOLD
-RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | TOLD
+RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | PAPERS | TIMED | TOLD
 DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}
 LEARNED = {"train_prior", "describe_filters", "plot_prior", "naturalness"} | DENOISED
 # What follows a change of inverse networks, besides the recipes that use them.
@@ -71,7 +74,12 @@ SETTINGS = {
     "the images of linear inverses": ("linear_inverse: {images: 1}", INVERTED),
     "the pictures in a gallery": (
         "figures: {images: 1}",
-        {"plot_reconstructions", "report", "all"},
+        {"plot_reconstructions", "plot_details", "report", "all"},
+    ),
+    "the size of a detail": ("figures: {details: {side: 20}}", {"plot_details", "report", "all"}),
+    "the recipes shown in detail": (
+        "figures: {details: {recipes: [tv, foe]}}",
+        {"plot_details", "report", "all"},
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
@@ -245,6 +253,30 @@ EDITS = {
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
         | (MAPPED | INVERTED | RESTORED | STARTED | ADDED),
+    ),
+    "a published figure": (
+        "resources/published/mahendran2015.csv",
+        "20.3,5.0",
+        "20.4,5.0",
+        {"published_tables", "plot_published", "report", "all"},
+    ),
+    "what the papers measure": (
+        "workflow/deep_restoration/paper_measures.py",
+        "distance / norm",
+        "distance / (norm + 1e-9)",
+        PAPERS,
+    ),
+    "when a quality is reached": (
+        "workflow/deep_restoration/time_to_quality.py",
+        "found[1] >= threshold",
+        "found[1] > threshold",
+        TIMED,
+    ),
+    "the figure of details": (
+        "workflow/deep_restoration/detail_figures.py",
+        "0.995",
+        "0.99",
+        {"plot_details", "report", "all"},
     ),
     "a caption": (
         "workflow/report/gallery.rst",

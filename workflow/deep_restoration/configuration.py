@@ -108,7 +108,14 @@ def prepare(
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
     if config["starts"] and isinstance(config["starts"]["recipe"], str):
         config["starts"]["recipe"] = [config["starts"]["recipe"]]
-    meaning = (prior_faults, recipe_faults, search_faults, starts_faults, adding_faults)
+    meaning = (
+        prior_faults,
+        recipe_faults,
+        search_faults,
+        starts_faults,
+        adding_faults,
+        figure_faults,
+    )
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
@@ -450,6 +457,19 @@ def adding_faults(config: dict) -> Iterable[str]:
         yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
     if all(len(entry["layers"]) < 2 for entry in config["classifiers"].values()):
         yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
+
+
+def figure_faults(config: dict) -> Iterable[str]:
+    """Layers and recipes to be shown that the study does not have."""
+    details = config["figures"]["details"]
+    layers = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for key, known in (("layers", layers), ("recipes", config["recipes"])):
+        for name in details[key] or []:
+            if name not in known:
+                yield (
+                    f"figures.details.{key}: {name!r} is not one of the study's {key}; "
+                    f"nearest: {nearest(name, sorted(known))}"
+                )
 
 
 def _is_denoiser(config: dict, prior: str) -> bool:

@@ -12,6 +12,7 @@ LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 # Relative, because an input's path counts: the same tree elsewhere is no change.
 CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
+RESOURCES = Path(os.path.relpath(Path(workflow.basedir) / "resources"))
 CACHE = Path(".snakemake") / "deep_restoration"
 
 sys.path.insert(0, str(LIBRARY.parent))

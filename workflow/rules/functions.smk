@@ -287,6 +287,9 @@ def drawn(path, caption, **labels):
 REPORT_SECTIONS = {
     "overview": "Results",
     "measures": "Results",
+    "time_to_quality": "Results",
+    "published": "Results",
+    "details": "Reconstructions",
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
     "traces": "Reconstructions",
@@ -323,7 +326,10 @@ def figure_entries():
 
     for name, entry in STUDY["classifiers"].items():
         add("overview", "{classifier}/overview", classifier=name)
-        add("measures", "{classifier}/measures", classifier=name)
+        for kind in ("measures", "time_to_quality", "published"):
+            add(kind, f"{{classifier}}/{kind}", classifier=name)
+        for layer in detail_layers(name):
+            add("details", "{classifier}/{layer}/details", classifier=name, layer=layer)
         for layer in entry["layers"]:
             for kind in ("gallery", "errors", "traces"):
                 add(kind, f"{{classifier}}/{{layer}}/{kind}", classifier=name, layer=layer)
@@ -380,3 +386,56 @@ def patch_files(wildcards):
         *expand("results/patches/{patches}.h5", patches=sets_of("images", "grey")),
         *expand(path, patches=sets_of("features"), layer=layers, allow_missing=True),
     ]
+
+
+def recipe_sides():
+    """Of every recipe: inverter, if an inverse network has a part in it, learned, or hand-crafted."""
+    return canonical(
+        {
+            name: (
+                ("inverter" if recipe.get("inverter") else "learned")
+                if name in learned_recipes()
+                else "hand-crafted"
+            )
+            for name, recipe in STUDY["recipes"].items()
+        }
+    )
+
+
+def weights_kind(classifier):
+    """exemplar, file, or a name of torchvision's weights."""
+    weights = STUDY["classifiers"][classifier]["weights"]
+    return "file" if configuration.is_file(weights) else weights
+
+
+def paper_settings(wildcards):
+    """`output` is the layer that tells the label, where the study goes so deep with real weights: the stored
+    network ends at the deepest layer of the study."""
+    entry, output = STUDY["classifiers"][wildcards.classifier], None
+    if entry["weights"] != configuration.EXEMPLAR:
+        known = configuration.describe(entry["architecture"], STUDY["images"]["size"], CACHE)
+        last = list(known["layers"])[-1] if not known["stop"] else None
+        output = last if last in entry["layers"] else None
+    return canonical({"recipes": list(STUDY["recipes"]), "output": output})
+
+
+def published_settings():
+    classifiers = {
+        name: {"architecture": entry["architecture"], "weights": weights_kind(name)}
+        for name, entry in STUDY["classifiers"].items()
+    }
+    return {"classifiers": canonical(classifiers), "size": STUDY["images"]["size"]}
+
+
+def detail_layers(classifier):
+    """Layers that are shown in detail: those that `figures.details` names, or the first and the fourth."""
+    layers = STUDY["classifiers"][classifier]["layers"]
+    chosen = STUDY["figures"]["details"]["layers"]
+    shown = [layers[0], layers[min(3, len(layers) - 1)]] if chosen is None else chosen
+    return [layer for layer in dict.fromkeys(shown) if layer in layers]
+
+
+def detail_settings():
+    details = STUDY["figures"]["details"]
+    shown = {key: details[key] for key in ("recipes", "side")}
+    return canonical(shown | {"images": STUDY["figures"]["images"]})

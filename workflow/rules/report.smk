@@ -6,6 +6,8 @@ rule report:
         summary="results/tables/reconstruction_summary.csv",
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
         stationarity=every_layer("results/statistics/{classifier}/{layer}.stationarity.csv"),
+        published="results/tables/published.csv",
+        quality="results/tables/time_to_quality.csv",
         maps="results/tables/feature_statistics.csv",
         priors="results/tables/priors.csv",
         denoising="results/tables/denoising.csv",

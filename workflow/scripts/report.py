@@ -15,6 +15,8 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         summary=storage.read_rows(inputs.summary),
         statistics=[row for path in inputs.statistics for row in storage.read_rows(path)],
         stationarity=[row for path in inputs.stationarity for row in storage.read_rows(path)],
+        published=storage.read_rows(inputs.published),
+        quality=storage.read_rows(inputs.quality),
         maps=storage.read_rows(inputs.maps),
         priors=storage.read_rows(inputs.priors),
         denoising=storage.read_rows(inputs.denoising),
