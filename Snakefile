@@ -1,7 +1,8 @@
 # Deep Restoration: what an image classifier forgets at each layer, and how well it can be restored.
 #
 #   snakemake                      the whole study: results/report.html
-#   snakemake statistics           one stage (also: priors denoising inverters reconstructions evaluation figures)
+#   snakemake statistics           one stage (also: priors denoising inverters reconstructions evaluation
+#                                  visualisations figures)
 #   snakemake --configfile F.yaml  a study of your own
 
 from snakemake.utils import min_version
@@ -33,6 +34,7 @@ include: "workflow/rules/denoising.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/visualisations.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -95,6 +97,14 @@ rule evaluation:
         "results/tables/reconstruction_summary.csv",
         "results/tables/comparison.csv",
         expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
+
+
+rule visualisations:
+    input:
+        [
+            f"results/figures/{classifier}/{kind}/{name}.png"
+            for classifier, kind, name in visualisation_figures()
+        ],
 
 
 rule figures:

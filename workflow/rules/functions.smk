@@ -207,20 +207,19 @@ def inversion_settings():
     return canonical(described | {"seed": STUDY["seed"]})
 
 
-def recipe_priors(wildcards):
-    """Files of the learned priors of images that the recipe uses."""
-    used = STUDY["recipes"][wildcards.recipe].get("priors") or {}
-    learned = [name for name in used if name in priors_of("images")]
+def used_priors(recipe):
+    """Files of the learned priors of images that a recipe uses."""
+    learned = [name for name in recipe.get("priors") or {} if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
-def recipe_feature_priors(wildcards):
-    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+def used_feature_priors(recipe, wildcards):
+    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
     before = [name for name in layers_before(wildcards) if name != wildcards.layer]
     known = [x for x in STUDY["classifiers"][wildcards.classifier]["layers"] if x in before]
     known.sort(key=before.index)
     paths = []
-    for name, entry in (STUDY["recipes"][wildcards.recipe].get("priors") or {}).items():
+    for name, entry in (recipe.get("priors") or {}).items():
         if name in priors_of("features"):
             chosen = entry.get("layers", "all")
             shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
@@ -230,6 +229,14 @@ def recipe_feature_priors(wildcards):
             path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
             paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
     return paths
+
+
+def recipe_priors(wildcards):
+    return used_priors(STUDY["recipes"][wildcards.recipe])
+
+
+def recipe_feature_priors(wildcards):
+    return used_feature_priors(STUDY["recipes"][wildcards.recipe], wildcards)
 
 
 def recipe_found(wildcards):
@@ -279,6 +286,7 @@ REPORT_SECTIONS = {
     "errors": "Reconstructions",
     "traces": "Reconstructions",
     "classifier": "Classifiers",
+    "visualisations": "Visualisations",
     "inverters": "Inverse networks",
     "inversions": "Inverse networks",
     "inverter_training": "Inverse networks",
@@ -321,6 +329,9 @@ def figure_entries():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
         for kind in ("linear_inverse", "linear_restorations"):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
+    for classifier, kind, name in visualisation_figures():
+        path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}
+        add("visualisations", path, classifier=classifier, **label)
     for colour in ("images", "grey"):
         if denoised("h5", colour):
             add("denoising", "denoising/{colour}", colour=colour)
