@@ -43,7 +43,8 @@ def check(network: graph.Network, methods: Sequence[str]) -> None:
     for method in methods:
         if reason := unruled(method, steps):
             raise ValueError(f"{method}: {reason}")
-    if "patternnet" in methods:
+        if method != "patternnet":
+            continue
         for step in network.steps:
             if step["kind"] != "module" and operation(step) in ("conv2d", "linear"):
                 raise ValueError(
@@ -77,9 +78,16 @@ class _Rectifier(torch.autograd.Function):
         return signal, None, None
 
 
-def _like(value: torch.Tensor, substitute: torch.Tensor) -> torch.Tensor:
-    """The value, with the gradient of the substitute."""
-    return substitute + (value - substitute).detach()
+class _Substituted(torch.autograd.Function):
+    """A value with the gradient of a substitute for it."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor, substitute: torch.Tensor) -> torch.Tensor:
+        return value.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *signals: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return None, signals[0]
 
 
 def rules(network: graph.Network, method: str, patterns: Patterns | None = None) -> graph.Call:
@@ -92,16 +100,18 @@ def rules(network: graph.Network, method: str, patterns: Patterns | None = None)
             return _Rectifier.apply(arguments[0], method, cap)
         value = function(*arguments, **keywords)
         if kind in ("LocalResponseNorm", "local_response_norm") and method == "deconvnet":
-            return _like(value, arguments[0])
+            return _Substituted.apply(value, arguments[0])
         if method == "patternnet" and step["kind"] == "module":
             if isinstance(function, CONVOLUTIONS):
-                return _like(value, _linear(function, arguments[0], patterns[step["path"]]))
+                return _Substituted.apply(
+                    value, _linear(function, arguments[0], patterns[step["path"]])
+                )
             if isinstance(function, NORMALISATIONS):
                 # A linear neuron of one weight w a channel: w a = 1.
                 slope = _slope(function)
                 pattern = torch.where(slope == 0, 0, 1 / torch.where(slope == 0, 1, slope))
                 shape = (1, -1, *[1] * (value.ndim - 2))
-                return _like(value, arguments[0] * pattern.view(shape))
+                return _Substituted.apply(value, arguments[0] * pattern.view(shape))
         return value
 
     return call

@@ -18,7 +18,7 @@ UNRULED = (
     *("hardsigmoid", "Sigmoid", "sigmoid", "Tanh", "tanh", "ELU", "elu", "LeakyReLU", "leaky_relu"),
     *("PReLU", "Mish", "mish", "Softmax", "softmax", "MultiheadAttention", "Softplus", "softplus"),
 )
-WEIGHTED = ("Conv2d", "Linear")
+WEIGHTED = ("Conv2d", "Linear", "conv2d", "linear")
 
 # What an entry may take from a recipe; a recipe's weight of the data belongs to another data term.
 PLAN = ("priors", "optimiser", "phases", "start", "bound", "box", "precision")
