@@ -22,8 +22,22 @@ COMPARED = {"evaluate_inverters", "inverter_tables", "plot_inverters", "report",
 MAPPED = {"feature_statistics", "plot_statistics", "plot_layers", "report", "all"}
 INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
 
+# What follows a change of pictures other than restored images.
+VISUALISED = {"visualise", "plot_visualisations", "report", "all"}
+
 SETTINGS = {
-    "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
+    "the iterations of a visualisation": (
+        "visualisations: {channels: {phases: [{iterations: 5, rate: 53.33}]}}",
+        VISUALISED,
+    ),
+    "the training images behind patterns": (
+        "visualisations: {attribution: {training_images: 9}}",
+        VISUALISED,
+    ),
+    "one recipe's weight": (
+        "recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}",
+        RESTORED | VISUALISED,
+    ),
     "the number of filters of a prior": (
         "priors: {foe: {filters: 12}}",
         LEARNED | RESTORED,
@@ -34,7 +48,7 @@ SETTINGS = {
     ),
     "the training of a prior of feature maps": (
         "priors: {features: {steps: 41}}",
-        {"train_feature_prior", "search"} | RESTORED,
+        {"train_feature_prior", "search"} | RESTORED | VISUALISED,
     ),
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
@@ -51,7 +65,7 @@ SETTINGS = {
     ),
     "the test images": (
         "images: {embedded_test: 3}",
-        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED,
+        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | VISUALISED,
     ),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
@@ -71,7 +85,9 @@ SETTINGS = {
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
-        {"feature_patches", "plot_patches", "train_feature_prior", "search"} | RESTORED,
+        {"feature_patches", "plot_patches", "train_feature_prior", "search"}
+        | RESTORED
+        | VISUALISED,
     ),
     "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
     "the bounds of a search": (
@@ -101,13 +117,25 @@ EDITS = {
         "workflow/deep_restoration/priors/total_variation.py",
         "return square.sum(1)",
         "return 2 * square.sum(1)",
-        {"search"} | RESTORED,
+        {"search"} | RESTORED | VISUALISED,
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | RESTORED | {"train_feature_prior", "search"},
+        LEARNED | RESTORED | {"train_feature_prior", "search"} | VISUALISED,
+    ),
+    "a backward rule of attribution": (
+        "workflow/deep_restoration/attribution.py",
+        "signal = signal.clamp(min=0)",
+        "signal = signal.clamp(min=1)",
+        VISUALISED,
+    ),
+    "the figure of attributions": (
+        "workflow/deep_restoration/visualisation_figures.py",
+        "0.5 + 0.5 * signal",
+        "0.5 + 0.4 * signal",
+        {"plot_visualisations", "report", "all"},
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -206,7 +234,7 @@ EDITS = {
         {"classifier", "plot_classifier", "features", "search"}
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
-        | (MAPPED | INVERTED | RESTORED),
+        | (MAPPED | INVERTED | RESTORED | VISUALISED),
     ),
     "a caption": (
         "workflow/report/gallery.rst",
@@ -233,6 +261,17 @@ def test_changed_source_reruns_exactly(finished, change):
 def test_a_recipe_reruns_alone(finished):
     change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
     assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 16 jobs in all
+
+
+def test_a_visualisation_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["the iterations of a visualisation"][0])
+    jobs = finished.planned(change)
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (1, 1)
+
+
+def test_new_test_images_change_no_maximised_channel(finished):
+    jobs = finished.planned(finished.config("change.yaml", "images: {embedded_test: 3}"))
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (6, 4)
 
 
 def test_a_further_layer_leaves_the_others_alone(finished):

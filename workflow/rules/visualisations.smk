@@ -30,6 +30,16 @@ def visualisation_feature_priors(wildcards):
     return used_feature_priors(visualisation_plan(wildcards), wildcards)
 
 
+def visualisation_train(wildcards):
+    entry = STUDY["visualisations"][wildcards.visualisation]
+    return ["results/images/train.h5"] if "training_images" in entry else []
+
+
+def visualisation_test(wildcards):
+    entry = STUDY["visualisations"][wildcards.visualisation]
+    return ["results/images/test.h5"] if "images" in entry else []
+
+
 def visualisation_job(wildcards):
     """Of the entry what the pictures depend on, and of its recipe what they take from it. A texture at a
     layer has the Gram matrices of the layers in front of it, too."""
@@ -54,6 +64,7 @@ def visualisation_job(wildcards):
             "sees": sight(wildcards),
             "seed": STUDY["seed"],
             "held_out": STUDY["images"]["held_out"],
+            "size": STUDY["images"]["size"],
         }
     )
 
@@ -74,8 +85,8 @@ def visualisation_drawing(wildcards):
 rule visualise:
     input:
         network="results/classifiers/{classifier}.safetensors",
-        train="results/images/train.h5",
-        test="results/images/test.h5",
+        train=visualisation_train,
+        test=visualisation_test,
         priors=visualisation_priors,
         feature_priors=visualisation_feature_priors,
     output:
@@ -108,7 +119,7 @@ rule visualise:
 rule plot_visualisations:
     input:
         made=visualisations_of,
-        images="results/images/test.h5",
+        test=visualisation_test,
     output:
         png=drawn(
             "results/figures/{classifier}/{kind}/{visualisation}.png",

@@ -19,8 +19,9 @@ with runtime.job(snakemake.log[0], snakemake.threads):
             else:
                 shown[layer], values[layer] = file["images"][...], file["values"][...]
                 labels[layer] = storage.read_names(file)
-    with storage.open_hdf5(snakemake.input.images, "images") as file:
-        truth = file["images"][: settings["images"]].astype(np.float32) / 255
+    for path in snakemake.input.test:
+        with storage.open_hdf5(path, "images") as file:
+            truth = file["images"][: settings["images"]].astype(np.float32) / 255
 
     words = wildcards.kind.replace("_", " ")
     title = f"{wildcards.classifier}: {words} ({wildcards.visualisation.replace('_', ' ')})"

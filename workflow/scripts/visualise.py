@@ -3,6 +3,8 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake.log[0], snakemake.threads):
+    from contextlib import ExitStack
+
     import numpy as np
     import torch
 
@@ -20,26 +22,34 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         inputs.priors,
         inputs.feature_priors,
     )
-    stamps = runtime.stamps(inputs.train, inputs.test, *visualiser.files)
+    stamps = runtime.stamps(*inputs.train, *inputs.test, *visualiser.files)
     checkpoint = runtime.Checkpoint(output[0], [provenance, *stamps])
-    with (
-        storage.open_hdf5(inputs.train, "images") as train,
-        storage.open_hdf5(inputs.test, "images") as test,
-    ):
+    with ExitStack() as opened:
+        train, test = (
+            [opened.enter_context(storage.open_hdf5(path, "images")) for path in paths]
+            for paths in (inputs.train, inputs.test)
+        )
 
         def training():
             count = entry["training_images"]
-            return visualisation.training_batches(train, count, settings["held_out"])
+            return visualisation.training_batches(train[0], count, settings["held_out"])
 
-        names = storage.read_names(test)[: entry.get("images")]
-        tested = images.as_tensor(test["images"][: entry.get("images", 1)])
+        for file in test:
+            names = storage.read_names(file)[: entry["images"]]
+            tested = images.as_tensor(file["images"][: entry["images"]])
         if entry["kind"] == "activation_maximisation":
             known = []
             if entry["of"] == "class":
                 known = classifiers.class_names(settings["architecture"], settings["channels"])
-            size = tested.shape[-1]
             made = visualiser.maximise(
-                plan, entry["of"], entry["units"], training, size, seed, checkpoint, known
+                plan,
+                entry["of"],
+                entry["units"],
+                training,
+                settings["size"],
+                seed,
+                checkpoint,
+                known,
             )
         elif entry["kind"] == "caricature":
             made = visualiser.caricature(plan, tested, names, seed, checkpoint)
