@@ -54,19 +54,13 @@ def training(small_pictures):
 # ------------------------------------------------------------------------------ units
 
 
-def test_responses_are_maxima_or_means_over_positions():
+def test_the_largest_activation_is_that_over_images_and_positions():
     maps = torch.arange(24.0).view(2, 3, 2, 2)
-    assert torch.equal(
-        visualisation.responses(maps, "unit"), torch.tensor([[3.0, 7, 11], [15, 19, 23]])
-    )
-    assert torch.equal(visualisation.responses(maps, "channel"), maps.mean((2, 3)))
-    flat = torch.arange(6.0).view(2, 3)
-    assert torch.equal(visualisation.responses(flat, "class"), flat)
-    assert torch.equal(
-        visualisation.largest(iter([maps, -maps]), "unit"), torch.tensor([15.0, 19, 23])
-    )
+    assert torch.equal(visualisation.largest(iter([maps, -maps])), torch.tensor([15.0, 19, 23]))
+    flat = torch.tensor([[1.0, -2], [0, -1]])
+    assert torch.equal(visualisation.largest([flat]), torch.tensor([1.0, -1]))
     with pytest.raises(ValueError, match="no training images"):
-        visualisation.largest([], "unit")
+        visualisation.largest([])
 
 
 def test_units_are_spread_over_those_that_are_ever_active():
@@ -108,10 +102,10 @@ def test_maximised_units_are_more_active_than_on_any_training_image(
     assert found.images.shape == (3, 3, SIZE, SIZE)
     assert found.images.min() >= 0
     assert found.images.max() <= 1
-    assert (found.values > 1.2).all()
+    assert (found.values > (1.2 if of == "unit" else 0.6)).all()
     # The values are what they say.
     network = visualiser.network
-    natural = visualisation.responses(network(small_pictures)["conv2"], of).amax(0)
+    natural = network(small_pictures)["conv2"].amax((0, 2, 3))
     maps = network(found.images)["conv2"]
     for index, channel in enumerate(map(int, found.labels)):
         own = maps[index, channel]
@@ -130,6 +124,48 @@ def test_units_do_not_depend_on_those_beside_them(visualiser, training, never):
     )
     assert named.labels == ["2 name 2"]
     assert torch.equal(named.images, alone.images)
+
+
+def test_a_unit_that_is_silent_at_the_start_needs_a_leak(small_classifier, tmp_path, never):
+    from collections import OrderedDict
+
+    model = torch.nn.Sequential(OrderedDict(conv=torch.nn.Conv2d(3, 2, 3), relu=torch.nn.ReLU()))
+    steps, state = graph.trace(model), {k: v.clone() for k, v in model.state_dict().items()}
+    state["conv.weight"][:] = 1.0
+    state["conv.bias"][:] = -18.0  # of 27 weights: only bright images excite it
+    path = tmp_path / "silent.safetensors"
+    classifiers.save(path, steps, ["relu"], state, (0.4, 0.4, 0.4), (1, 1, 1), {})
+    seen = visualisation.Visualiser(path, "relu", {"stride": 1, "receptive_field": 3})
+    plan = PLAN | {"start": "mean", "priors": {}}
+
+    def training():
+        return [torch.ones(1, 3, SIZE, SIZE) * 1.2]
+
+    made = [seen.maximise(plan, "unit", [0], training, SIZE, 0, never, leak=x) for x in (0, 0.05)]
+    assert made[0].values.item() == 0
+    leaky = visualisation.Leaky(seen.network, "relu", 0.05)(torch.zeros(1, 3, 5, 5))["relu"]
+    assert leaky[0, 0, 0, 0].item() == pytest.approx(0.05 * (-18 - 27 * 0.4), rel=1e-5)
+    middle = made[1].images[0, :, 9:12, 9:12]
+    assert middle.min() > made[0].images[0, :, 9:12, 9:12].max() + 0.3
+
+
+def test_only_the_last_relus_leak():
+    class Fork(torch.nn.Module):
+        def forward(self, x):
+            x = torch.relu(x)
+            return torch.cat([torch.relu(x - 0.5), (x - 2).relu_()], 1) * 2
+
+    steps = graph.trace(Fork())
+    network = graph.Network(steps, [steps[-1]["name"]])
+    leaky = visualisation.Leaky(network, steps[-1]["name"], 0.1)
+    first, *last = (step["name"] for step in steps if "relu" in step.get("target", ""))
+    assert leaky.last == set(last)
+    assert first not in leaky.last
+    x = torch.tensor([-3.0, 0.2, 3.0]).view(1, 3, 1, 1)
+    (found,) = leaky(x).values()
+    assert torch.allclose(
+        found.flatten(), torch.tensor([-0.1, -0.06, 5.0, -0.4, -0.36, 2.0]), atol=1e-6
+    )
 
 
 def test_a_caricature_starts_at_its_image_and_exaggerates_it(visualiser, small_pictures, never):

@@ -77,6 +77,7 @@ def test_entries_have_the_defaults_of_their_kind(cache):
         "of": "channel",
         "units": 9,
         "training_images": 200,
+        "leak": 0.05,
     }
     assert configuration.prepare(config, SCHEMA, cache) == config
     found = prepared(ATTRIBUTION, cache)["visualisations"]["it"]

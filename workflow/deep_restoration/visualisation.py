@@ -9,14 +9,16 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
 
-from . import attribution, classifiers, inventory, preimage, recipes, runtime
+from . import attribution, classifiers, graph, inventory, preimage, recipes, runtime
 from .data_terms import DataTerm, Gram, InnerProduct
 from .published import maximisation_weight_2016
+from .visualisation_settings import RECTIFIERS
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +49,11 @@ class Projections(NamedTuple):
 # ------------------------------------------------------------------------------ units
 
 
-def responses(maps: torch.Tensor, of: str) -> torch.Tensor:
-    """N x C: of each channel its largest value (`unit`, `class`), or its mean over positions (`channel`)."""
-    flat = maps.float().reshape(*maps.shape[:2], -1)
-    return flat.mean(2) if of == "channel" else flat.amax(2)
-
-
-def largest(maps: Iterable[torch.Tensor], of: str) -> torch.Tensor:
-    """C: the largest response over batches of maps of training images."""
+def largest(maps: Iterable[torch.Tensor]) -> torch.Tensor:
+    """C: the largest activation of each channel over batches of maps of training images."""
     result = None
     for batch in maps:
-        top = responses(batch, of).amax(0)
+        top = batch.float().reshape(*batch.shape[:2], -1).amax((0, 2))
         result = top if result is None else torch.maximum(result, top)
     if result is None:
         raise ValueError("there are no training images to measure activations on")
@@ -93,6 +89,32 @@ def one_hot(shape: Sequence[int], channels: Sequence[int], of: str) -> torch.Ten
         else:
             target[index, channel, shape[1] // 2, shape[2] // 2] = 1
     return target
+
+
+class Leaky(nn.Module):
+    """A network whose last ReLUs in front of a layer have a slope below zero; those in front of them,
+    where other units speak, stay as they are."""
+
+    def __init__(self, network: graph.Network, layer: str, slope: float):
+        super().__init__()
+        self.network, self.slope = network, slope
+        steps = {step["name"]: step for step in network.steps}
+        self.last, waiting = set(), [network.layers[layer]]
+        while waiting:
+            name = waiting.pop()
+            if attribution.operation(steps[name]) in RECTIFIERS:
+                self.last.add(name)
+            else:
+                waiting += graph.inputs_of(steps[name])
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.network(images, self._call)
+
+    def _call(self, step: dict, function: Callable, arguments: list, keywords: dict) -> Any:
+        if step["name"] not in self.last:
+            return function(*arguments, **keywords)
+        below = self.slope * arguments[0].clamp(max=0)  # first: the function may work in place
+        return function(*arguments, **keywords) + below
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -138,14 +160,17 @@ class Visualiser:
         seed: int,
         checkpoint: runtime.Checkpoint,
         names: Sequence[str] = (),
+        leak: float = 0.0,
     ) -> Pictures:
         """The images that excite units most (Mahendran & Vedaldi 2016, activation maximisation).
 
         The objective is -10000 / rf^2 * activation / largest activation on training images, plus the
         priors of `plan`, a recipe. `size`: side in pixels. `names`: of all channels, for the labels.
-        Values are the activations reached, in units of the largest ones.
+        `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
+        that is silent at the start has no gradient. Values are the activations reached, without the leak,
+        in units of the largest ones; of a channel, the mean over positions.
         """
-        activations = largest(self.maps(training()), of).cpu()
+        activations = largest(self.maps(training())).cpu()
         channels = chosen_units(units, activations)
         weight = maximisation_weight_2016(self.sees["receptive_field"], size)
         (shape,) = (maps.shape[1:] for maps in self.maps([torch.zeros(1, 3, size, size)]))
@@ -156,7 +181,8 @@ class Visualiser:
         term = InnerProduct(self.layer, target.to(self.where), scale)
         labels = [f"{c} {names[c]}" if names else str(c) for c in channels]
         noise = [f"{self.layer} {channel}" for channel in channels]
-        found = self._optimise(term, noise, size, plan, seed, checkpoint)
+        network = Leaky(self.network, self.layer, leak) if leak else self.network
+        found = self._optimise(term, noise, size, plan, seed, checkpoint, network=network)
         values = -term.energy(self._look(found)) / weight
         return Pictures(found, labels, values, "times the largest activation")
 
@@ -233,7 +259,7 @@ class Visualiser:
         if "patternnet" in methods:
             batches = (batch.to(self.where) for batch in training())
             patterns = attribution.fit_patterns(self.network, batches)
-        top = largest(self.maps(training()), "unit")
+        top = largest(self.maps(training()))
         maps = self._look(images)[self.layer].float()
         image, units = [], []
         for index, values in enumerate(maps):
@@ -262,12 +288,13 @@ class Visualiser:
         seed: int,
         checkpoint: runtime.Checkpoint,
         start: torch.Tensor | None = None,
+        network: nn.Module | None = None,
     ) -> torch.Tensor:
-        mean = self.network.mean
+        network, mean = network or self.network, self.network.mean
         terms = recipes.build(plan.get("priors") or {}, self.learned, self.sees, mean)
         how = preimage.plan_of(plan, self.sees)
         result = preimage.reconstruct(
-            self.network, term, names, size, mean, terms, how, seed, checkpoint, start=start
+            network, term, names, size, mean, terms, how, seed, checkpoint, start=start
         )
         log.info("%d pictures in %.1f s", len(names), result.seconds)
         return result.images

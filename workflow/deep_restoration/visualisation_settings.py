@@ -24,7 +24,8 @@ WEIGHTED = ("Conv2d", "Linear", "conv2d", "linear")
 PLAN = ("priors", "optimiser", "phases", "start", "bound", "box", "precision")
 OPTIMISED = {"layers": None, "recipe": None, "data_weight": 1.0}
 KINDS = {  # the keys of each kind with their defaults, besides those of PLAN; None is none
-    "activation_maximisation": OPTIMISED | {"of": "channel", "units": 9, "training_images": 200},
+    "activation_maximisation": OPTIMISED
+    | {"of": "channel", "units": 9, "training_images": 200, "leak": 0.05},
     "caricature": OPTIMISED | {"images": 2},
     "texture": OPTIMISED | {"images": 2, "relative": True, "content": None},
     "attribution": {
