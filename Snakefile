@@ -2,7 +2,7 @@
 #
 #   snakemake                      the whole study: results/report.html
 #   snakemake statistics           one stage (also: priors denoising inverters reconstructions
-#                                  evaluation starts adding figures)
+#                                  evaluation starts adding visualisations figures)
 #   snakemake --configfile F.yaml  a study of your own
 
 from snakemake.utils import min_version
@@ -47,6 +47,7 @@ if STUDY["adding"]:
 
 
 include: "workflow/rules/published.smk"
+include: "workflow/rules/visualisations.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -123,6 +124,14 @@ rule starts:
 rule adding:
     input:
         study_files("adding"),
+
+
+rule visualisations:
+    input:
+        [
+            f"results/figures/{classifier}/{kind}/{name}.png"
+            for classifier, kind, name in visualisation_figures()
+        ],
 
 
 rule figures:

@@ -327,10 +327,35 @@ def test_time_to_quality_follows_from_the_traces(finished):
         assert any(row["seconds"] for row in best if row["layer"] == layer)
 
 
+def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
+    from deep_restoration import storage
+
+    folder = finished.root / "results/visualisations/alexnet"
+    found = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.h5")}
+    assert found == {
+        *("conv1/channels", "conv2/caricature", "relu1/texture", "conv2/texture", "conv2/style"),
+        *("conv1/attribution", "conv2/attribution"),
+    }
+    labels = {"conv1/channels": ["3", "5"]}
+    for name in sorted(found - {"conv1/attribution", "conv2/attribution"}):
+        with storage.open_hdf5(folder / f"{name}.h5", "visualisation") as file:
+            assert file["images"].shape == (2, 48, 48, 3)
+            assert 0 <= file["images"][...].min() <= file["images"][...].max() <= 1
+            assert storage.read_names(file) == labels.get(name, ["chelsea-000", "coffee-000"])
+            assert (file["values"][...] > 0).all()
+    for layer in LAYERS:
+        with storage.open_hdf5(folder / f"{layer}/attribution.h5", "visualisation") as file:
+            assert file["image"][...].tolist() == [0, 1]
+            methods = ["deconvnet", "gradient", "guided_backpropagation", "patternnet"]
+            assert sorted(file["maps"]) == methods
+            maps = [file["maps"][method][...] for method in methods]
+        assert all(shown.shape == (2, 48, 48, 3) and abs(shown).max() > 0 for shown in maps)
+
+
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 31
+    assert html.count("data:image/png;base64,") == len(pictures) == 99
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -344,7 +369,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 90
+    assert len(logs) == 99
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

@@ -29,8 +29,22 @@ GATHERED = {"starts_table", "plot_ambiguity", "report", "all"}
 STARTED = {"restore_starts", "measure_starts", "plot_starts"} | GATHERED
 ADDED = {"add_priors", "adding_table", "plot_adding", "report", "all"}
 
+# What follows a change of pictures other than restored images.
+VISUALISED = {"visualise", "plot_visualisations", "report", "all"}
+
 SETTINGS = {
-    "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
+    "the iterations of a visualisation": (
+        "visualisations: {channels: {phases: [{iterations: 5, rate: 53.33}]}}",
+        VISUALISED,
+    ),
+    "the training images behind patterns": (
+        "visualisations: {attribution: {training_images: 9}}",
+        VISUALISED,
+    ),
+    "one recipe's weight": (
+        "recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}",
+        RESTORED | VISUALISED,
+    ),
     "the number of filters of a prior": (
         "priors: {foe: {filters: 12}}",
         LEARNED | RESTORED,
@@ -41,7 +55,7 @@ SETTINGS = {
     ),
     "the training of a prior of feature maps": (
         "priors: {features: {steps: 41}}",
-        {"train_feature_prior", "search"} | RESTORED | ADDED,
+        {"train_feature_prior", "search"} | RESTORED | ADDED | VISUALISED,
     ),
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
@@ -58,7 +72,7 @@ SETTINGS = {
     ),
     "the test images": (
         "images: {embedded_test: 3}",
-        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | STARTED | ADDED,
+        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | STARTED | ADDED | VISUALISED,
     ),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
@@ -83,7 +97,10 @@ SETTINGS = {
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
-        {"feature_patches", "plot_patches", "train_feature_prior", "search"} | RESTORED | ADDED,
+        {"feature_patches", "plot_patches", "train_feature_prior", "search"}
+        | RESTORED
+        | ADDED
+        | VISUALISED,
     ),
     "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
     "the bounds of a search": (
@@ -123,13 +140,13 @@ EDITS = {
         "workflow/deep_restoration/priors/total_variation.py",
         "return square.sum(1)",
         "return 2 * square.sum(1)",
-        {"search"} | RESTORED | STARTED | ADDED,
+        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | RESTORED | {"train_feature_prior", "search"} | STARTED | ADDED,
+        LEARNED | RESTORED | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -252,7 +269,7 @@ EDITS = {
         {"classifier", "plot_classifier", "features", "search"}
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
-        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED),
+        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED),
     ),
     "a published figure": (
         "resources/published/mahendran2015.csv",
@@ -303,6 +320,17 @@ def test_changed_source_reruns_exactly(finished, change):
 def test_a_recipe_reruns_alone(finished):
     change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
     assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 16 jobs in all
+
+
+def test_a_visualisation_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["the iterations of a visualisation"][0])
+    jobs = finished.planned(change)
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (1, 1)
+
+
+def test_new_test_images_change_no_maximised_channel(finished):
+    jobs = finished.planned(finished.config("change.yaml", "images: {embedded_test: 3}"))
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (6, 4)
 
 
 def test_a_further_layer_leaves_the_others_alone(finished):

@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from . import inventory, search
+from . import inventory, search, visualisation_settings
 from .fingerprint import reached
 
 UNTRAINED = {  # the options of priors that are not learned
@@ -29,7 +29,7 @@ UNTRAINED = {  # the options of priors that are not learned
     "tv": {"beta", "V"},
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
-NAMED = ("classifiers", "patches", "priors", "inverters", "recipes")  # of entries that users name
+NAMED = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")  # by users
 EXPERTS = {  # what score matching on patches and on fields have in common
     "patches": "images",
     "expert": None,
@@ -100,7 +100,9 @@ def prepare(
             config[section] = {k: v for k, v in config[section].items() if v is not None}
     if faults := list(dict.fromkeys(schema_faults(config, schema))):
         raise ConfigurationError(faults)
-    if faults := list(method_faults(config.get("priors") or {})):
+    faults = [*method_faults(config.get("priors") or {})]
+    faults += visualisation_settings.kind_faults(config.get("visualisations") or {})
+    if faults:
         raise ConfigurationError(faults)
     fill(config, schema)
     for name, prior in config["priors"].items():
@@ -108,6 +110,8 @@ def prepare(
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
     if config["starts"] and isinstance(config["starts"]["recipe"], str):
         config["starts"]["recipe"] = [config["starts"]["recipe"]]
+    for name, entry in config["visualisations"].items():
+        config["visualisations"][name] = visualisation_settings.complete(entry)
     meaning = (
         prior_faults,
         recipe_faults,
@@ -115,10 +119,19 @@ def prepare(
         starts_faults,
         adding_faults,
         figure_faults,
+        visualisation_faults,
     )
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
+        raise ConfigurationError(faults)
+    known = {
+        name: describe(entry["architecture"], config["images"]["size"], Path(cache))
+        for name, entry in config["classifiers"].items()
+    }
+    shown = config["visualisations"].items()
+    check = visualisation_settings.faults
+    if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
         raise ConfigurationError(faults)
     return config
 
@@ -340,40 +353,45 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
                 "with data mse give a number"
             )
-        for prior, options in (recipe.get("priors") or {}).items():
-            known = [*UNTRAINED, *config["priors"]]
-            if prior == "inverter" and not recipe.get("inverter"):
-                yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
-            if prior not in known:
-                yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
-                continue
-            options_of = {"units", "sigma" if _is_denoiser(config, prior) else "lattice"}
-            source = source_of(config, prior) if prior in config["priors"] else "images"
-            if source == "features":
-                options_of.add("layers")
-                yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
-            allowed = {"weight", *UNTRAINED.get(prior, options_of)}
-            if source == "grey":
-                yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
-            if foreign := sorted(set(options) - allowed):
-                yield (
-                    f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
-                    f"allowed: {', '.join(sorted(allowed))}"
-                )
-            if isinstance(options["weight"], dict):
-                key = f"{where}.priors.{prior}.weight"
-                if source != "features":
-                    yield f"{key} is one by layer, which only priors of feature maps have"
-                elif "layers" in options:
-                    yield f"{key} names its layers; remove layers"
-                else:
-                    yield from _layers_known(config, key, options["weight"])
-            published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
-            if isinstance(options["weight"], str) and options["weight"] != published:
-                yield (
-                    f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
-                    + (f", {published}" if published else "")
-                )
+        yield from _used_priors(config, where, recipe)
+
+
+def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
+    """Priors of a recipe that are not there, or have options or weights of others."""
+    for prior, options in (recipe.get("priors") or {}).items():
+        known = [*UNTRAINED, *config["priors"]]
+        if prior == "inverter" and not recipe.get("inverter"):
+            yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
+        if prior not in known:
+            yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
+            continue
+        options_of = {"units", "sigma" if _is_denoiser(config, prior) else "lattice"}
+        source = source_of(config, prior) if prior in config["priors"] else "images"
+        if source == "features":
+            options_of.add("layers")
+            yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
+        allowed = {"weight", *UNTRAINED.get(prior, options_of)}
+        if source == "grey":
+            yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
+        if foreign := sorted(set(options) - allowed):
+            yield (
+                f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
+                f"allowed: {', '.join(sorted(allowed))}"
+            )
+        if isinstance(options["weight"], dict):
+            key = f"{where}.priors.{prior}.weight"
+            if source != "features":
+                yield f"{key} is one by layer, which only priors of feature maps have"
+            elif "layers" in options:
+                yield f"{key} names its layers; remove layers"
+            else:
+                yield from _layers_known(config, key, options["weight"])
+        published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
+        if isinstance(options["weight"], str) and options["weight"] != published:
+            yield (
+                f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
+                + (f", {published}" if published else "")
+            )
 
 
 def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
@@ -412,14 +430,47 @@ def search_faults(config: dict) -> Iterable[str]:
         for key, (low, high) in search.parameters(ranges).items():
             if low >= high:
                 yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"
-        if recipe.get("optimiser") == "lbfgs":
-            jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
-            lattice = any((entry.get("lattice") or 1) > 1 for entry in priors.values())
-            if jitter or lattice:
-                yield (
-                    f"{where}.optimiser is lbfgs, which compares gradients: "
-                    f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
-                )
+        yield from _restless_gradients(where, recipe)
+
+
+def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
+    """L-BFGS together with what changes gradients by chance."""
+    if recipe.get("optimiser") == "lbfgs":
+        jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
+        lattice = any(
+            (entry.get("lattice") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
+        )
+        if jitter or lattice:
+            yield (
+                f"{where}.optimiser is lbfgs, which compares gradients: "
+                f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+            )
+
+
+def visualisation_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, optimisations that lack something or cannot be."""
+    for name, entry in config["visualisations"].items():
+        where = f"visualisations.{name}"
+        if entry["kind"] == "attribution":
+            continue
+        if entry["recipe"] is not None and entry["recipe"] not in config["recipes"]:
+            known = nearest(entry["recipe"], config["recipes"])
+            yield f"{where}.recipe is {entry['recipe']!r}; known recipes: {known}"
+            continue
+        plan = visualisation_settings.plan(config, entry)
+        if missing := [key for key in ("optimiser", "phases") if not plan.get(key)]:
+            yield (
+                f"{where} needs {' and '.join(missing)}: name a recipe with an optimisation, or give "
+                "the keys here"
+            )
+        if "inverter" in (plan.get("priors") or {}):
+            yield (
+                f"{where}.priors.inverter: nothing is inverted here, so that no image is predicted; "
+                "give priors of its own"
+            )
+            continue
+        yield from _used_priors(config, where, plan)
+        yield from _restless_gradients(where, plan)
 
 
 def starts_faults(config: dict) -> Iterable[str]:

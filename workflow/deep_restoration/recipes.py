@@ -69,6 +69,15 @@ def build(
     return result
 
 
+def by_layer(priors: Paths, feature_priors: Paths) -> dict[str, dict]:
+    """Files of learned priors by name and layer, None for those of images: `<prior>.safetensors`, those
+    of feature maps in a folder with the name of their layer."""
+    learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
+    for path in map(Path, feature_priors):
+        learned.setdefault(path.stem, {})[path.parent.name] = path
+    return learned
+
+
 class Restorer:
     """Restores images from one layer by one recipe.
 
@@ -88,9 +97,7 @@ class Restorer:
     ):
         self.layer, self.sees, self.where = layer, sees, runtime.device()
         self.files = [network_file, *priors, *inverter, *feature_priors]
-        self.learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
-        for path in map(Path, feature_priors):
-            self.learned.setdefault(path.stem, {})[path.parent.name] = path
+        self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = classifiers.load(network_file, [layer, *sorted(inside - {layer})])
         self.network.to(self.where, memory_format=torch.channels_last)

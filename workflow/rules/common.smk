@@ -17,7 +17,7 @@ CACHE = Path(".snakemake") / "deep_restoration"
 
 sys.path.insert(0, str(LIBRARY.parent))
 
-from deep_restoration import configuration, inventory, launch
+from deep_restoration import configuration, inventory, launch, visualisation_settings
 from deep_restoration.fingerprint import fingerprint
 
 launch.prepare_environment()
@@ -46,6 +46,8 @@ wildcard_constraints:
     inverter=names(STUDY["inverters"]),
     replicate=r"\d+",
     recipe=names(STUDY["recipes"]),
+    visualisation=names(STUDY["visualisations"]),
+    kind=names(visualisation_settings.KINDS),
 
 
 def canonical(value):
@@ -97,6 +99,7 @@ def rule_edges(wildcards):
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
     choices["replicate"] = ["0"]
+    choices |= {"visualisation": list(STUDY["visualisations"]), "kind": ["texture"]}
     priors, features = priors_of("images", "grey"), priors_of("features")
     sets, maps = sets_of("images", "grey"), sets_of("features")
     makers = [maker for maker in workflow.rules if maker.output]

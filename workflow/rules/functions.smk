@@ -207,10 +207,9 @@ def inversion_settings():
     return canonical(described | {"seed": STUDY["seed"]})
 
 
-def recipe_priors(wildcards):
-    """Files of the learned priors of images that the recipe uses."""
-    used = STUDY["recipes"][wildcards.recipe].get("priors") or {}
-    learned = [name for name in used if name in priors_of("images")]
+def used_priors(recipe):
+    """Files of the learned priors of images that a recipe uses."""
+    learned = [name for name in recipe.get("priors") or {} if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
@@ -228,10 +227,10 @@ def with_layers_in_front(classifier):
     return [here.layer for here in wanted if layers_in_front(here)]
 
 
-def recipe_feature_priors(wildcards):
-    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+def used_feature_priors(recipe, wildcards):
+    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
     known, paths = layers_in_front(wildcards), []
-    for name, entry in (STUDY["recipes"][wildcards.recipe].get("priors") or {}).items():
+    for name, entry in (recipe.get("priors") or {}).items():
         if name in priors_of("features"):
             weight = entry["weight"]
             chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
@@ -242,6 +241,14 @@ def recipe_feature_priors(wildcards):
             path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
             paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
     return paths
+
+
+def recipe_priors(wildcards):
+    return used_priors(STUDY["recipes"][wildcards.recipe])
+
+
+def recipe_feature_priors(wildcards):
+    return used_feature_priors(STUDY["recipes"][wildcards.recipe], wildcards)
 
 
 def recipe_found(wildcards):
@@ -298,6 +305,7 @@ REPORT_SECTIONS = {
     "adding": "Adding priors of feature maps",
     "adding_images": "Adding priors of feature maps",
     "classifier": "Classifiers",
+    "visualisations": "Visualisations",
     "inverters": "Inverse networks",
     "inversions": "Inverse networks",
     "inverter_training": "Inverse networks",
@@ -350,6 +358,9 @@ def figure_entries():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
         for kind in ("linear_inverse", "linear_restorations"):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
+    for classifier, kind, name in visualisation_figures():
+        path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}
+        add("visualisations", path, classifier=classifier, **label)
     for colour in ("images", "grey"):
         if denoised("h5", colour):
             add("denoising", "denoising/{colour}", colour=colour)
