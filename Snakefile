@@ -1,7 +1,8 @@
 # Deep Restoration: what an image classifier forgets at each layer, and how well it can be restored.
 #
 #   snakemake                      the whole study: results/report.html
-#   snakemake statistics           one stage (also: priors denoising inverters reconstructions evaluation figures)
+#   snakemake statistics           one stage (also: priors denoising inverters reconstructions
+#                                  evaluation starts adding visualisations figures)
 #   snakemake --configfile F.yaml  a study of your own
 
 from snakemake.utils import min_version
@@ -33,6 +34,20 @@ include: "workflow/rules/denoising.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if STUDY["starts"]:
+
+    include: "workflow/rules/starts.smk"
+
+
+if STUDY["adding"]:
+
+    include: "workflow/rules/adding.smk"
+
+
+include: "workflow/rules/published.smk"
+include: "workflow/rules/visualisations.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
 
@@ -45,6 +60,8 @@ rule all:
         "results/tables/reconstruction_summary.csv",
         "results/tables/naturalness.csv",
         "results/tables/inverters.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
 
 
 rule statistics:
@@ -94,7 +111,27 @@ rule evaluation:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
         "results/tables/comparison.csv",
+        "results/tables/published.csv",
+        "results/tables/time_to_quality.csv",
         expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
+
+
+rule starts:
+    input:
+        study_files("starts"),
+
+
+rule adding:
+    input:
+        study_files("adding"),
+
+
+rule visualisations:
+    input:
+        [
+            f"results/figures/{classifier}/{kind}/{name}.png"
+            for classifier, kind, name in visualisation_figures()
+        ],
 
 
 rule figures:

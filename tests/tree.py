@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("Snakefile", "config", "workflow", "profiles", "tests/workflow/tiny.yaml")
+PARTS = ("Snakefile", "config", "resources", "workflow", "profiles", "tests/workflow/tiny.yaml")
 TINY = "tests/workflow/tiny.yaml"
 
 

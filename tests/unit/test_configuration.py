@@ -66,7 +66,7 @@ def test_shipped_configuration_is_valid_and_complete(cache):
     assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
     assert found["inverters"]["joint"]["precision"] == "float32"
     assert found["recipes"]["tv"]["phases"] == [
-        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False}
+        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False, "warmup": 0}
     ]
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
@@ -101,6 +101,27 @@ def test_filling_does_not_share_defaults(cache):
     config = study(("classifiers.second", copy.deepcopy(SHIPPED["classifiers"]["alexnet"])))
     found = configuration.prepare(config, SCHEMA, cache)["classifiers"]
     assert found["alexnet"]["mean"] is not found["second"]["mean"]
+
+
+def test_studies_of_starts_and_of_added_priors_have_defaults(cache):
+    config = study(("starts", {"recipe": "tv"}), ("adding", {"recipe": "tv", "prior": "features"}))
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert found["starts"] == {"recipe": ["tv"], "count": 4, "images": 4}
+    assert found["adding"] == config["adding"] | {
+        "weights": [1e-4, 1e-3, 1e-2],
+        "images": 4,
+        "test": 8,
+    }
+    assert configuration.prepare(found, SCHEMA, cache) == found
+    without = configuration.prepare(study(("starts", DROP), ("adding", DROP)), SCHEMA, cache)
+    assert (without["starts"], without["adding"]) == (None, None)
+
+
+def test_priors_of_maps_may_have_a_weight_a_layer(cache):
+    weights = {"conv1": 1.0e-3, "conv2": 0}
+    config = study(("recipes.tv.priors.features", {"weight": weights}))
+    found = configuration.prepare(config, SCHEMA, cache)
+    assert found["recipes"]["tv"]["priors"]["features"] == {"weight": weights}
 
 
 def test_sets_of_patches_have_defaults(cache):
@@ -458,6 +479,22 @@ FAULTS = {
         [("figures", None)],
         ["figures is None", "of type object"],
     ),
+    "details of a layer that is not studied": (
+        [("figures.details", {"layers": ["conv1", "conv4"]})],
+        ["figures.details.layers: 'conv4' is not one of the study's layers", "nearest: conv"],
+    ),
+    "details of an unknown recipe": (
+        [("figures.details", {"recipes": ["mahendran2017"]})],
+        ["figures.details.recipes: 'mahendran2017'", "nearest: mahendran201"],
+    ),
+    "no recipe in the details": (
+        [("figures.details", {"recipes": []})],
+        ["figures.details.recipes is []", "1 entries or more"],
+    ),
+    "details of no size": (
+        [("figures.details", {"side": 4})],
+        ["figures.details.side is 4", "at least 8"],
+    ),
     "missing folder": (
         [("images.train", "/nowhere/photos")],
         ["images.train is '/nowhere/photos'", "there is no folder"],
@@ -532,6 +569,60 @@ FAULTS = {
         [("recipes.inverter_joint.search", {"rate": [1.0, 2.0]})],
         ["recipes.inverter_joint.search: without an optimisation"],
     ),
+    "a search of the noise level of what is no denoiser": (
+        [
+            ("recipes.foe.priors.dae", {"weight": 1.0}),
+            ("recipes.foe.search", {"sigma": {"foe": [1.0, 9.0]}}),
+        ],
+        ["recipes.foe.search.sigma.foe: the recipe has no such denoiser; it has: dae"],
+    ),
+    "a search of the noise level of a denoiser that the recipe lacks": (
+        [("recipes.tv.search", {"sigma": {"dae": [1.0, 9.0]}})],
+        ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: none"],
+    ),
+    "bounds of a noise level in the wrong order": (
+        [
+            ("recipes.tv.priors.dae", {"weight": 1.0}),
+            ("recipes.tv.search", {"sigma": {"dae": [9.0, 1.0]}}),
+        ],
+        ["recipes.tv.search.sigma.dae is [9.0, 1.0]", "the lower bound comes first"],
+    ),
+    "a warm-up longer than its phase": (
+        [("recipes.tv.phases", [{"iterations": 5, "rate": 1.0, "warmup": 6}])],
+        ["recipes.tv.phases.0.warmup is 6", "at most the phase's iterations, 5"],
+    ),
+    "a warm-up of less than nothing": (
+        [("recipes.tv.phases", [{"iterations": 5, "rate": 1.0, "warmup": -1}])],
+        ["recipes.tv.phases.0.warmup is -1; it must be at least 0"],
+    ),
+    "an unknown data term": (
+        [("recipes.tv.data", "l1")],
+        ["recipes.tv.data is 'l1'; allowed: normalised, mse"],
+    ),
+    "weights of the normalised data term for the mean squared one": (
+        [("recipes.mahendran2016.data", "mse")],
+        ["recipes.mahendran2016.data_weight is 'mahendran2016'", "with data mse give a number"],
+    ),
+    "units of a prior that is not learned": (
+        [("recipes.tv.priors.tv.units", "raw")],
+        ["recipes.tv.priors.tv.units is not an option", "allowed: V, beta, weight"],
+    ),
+    "unknown units": (
+        [("recipes.foe.priors.foe.units", "grey")],
+        ["recipes.foe.priors.foe.units is 'grey'; allowed: spread, raw"],
+    ),
+    "an unknown parametrisation": (
+        [("recipes.tv.parametrisation", "wavelets")],
+        ["recipes.tv.parametrisation is 'wavelets'; allowed: pixels, fourier"],
+    ),
+    "a plateau without its length": (
+        [("recipes.tv.converged", {"change": 1e-3})],
+        ["recipes.tv.converged lacks over"],
+    ),
+    "a plateau of no change at all": (
+        [("recipes.tv.converged", {"change": 0, "over": 20})],
+        ["recipes.tv.converged.change is 0; it must be more than 0"],
+    ),
     "lbfgs with jitter": (
         [("recipes.tv.phases", [{"iterations": 3, "rate": 1.0, "jitter": True}])],
         ["recipes.tv.optimiser is lbfgs", "it goes with no jitter; take adam"],
@@ -574,7 +665,7 @@ FAULTS = {
     ),
     "option of a hand-crafted prior": (
         [("recipes.foe.priors.foe.beta", 2)],
-        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, weight"],
+        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, units, weight"],
     ),
     "published weight of another prior": (
         [("recipes.foe.priors.foe.weight", "mahendran2015")],
@@ -780,13 +871,97 @@ FAULTS = {
         [("recipes.tv.priors.features", {"weight": 1.0, "layers": ["conv1", "con2"]})],
         ["recipes.tv.priors.features.layers: 'con2' is no layer of this study", "nearest: conv2"],
     ),
+    "weights by layer of an unknown layer": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": 1.0, "con2": 1.0}})],
+        ["recipes.tv.priors.features.weight: 'con2' is no layer of this study", "nearest: conv2"],
+    ),
+    "weights by layer beside layers": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": 1.0}, "layers": ["conv1"]})],
+        ["recipes.tv.priors.features.weight names its layers", "remove layers"],
+    ),
+    "weights by layer of a prior of images": (
+        [("recipes.tv.priors.tv.weight", {"conv1": 1.0})],
+        ["recipes.tv.priors.tv.weight is one by layer, which only priors of feature maps have"],
+    ),
+    "weights by layer of no layer": (
+        [("recipes.tv.priors.features", {"weight": {}})],
+        ["recipes.tv.priors.features.weight is {}", "1 entries or more"],
+    ),
+    "a negative weight of a layer": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": -1.0}})],
+        ["recipes.tv.priors.features.weight.conv1 is -1.0", "at least 0"],
+    ),
+    "starts of an unknown recipe": (
+        [("starts", {"recipe": "tvv"})],
+        ["starts.recipe is 'tvv'", "known recipes: tv"],
+    ),
+    "starts of two recipes, one unknown": (
+        [("starts", {"recipe": ["tv", "puree"]})],
+        ["starts.recipe is 'puree'", "known recipes: pure"],
+    ),
+    "starts of an inverse network": (
+        [("starts", {"recipe": "inverter_joint"})],
+        ["starts.recipe is 'inverter_joint'", "the image of its inverter", "no spread", "noise"],
+    ),
+    "starts of a recipe from an inverter's image": (
+        [("starts", {"recipe": ["pure", "inverter_joint+foe"]})],
+        ["starts.recipe is 'inverter_joint+foe'", "the image of its inverter", "no spread"],
+    ),
+    "starts of a recipe from the mean colour": (
+        [("recipes.tv.start", "mean"), ("starts", {"recipe": "tv"})],
+        ["starts.recipe is 'tv'", "the mean colour", "no spread", "starts from noise"],
+    ),
+    "one start": (
+        [("starts", {"recipe": "tv", "count": 1})],
+        ["starts.count is 1", "at least 2"],
+    ),
+    "starts of no recipe": ([("starts", {"count": 2})], ["starts lacks recipe"]),
+    "misspelt count of starts": (
+        [("starts", {"recipe": "tv", "cuont": 2})],
+        ["starts.cuont is not a key", "count"],
+    ),
+    "priors added to an unknown recipe": (
+        [("adding", {"recipe": "tvv", "prior": "features"})],
+        ["adding.recipe is 'tvv'", "known recipes: tv"],
+    ),
+    "priors added to an inverse network": (
+        [("adding", {"recipe": "inverter_joint", "prior": "features"})],
+        ["adding.recipe is 'inverter_joint'", "no optimisation", "nothing can be added"],
+    ),
+    "priors added to a recipe that has them": (
+        [
+            ("recipes.tv.priors.features", {"weight": 1.0}),
+            ("adding", {"recipe": "tv", "prior": "features"}),
+        ],
+        ["adding.recipe is 'tv'", "has the prior features already"],
+    ),
+    "a prior of images added": (
+        [("adding", {"recipe": "tv", "prior": "foe"})],
+        ["adding.prior is 'foe'", "known priors of feature maps: features"],
+    ),
+    "an unknown prior added": (
+        [("adding", {"recipe": "tv", "prior": "featuers"})],
+        ["adding.prior is 'featuers'", "known priors of feature maps: features"],
+    ),
+    "priors added where no layer is in front": (
+        [
+            ("classifiers.alexnet.layers", ["conv1"]),
+            ("adding", {"recipe": "tv", "prior": "features"}),
+        ],
+        ["adding: no classifier has two layers", "add layers"],
+    ),
+    "a weight of 0 added": (
+        [("adding", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
+        ["adding.weights.0 is 0", "more than 0"],
+    ),
+    "priors added without a prior": ([("adding", {"recipe": "tv"})], ["adding lacks prior"]),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
-        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, weight"],
+        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, units, weight"],
     ),
     "lattice of a denoiser": (
         [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],
-        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, weight"],
+        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, units, weight"],
     ),
     "lattice of total variation": (
         [("recipes.tv.priors.tv.lattice", 2)],

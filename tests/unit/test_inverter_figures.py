@@ -124,11 +124,12 @@ def test_traces_show_error_by_iteration_and_by_seconds():
     once = (np.array([0]), np.array([0.04]), np.array([0.01]))
     many["ssim"] = (iterations[[0, 2]], np.array([0.2, 0.6]), seconds[[0, 2]])
     curves = {"tv": many, "inverter_joint": {"image": once, "ssim": once}}
-    figure = figures.traces(curves, "title")
+    sides = {"tv": "hand-crafted", "inverter_joint": "inverter"}
+    figure = figures.traces(curves, sides, "title")
     left, right, last = figure.axes
     np.testing.assert_array_equal(last.lines[0].get_xydata(), [[0.1, 0.2], [0.3, 0.6]])
     np.testing.assert_array_equal(last.lines[1].get_xydata(), [[0.01, 0.04]])
-    assert [line.get_marker() for line in last.lines] == [".", "D"]
+    assert [line.get_marker() for line in last.lines] == ["o", "D"]
     assert last.get_ylabel() == "SSIM"
     assert (len(left.lines), len(right.lines)) == (1, 2)
     np.testing.assert_array_equal(left.lines[0].get_xdata(), iterations)
@@ -143,6 +144,6 @@ def test_traces_show_error_by_iteration_and_by_seconds():
 
 
 def test_traces_of_nothing_have_no_legend():
-    figure = figures.traces({"tv": {}}, "title")
+    figure = figures.traces({"tv": {}}, {"tv": "hand-crafted"}, "title")
     assert [len(axis.lines) for axis in figure.axes] == [0, 0, 0]
     assert figure.legends == []

@@ -354,7 +354,7 @@ def test_a_start_is_in_the_middle_of_its_canvas_with_its_edge_repeated(
     jitter, before, reconstruct, pictures, tmp_path
 ):
     reconstruct(plan(preimage.Phase(1, 1e-9), jitter=jitter), start=pictures, interval=0)
-    u = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+    u = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
     places = (torch.arange(SIZE + jitter - 1) - before).clamp(0, SIZE - 1)
     expected = 255 * (pictures[..., places, :][..., places] - MEAN)
     torch.testing.assert_close(u, expected, rtol=0, atol=1e-3)
@@ -499,9 +499,9 @@ def states(reconstruct, tmp_path, recipe, stopping_after):
     for _ in range(recipe.phases[0].iterations - 1):
         with stopping_after(1):
             reconstruct(recipe, interval=0)
-        yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+        yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
     reconstruct(recipe, interval=0)
-    yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["u"]
+    yield storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
 
 
 def test_the_bound_holds_behind_every_iteration(reconstruct, tmp_path, stopping_after):
@@ -573,7 +573,7 @@ def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, 
         checkpoint = runtime.Checkpoint(tmp_path / "x", seed, 0)
         recipe = plan(preimage.Phase(1, 5.0, jitter=jitter), start="mean", jitter=4)
         preimage.reconstruct(invertible, data, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
-        u = storage.load_tensors(checkpoint.path, "checkpoint")[0]["u"]
+        u = storage.load_tensors(checkpoint.path, "checkpoint")[0]["variable"]
         assert u.shape == (1, 3, 9, 9)
         rows, columns = u[0].abs().sum(0).nonzero().T  # only what the network saw has moved
         assert rows.max() - rows.min() == columns.max() - columns.min() == 5

@@ -115,6 +115,22 @@ def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
     assert all(term.prior.prior.lattice == 2 for term in list(built.values())[:2])
 
 
+def test_a_prior_of_maps_may_have_a_weight_a_layer(tmp_path):
+    files = {}
+    for layer in ("relu1", "pool1", "conv2"):
+        files[layer] = tmp_path / layer / "features.safetensors"
+        files[layer].parent.mkdir()
+        field(8).save(files[layer], {})
+    entries = {"features": {"weight": {"conv2": 0.25, "relu1": 0.5}, "lattice": 2}}
+    built = recipes.build(entries, {"features": files}, SEES, MEAN)
+    assert {name: term.weight for name, term in built.items()} == {
+        "features@relu1": 0.5,
+        "features@conv2": 0.25,
+    }
+    assert [term.layer for term in built.values()] == ["relu1", "conv2"]
+    assert all(term.prior.prior.lattice == 2 for term in built.values())
+
+
 def test_a_prior_of_maps_without_a_layer_is_no_term():
     entries = {"features": {"weight": 0.5, "layers": "all"}, "tv": {"weight": 1.0}}
     assert list(recipes.build(entries, {}, SEES, MEAN)) == ["tv"]

@@ -156,6 +156,8 @@ def render(tmp_path, **changes):
         "summary": SUMMARY,
         "statistics": [],
         "stationarity": [],
+        "published": [],
+        "quality": [],
         "maps": [],
         "priors": [],
         "denoising": [],
@@ -483,3 +485,93 @@ def test_absent_columns_are_an_error(tmp_path):
 
 def test_same_input_gives_the_same_page(tmp_path):
     assert render(tmp_path) == render(tmp_path)
+
+
+def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
+    from deep_restoration import adding, starts
+
+    picture = tmp_path / "b.png"
+    picture.write_bytes(PNG)
+    figures = [
+        {"path": str(picture), "caption": caption, "section": section, "wildcards": names}
+        for caption, section, names in (
+            ("ambiguity", "Ambiguity", {"classifier": "net"}),
+            ("starts", "Ambiguity", {"classifier": "net", "recipe": "tv"}),
+            ("adding", "Adding priors of feature maps", {"classifier": "net"}),
+        )
+    ]
+    columns, _ = starts.summarise([], 0)
+    several = dict.fromkeys(columns, "0.125") | {"classifier": "net", "layer": "conv4"}
+    several |= {"recipe": "tv", "starts": "7", "mse_ratio": "0.625"}
+    step = dict.fromkeys(adding.COLUMNS, "0.125") | {"classifier": "net", "layer": "conv5"}
+    steps = [
+        step | {"order": order, "set": name, "best": best}
+        for order, name, best in (("deep", "conv1=0.5", "1"), ("greedy", "conv2=0.5", "0"))
+    ]
+    page = render(tmp_path, figures=figures, starts=[several], adding=steps)
+    for words in ("net conv4", "0.625", "<td>7</td>", "net conv5", "conv1=0.5", "[0.125, 0.125]"):
+        assert words in page
+    assert "conv2=0.5" not in page  # not the best of its order
+    assert "net conv4" not in render(tmp_path)
+
+
+# ------------------------------------------------------------------------------ beside the papers
+
+
+def beside(**changes):
+    row = {"classifier": "net", "layer": "conv1", "recipe": "tv", "measure": "error_2015"}
+    row |= {"unit": "percent", "ours": "12.3", "published": "10.0", "published_spread": "5.0"}
+    row |= {"method": "lambda_V = 0.5", "source": "A & B 2015", "sure": "read", "note": ""}
+    return row | changes
+
+
+def results_page(tmp_path, **changes):
+    picture = tmp_path / "b.png"
+    picture.write_bytes(PNG)
+    figure = {"path": str(picture), "caption": "measures", "section": "Results"}
+    figures = [figure | {"wildcards": {"classifier": "net"}}]
+    return render(tmp_path, figures=figures, **changes)
+
+
+def test_published_figures_stand_beside_our_lowest_and_the_same_recipe(tmp_path):
+    rows = [beside(), beside(recipe="foe", ours="9.87"), beside(recipe="mahendran2015", ours="15")]
+    found = report.beside([*rows, beside(layer="conv2")])
+    assert [line["figure"]["layer"] for line in found["lines"]] == ["conv1", "conv2"]
+    first, second = found["lines"]
+    assert (first["least"]["recipe"], first["same"]["ours"]) == ("foe", "15")
+    assert (second["least"]["recipe"], second["same"]) == ("tv", None)
+    page = results_page(tmp_path, published=rows)
+    assert "10.0 ± 5.0" in page
+    assert "A &amp; B 2015: lambda_V = 0.5" in page
+    assert "foe <small>9.87</small>" in page
+    assert "Nothing to compare with" not in page
+
+
+def test_a_classifier_without_published_figures_says_why(tmp_path):
+    nothing = beside(published="", note="the classifier is another")
+    page = results_page(tmp_path, published=[nothing])
+    assert "Nothing to compare with: the classifier is another." in page
+
+
+def test_seconds_to_a_quality_are_a_column_a_threshold(tmp_path):
+    def row(recipe, target, seconds):
+        line = {"classifier": "net", "layer": "conv1", "recipe": recipe, "target": target}
+        return line | {
+            "seconds": seconds,
+            "ssim": "0.31",
+            "final_ssim": "0.4",
+            "final_seconds": "9",
+        }
+
+    rows = [
+        row(recipe, target, seconds)
+        for target, times in {"0.2": "1 2", "best hand-crafted": "3 -", "0.3": "5 6"}.items()
+        for recipe, seconds in zip(("tv", "foe"), times.replace("-", " ").split(" "), strict=False)
+    ]
+    found = report.seconds_to(rows)
+    assert found["targets"] == ["0.2", "0.3", "best hand-crafted"]
+    (_, tv), (_, foe) = found["lines"]
+    assert (tv["0.2"], tv["0.3"], tv["best hand-crafted"]) == ("1", "5", "3")
+    assert foe["best hand-crafted"] == ""
+    page = results_page(tmp_path, quality=rows)
+    assert "<th>best hand-crafted</th>" in page

@@ -68,6 +68,67 @@ def test_priors_of_maps_count_behind_the_layers_they_are_of(finished):
     assert "features" not in terms["conv1"]
 
 
+def test_start_0_is_the_image_that_is_restored_anyway(finished):
+    import numpy as np
+
+    from deep_restoration import starts, storage
+
+    folder = finished.root / "results"
+    for layer in LAYERS:
+        with storage.open_hdf5(
+            folder / f"reconstructions/alexnet/{layer}/pure.h5", "reconstructions"
+        ) as file:
+            ordinary, names = file["images"][...], storage.read_names(file)
+        with storage.open_hdf5(folder / f"starts/alexnet/{layer}/pure.h5", "starts") as file:
+            assert storage.read_names(file) == names
+            found = file["images"][...]
+        assert found.shape == (2, 2, 48, 48, 3)
+        assert np.array_equal(found[0], ordinary)
+        assert np.abs(found[1] - found[0]).mean() > 0.01
+        rows = rows_of(folder / f"starts/alexnet/{layer}.csv")
+        assert tuple(rows[0]) == starts.COLUMNS
+        assert [row["image"] for row in rows] == names
+        spread = np.abs(found[1] - found[0]).mean(axis=(1, 2, 3)) / np.sqrt(2)
+        assert [float(row["spread"]) for row in rows] == pytest.approx(spread.tolist(), rel=1e-5)
+    (summary,) = [r for r in rows_of(folder / "tables/starts.csv") if r["layer"] == "conv2"]
+    assert (summary["recipe"], summary["starts"], summary["images"]) == ("pure", "2", "2")
+    assert float(summary["spread"]) == pytest.approx(spread.mean(), rel=1e-5)
+    single = {
+        (r["layer"], r["recipe"], r["image"]): r
+        for r in rows_of(folder / "tables/reconstruction.csv")
+    }
+    for row in rows:  # beside start 0, measured by the evaluation
+        error = float(single["conv2", "pure", row["image"]]["mse"])
+        assert 0.2 < float(row["mse"]) / error < 5
+        assert float(row["mse_of_mean"]) < float(row["mse"])
+
+
+def test_priors_of_maps_are_added_in_three_orders(finished):
+    from deep_restoration import adding
+
+    folder = finished.root / "results"
+    assert not (folder / "adding/alexnet/conv1.csv").exists()  # no layer in front
+    rows = rows_of(folder / "tables/adding.csv")
+    assert tuple(rows[0]) == adding.COLUMNS
+    assert [(row["layer"], row["order"], row["step"], row["added"]) for row in rows] == [
+        ("conv2", order, step, added)
+        for order in adding.ORDERS
+        for step, added in (("0", "none"), ("1", "conv1"))
+    ]
+    trials = rows_of(folder / "adding/alexnet/conv2.trials.csv")
+    assert tuple(trials[0]) == adding.TRIALS
+    weights = {row["set"] for row in trials if row["images"] == "held_out"}
+    assert weights == {"none", "conv1=0.001", "conv1=0.1"}
+    errors = {row["set"]: float(row["mse"]) for row in trials if row["images"] == "held_out"}
+    assert rows[1]["set"] == min(sorted(weights - {"none"}), key=errors.get)
+    assert {row["best"] for row in rows if row["step"] == "0"} == (
+        {"1"} if errors["none"] <= errors[rows[1]["set"]] else {"0"}
+    )
+    assert len([row for row in trials if row["images"] == "test"]) == 4
+    names = [row["image"] for row in trials if row["images"] == "test"]
+    assert names == ["chelsea-000", "coffee-000"] * 2
+
+
 def test_the_best_learned_recipe_stands_beside_the_best_hand_crafted_one(finished):
     rows = rows_of(finished.root / "results/tables/comparison.csv")
     assert [(row["layer"], row["measure"]) for row in rows] == [
@@ -225,10 +286,76 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     assert tensors["filters"].shape == (4 * 256, 1, 2, 2)
 
 
+def test_restored_images_are_measured_as_the_papers_did(finished):
+    from deep_restoration import literature, paper_measures
+
+    rows = rows_of(finished.root / "results/tables/paper_measures.csv")
+    assert tuple(rows[0]) == paper_measures.COLUMNS
+    found = [(row["layer"], row["recipe"], row["image"]) for row in rows]
+    names = ("chelsea-000", "coffee-000")
+    assert found == [(la, r, i) for la in LAYERS for r in RECIPES for i in names]
+    ours = rows_of(finished.root / "results/tables/reconstruction.csv")
+    for row, line in zip(rows, ours, strict=True):
+        assert float(row["error_2016"]) ** 2 == pytest.approx(
+            float(line["representation_error"]), rel=1e-6
+        )
+        assert float(row["mse_255"]) == pytest.approx(255**2 * float(line["mse"]), rel=1e-9)
+        assert 0 <= float(row["naturalness"]) <= 1
+        assert row["same_label"] == ""  # the study's classifier ends at conv2
+    (row,) = rows_of(finished.root / "results/tables/published.csv")
+    assert tuple(row) == literature.COLUMNS
+    assert row["note"] == literature.reason("alexnet", "alexnet_lrn", "exemplar")
+
+
+def test_time_to_quality_follows_from_the_traces(finished):
+    from deep_restoration import time_to_quality
+
+    rows = rows_of(finished.root / "results/tables/time_to_quality.csv")
+    assert tuple(rows[0]) == time_to_quality.COLUMNS
+    best = [row for row in rows if row["target"] == time_to_quality.BEST]
+    assert [(row["layer"], row["recipe"]) for row in best] == [
+        (la, r) for la in LAYERS for r in RECIPES
+    ]
+    sides = {row["recipe"]: row["side"] for row in rows}
+    assert (sides["tv"], sides["foe"]) == ("hand-crafted", "learned")
+    assert (sides["inverter_joint+foe"], sides["tv+features"]) == ("inverter", "learned")
+    for row in rows:
+        assert row["images"] == "2"
+        if row["seconds"]:
+            assert 0 < float(row["seconds"]) <= float(row["final_seconds"])
+    for layer in LAYERS:
+        assert any(row["seconds"] for row in best if row["layer"] == layer)
+
+
+def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
+    from deep_restoration import storage
+
+    folder = finished.root / "results/visualisations/alexnet"
+    found = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.h5")}
+    assert found == {
+        *("conv1/channels", "conv2/caricature", "relu1/texture", "conv2/texture", "conv2/style"),
+        *("conv1/attribution", "conv2/attribution"),
+    }
+    labels = {"conv1/channels": ["3", "5"]}
+    for name in sorted(found - {"conv1/attribution", "conv2/attribution"}):
+        with storage.open_hdf5(folder / f"{name}.h5", "visualisation") as file:
+            assert file["images"].shape == (2, 48, 48, 3)
+            assert 0 <= file["images"][...].min() <= file["images"][...].max() <= 1
+            assert storage.read_names(file) == labels.get(name, ["chelsea-000", "coffee-000"])
+            assert (file["values"][...] > 0).all()
+    for layer in LAYERS:
+        with storage.open_hdf5(folder / f"{layer}/attribution.h5", "visualisation") as file:
+            assert file["image"][...].tolist() == [0, 1]
+            methods = ["deconvnet", "gradient", "guided_backpropagation", "patternnet"]
+            assert sorted(file["maps"]) == methods
+            maps = [file["maps"][method][...] for method in methods]
+        assert all(shown.shape == (2, 48, 48, 3) and abs(shown).max() > 0 for shown in maps)
+
+
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 27
+    assert html.count("data:image/png;base64,") == len(pictures) == 99
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -242,7 +369,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 77
+    assert len(logs) == 99
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):
@@ -260,7 +387,7 @@ def test_second_run_has_nothing_to_do(finished):
 
 def test_two_clean_runs_give_identical_results(finished, tmp_path):
     again = Tree.fresh(tmp_path / "again")
-    again.snakemake("results/tables/reconstruction.csv", "statistics")
+    again.snakemake("results/tables/reconstruction.csv", "statistics", "starts", "adding")
     for path in sorted((again.root / "results").rglob("*")):
         name = path.relative_to(again.root / "results")
         twin = finished.root / "results" / name

@@ -22,6 +22,12 @@ SLOW = {
         "logs/reconstruct/alexnet/conv1/tv.log",
         "recipes: {tv: {phases: [{iterations: 1500, rate: 8.0, decay: true}]}}",
     ),
+    "adding priors": (
+        "results/adding/alexnet/conv2.h5",
+        "results/adding/alexnet/conv2.h5.checkpoint",
+        "logs/add_priors/alexnet/conv2.log",
+        "recipes: {pure: {phases: [{iterations: 200, rate: 8.0}]}}",
+    ),
 }
 
 

@@ -9,11 +9,14 @@ import pytest
 from tests.tree import Tree
 
 # What always follows a change of reconstructions, of measures, of pictures.
-MEASURED = {"tables", "plot_measures", "plot_reconstructions", "report", "all"}
+MEASURED = {"tables", "plot_measures", "plot_reconstructions", "plot_details", "report", "all"}
+# What follows from measuring as the papers did, from the traces.
+PAPERS = {"paper_measures", "published_tables", "plot_published", "report", "all"}
+TIMED = {"time_to_quality", "plot_time_to_quality", "report", "all"}
 # What is told of learned priors, of images and of maps; restored images are among what they are asked.
 MAPS_TOLD = {"naturalness_of_maps", "plot_naturalness_of_maps", "prior_tables", "report", "all"}
 TOLD = {"naturalness", "plot_naturalness"} | MAPS_TOLD
-RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | TOLD
+RESTORED = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | PAPERS | TIMED | TOLD
 DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}
 LEARNED = {"train_prior", "describe_filters", "plot_prior", "naturalness"} | DENOISED
 # What follows a change of inverse networks, besides the recipes that use them.
@@ -21,9 +24,27 @@ COMPARED = {"evaluate_inverters", "inverter_tables", "plot_inverters", "report",
 # What always follows a change of the statistics of feature maps, of linear inverses.
 MAPPED = {"feature_statistics", "plot_statistics", "plot_layers", "report", "all"}
 INVERTED = {"linear_inverse", "plot_linear_inverse", "report", "all"}
+# What follows a change of the images from several starts, of the study of added priors.
+GATHERED = {"starts_table", "plot_ambiguity", "report", "all"}
+STARTED = {"restore_starts", "measure_starts", "plot_starts"} | GATHERED
+ADDED = {"add_priors", "adding_table", "plot_adding", "report", "all"}
+
+# What follows a change of pictures other than restored images.
+VISUALISED = {"visualise", "plot_visualisations", "report", "all"}
 
 SETTINGS = {
-    "one recipe's weight": ("recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}", RESTORED),
+    "the iterations of a visualisation": (
+        "visualisations: {channels: {phases: [{iterations: 5, rate: 53.33}]}}",
+        VISUALISED,
+    ),
+    "the training images behind patterns": (
+        "visualisations: {attribution: {training_images: 9}}",
+        VISUALISED,
+    ),
+    "one recipe's weight": (
+        "recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}",
+        RESTORED | VISUALISED,
+    ),
     "the number of filters of a prior": (
         "priors: {foe: {filters: 12}}",
         LEARNED | RESTORED,
@@ -34,7 +55,7 @@ SETTINGS = {
     ),
     "the training of a prior of feature maps": (
         "priors: {features: {steps: 41}}",
-        {"train_feature_prior", "search"} | RESTORED,
+        {"train_feature_prior", "search"} | RESTORED | ADDED | VISUALISED,
     ),
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
@@ -51,7 +72,7 @@ SETTINGS = {
     ),
     "the test images": (
         "images: {embedded_test: 3}",
-        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED,
+        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | STARTED | ADDED | VISUALISED,
     ),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
@@ -67,17 +88,35 @@ SETTINGS = {
     "the images of linear inverses": ("linear_inverse: {images: 1}", INVERTED),
     "the pictures in a gallery": (
         "figures: {images: 1}",
-        {"plot_reconstructions", "report", "all"},
+        {"plot_reconstructions", "plot_details", "report", "all"},
+    ),
+    "the size of a detail": ("figures: {details: {side: 20}}", {"plot_details", "report", "all"}),
+    "the recipes shown in detail": (
+        "figures: {details: {recipes: [tv, foe]}}",
+        {"plot_details", "report", "all"},
     ),
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
-        {"feature_patches", "plot_patches", "train_feature_prior", "search"} | RESTORED,
+        {"feature_patches", "plot_patches", "train_feature_prior", "search"}
+        | RESTORED
+        | ADDED
+        | VISUALISED,
     ),
     "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
     "the bounds of a search": (
         "recipes: {tv+features: {search: {priors: {features: [1.0e-4, 1.0e-1]}}}}",
         {"search"} | RESTORED,
     ),
+    "the number of starts": ("starts: {count: 3}", STARTED),
+    "the images restored from several starts": ("starts: {images: 1}", STARTED),
+    "a recipe with several starts more": ("starts: {recipe: [pure, tv]}", STARTED),
+    "no several starts": ("starts: null", {"report", "plot_workflow", "all"}),
+    "the recipe of several starts and of added priors": (
+        "recipes: {pure: {phases: [{iterations: 5, rate: 8.0}]}}",
+        RESTORED | STARTED | ADDED,
+    ),
+    "the weights of added priors": ("adding: {weights: [1.0e-3]}", ADDED),
+    "the images that added priors are tested on": ("adding: {test: 1}", ADDED),
     "nothing but the order of keys": (
         "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
         set(),
@@ -95,19 +134,19 @@ EDITS = {
         "workflow/deep_restoration/metrics.py",
         "return -10 * np.log10",
         "return -10.5 * np.log10",
-        {"evaluate"} | MEASURED | COMPARED,
+        {"evaluate"} | MEASURED | COMPARED | ADDED,
     ),
     "behaviour of a hand-crafted prior": (
         "workflow/deep_restoration/priors/total_variation.py",
         "return square.sum(1)",
         "return 2 * square.sum(1)",
-        {"search"} | RESTORED,
+        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | RESTORED | {"train_feature_prior", "search"},
+        LEARNED | RESTORED | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -175,6 +214,30 @@ EDITS = {
         "np.quantile(np.abs(matrix), 0.99)",
         {"plot_statistics", "report", "all"},
     ),
+    "how far starts lie apart": (
+        "workflow/deep_restoration/starts.py",
+        "errors.std(axis=0, ddof=1)",
+        "errors.std(axis=0, ddof=0)",
+        {"measure_starts"} | GATHERED,
+    ),
+    "the order in which priors are added": (
+        "workflow/deep_restoration/adding.py",
+        '"shallow": left[:1]',
+        '"shallow": left[1:2]',
+        ADDED,
+    ),
+    "the figure of several starts": (
+        "workflow/deep_restoration/study_figures.py",
+        'cmap="magma"',
+        'cmap="viridis"',
+        {"plot_starts", "report", "all"},
+    ),
+    "the figure of added priors": (
+        "workflow/deep_restoration/study_figures.py",
+        "priors added",
+        "priors of feature maps added",
+        {"plot_adding", "report", "all"},
+    ),
     "what is unnatural": (
         "workflow/deep_restoration/naturalness.py",
         "10 / 255 * noise",
@@ -206,7 +269,31 @@ EDITS = {
         {"classifier", "plot_classifier", "features", "search"}
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
-        | (MAPPED | INVERTED | RESTORED),
+        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED),
+    ),
+    "a published figure": (
+        "resources/published/mahendran2015.csv",
+        "20.3,5.0",
+        "20.4,5.0",
+        {"published_tables", "plot_published", "report", "all"},
+    ),
+    "what the papers measure": (
+        "workflow/deep_restoration/paper_measures.py",
+        "distance / norm",
+        "distance / (norm + 1e-9)",
+        PAPERS,
+    ),
+    "when a quality is reached": (
+        "workflow/deep_restoration/time_to_quality.py",
+        "found[1] >= threshold",
+        "found[1] > threshold",
+        TIMED,
+    ),
+    "the figure of details": (
+        "workflow/deep_restoration/detail_figures.py",
+        "0.995",
+        "0.99",
+        {"plot_details", "report", "all"},
     ),
     "a caption": (
         "workflow/report/gallery.rst",
@@ -235,6 +322,17 @@ def test_a_recipe_reruns_alone(finished):
     assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 16 jobs in all
 
 
+def test_a_visualisation_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["the iterations of a visualisation"][0])
+    jobs = finished.planned(change)
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (1, 1)
+
+
+def test_new_test_images_change_no_maximised_channel(finished):
+    jobs = finished.planned(finished.config("change.yaml", "images: {embedded_test: 3}"))
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (6, 4)
+
+
 def test_a_further_layer_leaves_the_others_alone(finished):
     change = finished.config(
         "change.yaml", "classifiers: {alexnet: {layers: [conv1, norm1, conv2]}}"
@@ -243,6 +341,8 @@ def test_a_further_layer_leaves_the_others_alone(finished):
     assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
     assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
     assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 8)
+    # Another layer in front of conv2 is another prior to add.
+    assert (jobs["restore_starts"], jobs["add_priors"]) == (1, 2)
 
 
 def test_touched_files_rerun_nothing(finished):

@@ -189,6 +189,16 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     return read_weights(path)
 
 
+def class_names(architecture: str, count: int) -> list[str]:
+    """The names of the classes that torchvision publishes for an architecture, if there are `count`."""
+    if architecture == "alexnet_lrn":
+        architecture = "alexnet"
+    import torchvision.models as zoo
+
+    published = zoo.get_model_weights(architecture).DEFAULT.meta.get("categories", [])
+    return list(published) if len(published) == count else []
+
+
 def check_weights(
     steps: Sequence[dict], layers: Sequence[str], state: dict[str, torch.Tensor], origin: str
 ) -> None:

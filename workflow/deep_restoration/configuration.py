@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from . import inventory, search
+from . import inventory, search, visualisation_settings
 from .fingerprint import reached
 
 UNTRAINED = {  # the options of priors that are not learned
@@ -29,7 +29,7 @@ UNTRAINED = {  # the options of priors that are not learned
     "tv": {"beta", "V"},
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
-NAMED = ("classifiers", "patches", "priors", "inverters", "recipes")  # of entries that users name
+NAMED = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")  # by users
 EXPERTS = {  # what score matching on patches and on fields have in common
     "patches": "images",
     "expert": None,
@@ -100,16 +100,38 @@ def prepare(
             config[section] = {k: v for k, v in config[section].items() if v is not None}
     if faults := list(dict.fromkeys(schema_faults(config, schema))):
         raise ConfigurationError(faults)
-    if faults := list(method_faults(config.get("priors") or {})):
+    faults = [*method_faults(config.get("priors") or {})]
+    faults += visualisation_settings.kind_faults(config.get("visualisations") or {})
+    if faults:
         raise ConfigurationError(faults)
     fill(config, schema)
     for name, prior in config["priors"].items():
         defaults = json.loads(json.dumps(METHODS[prior["method"]]))
         config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    meaning = (prior_faults, recipe_faults, search_faults)
+    if config["starts"] and isinstance(config["starts"]["recipe"], str):
+        config["starts"]["recipe"] = [config["starts"]["recipe"]]
+    for name, entry in config["visualisations"].items():
+        config["visualisations"][name] = visualisation_settings.complete(entry)
+    meaning = (
+        prior_faults,
+        recipe_faults,
+        search_faults,
+        starts_faults,
+        adding_faults,
+        figure_faults,
+        visualisation_faults,
+    )
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
     if faults := list(layer_faults(config, Path(cache))):
+        raise ConfigurationError(faults)
+    known = {
+        name: describe(entry["architecture"], config["images"]["size"], Path(cache))
+        for name, entry in config["classifiers"].items()
+    }
+    shown = config["visualisations"].items()
+    check = visualisation_settings.faults
+    if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
         raise ConfigurationError(faults)
     return config
 
@@ -320,41 +342,69 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 yield f"{where} needs {lacking} to go on from the image of its inverter"
             else:
                 yield f"{where} needs either inverter, or {lacking}"
-        for prior, options in (recipe.get("priors") or {}).items():
-            known = [*UNTRAINED, *config["priors"]]
-            if prior == "inverter" and not recipe.get("inverter"):
-                yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
-            if prior not in known:
-                yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
-                continue
-            options_of = {"sigma"} if _is_denoiser(config, prior) else {"lattice"}
-            source = source_of(config, prior) if prior in config["priors"] else "images"
-            if source == "features":
-                options_of.add("layers")
-                yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
-            allowed = {"weight", *UNTRAINED.get(prior, options_of)}
-            if source == "grey":
-                yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
-            if foreign := sorted(set(options) - allowed):
+        for number, phase in enumerate(recipe.get("phases") or []):
+            if phase["warmup"] > phase["iterations"]:
                 yield (
-                    f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
-                    f"allowed: {', '.join(sorted(allowed))}"
+                    f"{where}.phases.{number}.warmup is {phase['warmup']}; it must be at most the "
+                    f"phase's iterations, {phase['iterations']}"
                 )
-            published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
-            if isinstance(options["weight"], str) and options["weight"] != published:
-                yield (
-                    f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
-                    + (f", {published}" if published else "")
-                )
+        if recipe.get("data") == "mse" and recipe.get("data_weight") == "mahendran2016":
+            yield (
+                f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
+                "with data mse give a number"
+            )
+        yield from _used_priors(config, where, recipe)
+
+
+def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
+    """Priors of a recipe that are not there, or have options or weights of others."""
+    for prior, options in (recipe.get("priors") or {}).items():
+        known = [*UNTRAINED, *config["priors"]]
+        if prior == "inverter" and not recipe.get("inverter"):
+            yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
+        if prior not in known:
+            yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
+            continue
+        options_of = {"units", "sigma" if _is_denoiser(config, prior) else "lattice"}
+        source = source_of(config, prior) if prior in config["priors"] else "images"
+        if source == "features":
+            options_of.add("layers")
+            yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
+        allowed = {"weight", *UNTRAINED.get(prior, options_of)}
+        if source == "grey":
+            yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
+        if foreign := sorted(set(options) - allowed):
+            yield (
+                f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
+                f"allowed: {', '.join(sorted(allowed))}"
+            )
+        if isinstance(options["weight"], dict):
+            key = f"{where}.priors.{prior}.weight"
+            if source != "features":
+                yield f"{key} is one by layer, which only priors of feature maps have"
+            elif "layers" in options:
+                yield f"{key} names its layers; remove layers"
+            else:
+                yield from _layers_known(config, key, options["weight"])
+        published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
+        if isinstance(options["weight"], str) and options["weight"] != published:
+            yield (
+                f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
+                + (f", {published}" if published else "")
+            )
 
 
 def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
-    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
     layers = options.get("layers", [])
-    for layer in layers if isinstance(layers, list) else []:
+    yield from _layers_known(config, f"{where}.layers", layers if isinstance(layers, list) else [])
+
+
+def _layers_known(config: dict, where: str, layers: Iterable[str]) -> Iterable[str]:
+    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for layer in layers:
         if layer not in known:
             yield (
-                f"{where}.layers: {layer!r} is no layer of this study, so that no prior of it is "
+                f"{where}: {layer!r} is no layer of this study, so that no prior of it is "
                 f"learned; nearest: {nearest(layer, known)}"
             )
 
@@ -370,16 +420,106 @@ def search_faults(config: dict) -> Iterable[str]:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"
                 yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
+        for prior in ranges.get("sigma") or {}:
+            denoisers = [entry for entry in priors if _is_denoiser(config, entry)]
+            if prior not in denoisers:
+                yield (
+                    f"{where}.search.sigma.{prior}: the recipe has no such denoiser; "
+                    f"it has: {', '.join(denoisers) or 'none'}"
+                )
         for key, (low, high) in search.parameters(ranges).items():
             if low >= high:
                 yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"
-        if recipe.get("optimiser") == "lbfgs":
-            jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
-            lattice = any((entry.get("lattice") or 1) > 1 for entry in priors.values())
-            if jitter or lattice:
+        yield from _restless_gradients(where, recipe)
+
+
+def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
+    """L-BFGS together with what changes gradients by chance."""
+    if recipe.get("optimiser") == "lbfgs":
+        jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
+        lattice = any(
+            (entry.get("lattice") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
+        )
+        if jitter or lattice:
+            yield (
+                f"{where}.optimiser is lbfgs, which compares gradients: "
+                f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+            )
+
+
+def visualisation_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, optimisations that lack something or cannot be."""
+    for name, entry in config["visualisations"].items():
+        where = f"visualisations.{name}"
+        if entry["kind"] == "attribution":
+            continue
+        if entry["recipe"] is not None and entry["recipe"] not in config["recipes"]:
+            known = nearest(entry["recipe"], config["recipes"])
+            yield f"{where}.recipe is {entry['recipe']!r}; known recipes: {known}"
+            continue
+        plan = visualisation_settings.plan(config, entry)
+        if missing := [key for key in ("optimiser", "phases") if not plan.get(key)]:
+            yield (
+                f"{where} needs {' and '.join(missing)}: name a recipe with an optimisation, or give "
+                "the keys here"
+            )
+        if "inverter" in (plan.get("priors") or {}):
+            yield (
+                f"{where}.priors.inverter: nothing is inverted here, so that no image is predicted; "
+                "give priors of its own"
+            )
+            continue
+        yield from _used_priors(config, where, plan)
+        yield from _restless_gradients(where, plan)
+
+
+def starts_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, and those whose start is always the same."""
+    for name in config["starts"]["recipe"] if config["starts"] else []:
+        recipe = config["recipes"].get(name)
+        if recipe is None:
+            yield f"starts.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+            continue
+        always = "the mean colour" if recipe.get("start") == "mean" else ""
+        if recipe.get("inverter"):
+            always = "the image of its inverter"
+        if always:
+            yield (
+                f"starts.recipe is {name!r}, which always starts from {always}: there is no spread "
+                "over starts; take a recipe that starts from noise"
+            )
+
+
+def adding_faults(config: dict) -> Iterable[str]:
+    """A recipe or prior that is not there or of another kind, and studies without a layer in front."""
+    if not config["adding"]:
+        return
+    name, prior = config["adding"]["recipe"], config["adding"]["prior"]
+    recipe = config["recipes"].get(name)
+    if recipe is None:
+        yield f"adding.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+    elif not recipe.get("phases"):
+        yield f"adding.recipe is {name!r}, which is no optimisation: nothing can be added to it"
+    elif prior in (recipe.get("priors") or {}):
+        yield f"adding.recipe is {name!r}, which has the prior {prior} already; take one without it"
+    known = [p for p in config["priors"] if source_of(config, p) == "features"]
+    if prior not in known:
+        of_maps = nearest(prior, known) if known else "none"
+        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
+    if all(len(entry["layers"]) < 2 for entry in config["classifiers"].values()):
+        yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
+
+
+def figure_faults(config: dict) -> Iterable[str]:
+    """Layers and recipes to be shown that the study does not have."""
+    details = config["figures"]["details"]
+    layers = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for key, known in (("layers", layers), ("recipes", config["recipes"])):
+        for name in details[key] or []:
+            if name not in known:
                 yield (
-                    f"{where}.optimiser is lbfgs, which compares gradients: "
-                    f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+                    f"figures.details.{key}: {name!r} is not one of the study's {key}; "
+                    f"nearest: {nearest(name, sorted(known))}"
                 )
 
 

@@ -13,6 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
+from .recipe_styles import COLOURS, heading, legends, styles
+
 STYLE = {
     "figure.dpi": 100,
     "font.size": 9,
@@ -37,10 +39,6 @@ LABELS = {
     "representation_error": "representation error",
     "seconds": "seconds an image",
 }
-
-
-# Seaborn's "colorblind" colours, without its import of seconds.
-COLOURS = "#0173b2 #de8f05 #029e73 #d55e00 #cc78bc #ca9161 #fbafe4 #949494 #ece133 #56b4e9".split()
 
 
 def palette(names: Sequence[str]) -> dict[str, str]:
@@ -119,10 +117,13 @@ def gallery(
     `labels` name the rows.
     """
     columns, rows = 1 + len(restored), len(truth)
+    # A wide figure is shown smaller: larger letters, fewer in a line.
+    size = min(9 + max(0, columns - 9) * 0.5, 12.5)
+    letters = int(13 * 9.5 / size)
     figure, axes = plt.subplots(
         rows,
         columns,
-        figsize=(1.55 * columns, 1.76 * rows + 0.6),
+        figsize=(1.55 * columns, (1.76 if scores else 1.6) * rows + 0.6),
         squeeze=False,
         layout="constrained",
     )
@@ -133,12 +134,12 @@ def gallery(
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if row == 0:
-                axis.set_title(name.replace("_", " "), fontsize=9)
+                axis.set_title(heading(name, letters), fontsize=size, linespacing=1.05)
             if labels and column == 0:
-                axis.set_ylabel(labels[row], fontsize=9)
+                axis.set_ylabel(labels[row], fontsize=size)
             if name in scores:
-                axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=8, labelpad=2)
-    figure.suptitle(title, fontsize=11)
+                axis.set_xlabel(f"{scores[name][row]:.3f}", fontsize=size - 1, labelpad=2)
+    figure.suptitle(title, fontsize=size + 2)
     return figure
 
 
@@ -167,7 +168,7 @@ def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
                 axis.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
             if column == 0:
                 axis.set_ylabel(label, fontsize=8)
-        axes[0, column].set_title(name.replace("_", " "), fontsize=9)
+        axes[0, column].set_title(heading(name), fontsize=9, linespacing=1.05)
         frame = plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="white", lw=1)
         axes[0, column].add_patch(frame)
     figure.suptitle(title, fontsize=11)
@@ -186,43 +187,54 @@ def _busiest(image: np.ndarray, side: int) -> tuple[int, int]:
     return max(corners, key=lambda c: grey[c[0] : c[0] + side, c[1] : c[1] + side].std())
 
 
-def traces(curves: dict[str, dict[str, tuple[np.ndarray, ...]]], title: str) -> Figure:
+def traces(
+    curves: dict[str, dict[str, tuple[np.ndarray, ...]]], sides: dict[str, str], title: str
+) -> Figure:
     """Every recipe's representation error against iterations, image error and SSIM against seconds.
 
-    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point.
+    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides` says of
+    each whether it is hand-crafted, learned, or of an inverter.
     """
-    figure, axes = plt.subplots(1, 3, figsize=(13.5, 4.2), layout="constrained")
-    colours = palette(list(curves))
+    figure, axes = plt.subplots(1, 3, figsize=(13.5, 5.0), layout="constrained")
+    look, handles = styles(list(curves), sides), {}
     for recipe, terms in curves.items():
-        style = {"color": colours[recipe], "label": recipe.replace("_", " "), "lw": 1.4}
+        marker = look[recipe].pop("marker")
+        style = {**look[recipe], "lw": 1.4}
         if "data" in terms:
             iteration, value, _ = terms["data"]
             axes[0].semilogy(iteration, value, **style)
         if "image" in terms:
             _, value, seconds = terms["image"]
-            axes[1].loglog(seconds, value, marker="D" if len(value) == 1 else None, **style)
+            mark = marker if len(value) == 1 else None
+            axes[1].loglog(seconds, value, marker=mark, **style)
         if "ssim" in terms:
             _, value, seconds = terms["ssim"]
-            axes[2].semilogx(seconds, value, marker="D" if len(value) == 1 else ".", **style)
+            axes[2].semilogx(seconds, value, marker=marker, ms=6 if len(value) == 1 else 3, **style)
+        # What the legend shows: the marker, too, which not every panel has.
+        if terms:
+            handles[recipe] = plt.Line2D([], [], marker=marker, ms=4, **style)
     axes[0].set(xlabel="iteration", ylabel="representation error")
     axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
     axes[2].set(xlabel="seconds, all images at once", ylabel="SSIM")
-    handles, labels = axes[1].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure
 
 
-def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], title: str) -> Figure:
+def measures_by_layer(
+    table, layers: Sequence[str], recipes: Sequence[str], sides: dict[str, str], title: str
+) -> Figure:
     """MSE, PSNR, SSIM and representation error against layer, a line a recipe, 95 % intervals.
 
-    `table` is a pandas DataFrame with a row an image.
+    `table` is a pandas DataFrame with a row an image; `sides` as for `traces`.
     """
     import seaborn as sns
 
-    colours = palette(recipes)
-    figure, axes = plt.subplots(2, 2, figsize=(10, 6.6))
+    look = styles(recipes, sides)
+    crowd = min(0.6, 0.04 * len(recipes) + 0.02)
+    figure, axes = plt.subplots(
+        2, 2, figsize=(max(10, 2.2 * len(layers)), 8.0), layout="constrained"
+    )
     for axis, measure in zip(
         axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True
     ):
@@ -233,26 +245,25 @@ def measures_by_layer(table, layers: Sequence[str], recipes: Sequence[str], titl
             hue="recipe",
             order=layers,
             hue_order=recipes,
-            palette=colours,
+            palette={recipe: look[recipe]["color"] for recipe in recipes},
+            markers=[look[recipe]["marker"] for recipe in recipes],
+            linestyles=[look[recipe]["linestyle"] for recipe in recipes],
             errorbar=("ci", 95),
             seed=0,
-            dodge=0.3,
+            dodge=crowd if len(recipes) > 1 else False,
             markersize=4,
             linewidth=1.3,
             err_kws={"linewidth": 1.2},
             ax=axis,
-            legend=measure == "ssim",
+            legend=False,
         )
         axis.set(ylabel=LABELS[measure], xlabel="")
         axis.tick_params(axis="x", rotation=25 if max(map(len, layers)) > 8 else 0)
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    axes[0, 0].get_legend().remove()
-    labels = [label.replace("_", " ") for label in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(6, len(labels)))
+    handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
+    legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
-    figure.tight_layout(rect=(0, 0.05, 1, 1))
     return figure
 
 

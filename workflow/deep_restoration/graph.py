@@ -13,7 +13,7 @@ import functools
 import importlib
 import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,8 @@ TRUSTED = (
     "math",
 )
 INPUT = "image"
+# (step, function, arguments, keywords) -> value
+Call = Callable[[dict, Callable, list, dict], Any]
 
 
 # ------------------------------------------------------------------------------ network to steps
@@ -163,6 +165,10 @@ def _method(thing: Any, name: str) -> Any:
     if name.startswith("_"):
         raise ValueError(f"a network may not call the method {name}")
     return getattr(thing, name)
+
+
+def _call_method(name: str, thing: Any, *arguments: Any, **keywords: Any) -> Any:
+    return _method(thing, name)(*arguments, **keywords)
 
 
 def _decode(value: Any, values: dict) -> Any:
@@ -297,24 +303,28 @@ class Network(nn.Module):
         direct = {step["target"] for step in self.steps if step["kind"] == "parameter"}
         return set(self.weights.state_dict()) | direct
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor, call: Call | None = None) -> dict[str, torch.Tensor]:
+        """Maps by layer. `call`, if given, computes every step but the image and the weights."""
         values: dict[str, Any] = {}
         for step in self.steps:
             name, kind = step["name"], step["kind"]
             arguments = _decode(step["arguments"], values)
             if kind == "input":
                 values[name] = (images - self.mean) / self.std
-            elif kind == "module":
-                values[name] = self.weights.get_submodule(step["path"])(*arguments)
             elif kind == "parameter":
                 values[name] = _fetch(self.weights, step["target"])
             else:
                 keywords = {key: _decode(v, values) for key, v in step["keywords"].items()}
-                if kind == "function":
-                    values[name] = _look_up(step["target"])(*arguments, **keywords)
+                if kind == "module":
+                    function = self.weights.get_submodule(step["path"])
+                elif kind == "function":
+                    function = _look_up(step["target"])
                 else:
-                    first, *rest = arguments
-                    values[name] = _method(first, step["target"])(*rest, **keywords)
+                    function = functools.partial(_call_method, step["target"])
+                if call is None:
+                    values[name] = function(*arguments, **keywords)
+                else:
+                    values[name] = call(step, function, arguments, keywords)
             for unused in self._release.get(name, ()):
                 del values[unused]
         return {layer: values[name] for layer, name in self.layers.items()}

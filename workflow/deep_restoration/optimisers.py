@@ -46,7 +46,7 @@ class AdaGrad2016:
     def step(self, u: torch.Tensor, gradient: torch.Tensor, rate: Rate, count: int) -> None:
         G, m = self.state["G"], self.state["m"]
         G.mul_(0.9).addcmul_(gradient, gradient)
-        m.mul_(0.9).sub_(gradient / (1 / (rate * self.pixels) + G.sqrt()))
+        m.mul_(0.9).addcdiv_(gradient, G.sqrt().add_(1 / (rate * self.pixels)), value=-1)
         u += m
 
 
@@ -65,7 +65,7 @@ class Adam:
         second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
         scale = math.sqrt(1 - 0.999**count) / (1 - 0.9**count)
         # Gradients of a normalised loss are far below the usual 1e-8 of Adam.
-        u.sub_(first / second.sqrt().add_(1e-12) * (rate * scale))
+        u.addcdiv_(first, second.sqrt().add_(1e-12).div_(rate * scale), value=-1)
 
 
 class LBFGS:

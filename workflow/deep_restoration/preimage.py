@@ -1,8 +1,9 @@
 """Pre-image optimisation: the image whose feature maps match those of a target, under priors.
 
 All images are one batch and losses are per image and summed, so that a batch of N gives what N single
-runs give. The optimised variable is u = 255 (x - mean colour) on a canvas that is larger than the
-image by the jitter, in the units of Mahendran & Vedaldi, so that their constants can be read off.
+runs give. The image is u = 255 (x - mean colour) on a canvas that is larger than the image by the jitter,
+in the units of Mahendran & Vedaldi, so that their constants can be read off; what is optimised are its
+pixels or what a parametrisation puts in their place.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import torch
 import torch.nn.functional as F
@@ -21,8 +22,11 @@ from torch import nn
 from . import metrics, runtime
 from .data_terms import DataTerm
 from .optimisers import OPTIMISERS
+from .parametrisations import PARAMETRISATIONS
 from .priors import Prior
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
+from .rows import PerImage, Rows
+from .schedules import Phase, Plateau
 
 log = logging.getLogger(__name__)
 
@@ -36,23 +40,14 @@ class Term(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Phase:
-    """A run of iterations at one rate; `decay` lets the rate fall by half a cosine to a hundredth."""
-
-    iterations: int
-    rate: float
-    jitter: bool = False
-    decay: bool = False
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything that varies between recipes.
 
-    data_weight: C in front of the normalised data term. optimiser: a name of OPTIMISERS. phases: in
+    data_weight: C in front of the data term. optimiser: a name of OPTIMISERS. phases: in
     order. jitter: T, shifts 0..T-1. start: `gaussian` (norm sigma, 2015), `uniform` (2016) or `mean`.
     bound: hard limit on each pixel's colour norm of u, or None. box: whether x is kept in [0, 1].
-    precision: float32 or mixed.
+    precision: float32 or mixed. parametrisation: a name of PARAMETRISATIONS. converged: when an image is
+    done before the end of a phase, or None.
     """
 
     data_weight: float
@@ -63,6 +58,8 @@ class Plan:
     bound: float | None = None
     box: bool = False
     precision: str = "float32"
+    parametrisation: str = "pixels"
+    converged: Plateau | None = None
 
 
 def plan_of(recipe: dict, geometry: dict) -> Plan:
@@ -72,7 +69,10 @@ def plan_of(recipe: dict, geometry: dict) -> Plan:
     if weight == "mahendran2016":
         weight = data_weight_2016(stride, field_)
     phases = [Phase(**phase) for phase in recipe["phases"]]
-    optional = {key: recipe[key] for key in ("start", "bound", "box", "precision") if key in recipe}
+    keys = ("start", "bound", "box", "precision", "parametrisation")
+    optional = {key: recipe[key] for key in keys if key in recipe}
+    if recipe.get("converged"):
+        optional["converged"] = Plateau(**recipe["converged"])
     jitter = jitter_of(stride) if any(phase.jitter for phase in phases) else 1
     return Plan(float(weight), recipe["optimiser"], phases, jitter, **optional)
 
@@ -128,141 +128,321 @@ def reconstruct(
     finite or exceeds a thousand times its first value (or C times the data term's scale, where it starts
     below: near its target, or at a natural image, whose calibrated energies are negative) goes back
     to the start of the phase at a quarter of the rate, alone. Raises DivergedError naming image and
-    iteration when that happens a sixth time, or when an image ends so.
+    iteration when that happens a sixth time, or when an image ends so; the checkpoint then holds the
+    last state in which all was well, and the same optimisation raises the error again at once.
+
+    With `plan.converged` an image that is done waits, as it is, for the next phase, in which it takes
+    part again; a phase ends when all are done. Iterations keep their numbers, those of no image are
+    left out.
     """
-    where, shift = data_term.scale.device, plan.jitter - 1
-    side = size + shift
-    mean, middle = mean.to(where), shift // 2
-    if start is None:
-        noise = [start_noise(plan.start, (3, side, side), seed, name) for name in names]
-        u = torch.stack(noise).to(where)
-    else:  # beyond the image, its edge
-        frame = (middle, shift - middle, middle, shift - middle)
-        u = 255 * (F.pad(start.to(where), frame, mode="replicate") - mean)
-    u = u.contiguous(memory_format=torch.channels_last)
-    low, high = -255 * mean, 255 * (1 - mean)
-    optimiser = OPTIMISERS[plan.optimiser](u)
-    floor = plan.data_weight * data_term.scale
-    draws = runtime.generator(seed, "preimage", "jitter")
-    anchor, share = u.clone(), torch.ones(len(u), 1, 1, 1, device=where)
-    limit = torch.full((len(u),), math.inf, device=where)
-    first, trace, before = 0, [], 0.0
-    if saved := checkpoint.load():
-        tensors, values = saved
-        for tensor, name in ((u, "u"), (anchor, "anchor"), (share, "share"), (limit, "limit")):
-            tensor.copy_(tensors[name])
-        for key, value in optimiser.state.items():
-            value.copy_(tensors[f"optimiser.{key}"])
-        draws.set_state(tensors["draws"])
-        first, before, trace = values["iteration"], values["seconds"], values["trace"]
-    schedule = [(phase, i) for phase in plan.phases for i in range(phase.iterations)]
-    started = time.monotonic() - before
-    recent: list[tuple[int, float, torch.Tensor]] = []
-    labels = ("total", "data", *terms, *["image"] * (truth is not None))
-    marks = {round(1.5**k) for k in range(40)} | {len(schedule) - 1} if truth is not None else set()
-    annealed = [term.prior for term in terms.values() if hasattr(term.prior, "anneal")]
+    run = _Run(network, data_term, names, size, mean, terms, plan, seed, checkpoint, truth)
+    return run(start)
 
-    def inner(canvas: torch.Tensor) -> torch.Tensor:
-        return canvas[..., middle : middle + size, middle : middle + size]
 
-    def flush() -> None:
-        for iteration, seconds, values in recent:
-            trace.extend(
-                (iteration, label, value, seconds)
-                for label, value in zip(labels, values.tolist(), strict=True)
-            )
-        recent.clear()
+class _Run:
+    """The state of an optimisation and what an iteration does with it."""
 
-    for iteration in runtime.progress(range(first, len(schedule)), "reconstructing"):
-        phase, local = schedule[iteration]
-        if local == 0:
-            optimiser.start_phase()
-            anchor.copy_(u)
-        top, left = middle, middle
-        if phase.jitter and shift:
-            top, left = torch.randint(shift + 1, (2,), generator=draws).tolist()
-        for prior in annealed:
-            prior.anneal(iteration / max(1, len(schedule) - 1))
-        u.requires_grad_(True)
-        x = mean + u / 255
-        with runtime.precision_context(plan.precision, where):
-            found = network(x[..., top : top + size, left : left + size])
-            energies = [
-                term.prior.energy(x if term.layer is None else as_maps(found[term.layer]), draws)
-                for term in terms.values()
-            ]
-        data = data_term.energy(found)
-        total = plan.data_weight * data
-        for term, energy in zip(terms.values(), energies, strict=True):
-            total = total + term.weight * energy
-        (gradient,) = torch.autograd.grad(total.sum(), u)
-        measured = [total, data, *energies]
-        if truth is not None:
-            error = inner(x.detach()).clamp(0, 1) - truth
-            measured.append(error.square().flatten(1).mean(1))
-        values = torch.stack(measured).detach().mean(1)
-        recent.append((iteration + 1, time.monotonic() - started, values))
-        if iteration in marks:
-            flush()
-            paused = time.monotonic()
-            similar = similarity(truth, inner(x.detach()).clamp(0, 1))
-            trace.append((iteration + 1, "ssim", similar, paused - started))
-            started += time.monotonic() - paused  # the clock stands while we look
-        with torch.no_grad():
-            u = u.detach()
-            if iteration == 0:
-                limit.copy_(1000 * torch.maximum(total, floor))
-            rate = phase.rate * share
-            if phase.decay:
-                progress = local / phase.iterations
-                rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-            diverged = ~(torch.isfinite(total) & (total <= limit))
-            optimiser.step(u, gradient, rate, iteration + 1)
-            if diverged.any():
-                share[diverged] /= 4
-                for index in diverged.nonzero().flatten().tolist():
-                    place = f"{names[index]} at iteration {iteration + 1}"
-                    if share[index].item() < 4**-5:
-                        raise runtime.DivergedError(
-                            f"the optimisation of {place} diverged at ever smaller rates: "
-                            f"objective {total[index]:.3g}, data term {data[index]:.3g}"
-                        )
-                    log.info("restarting %s at a quarter of the rate", place)
-                u[diverged] = anchor[diverged]
-                for state in optimiser.state.values():
-                    state[diverged] = 0
-            if plan.bound is not None:
-                u.mul_((plan.bound / u.norm(dim=1, keepdim=True).clamp(min=1e-12)).clamp(max=1))
-            if plan.box:
-                u.copy_(torch.maximum(torch.minimum(u, high), low))
-        if len(recent) >= 50:
-            flush()
-        if checkpoint.due():
-            flush()
-            tensors = {f"optimiser.{key}": value for key, value in optimiser.state.items()}
-            checkpoint.save(
-                {
-                    "u": u,
-                    "anchor": anchor,
-                    "share": share,
-                    "limit": limit,
-                    "draws": draws.get_state(),
-                    **tensors,
-                },
-                iteration=iteration + 1,
-                trace=trace,
-                seconds=time.monotonic() - started,
-            )
-    flush()
-    x = inner(mean + u / 255)
-    with torch.no_grad():
-        error = data_term.energy(network(x))
-    if not (fine := torch.isfinite(error) & (plan.data_weight * error <= limit)).all():
-        lost = ", ".join(name for name, good in zip(names, fine.tolist(), strict=True) if not good)
-        raise runtime.DivergedError(
-            f"the optimisation of {lost} diverged at iteration {len(schedule)}"
+    def __init__(
+        self,
+        network: nn.Module,
+        data_term: DataTerm,
+        names: Sequence[str],
+        size: int,
+        mean: torch.Tensor,
+        terms: dict[str, Term],
+        plan: Plan,
+        seed: int,
+        checkpoint: runtime.Checkpoint,
+        truth: torch.Tensor | None,
+    ):
+        self.network, self.names, self.size, self.plan = network, names, size, plan
+        self.seed, self.checkpoint = seed, checkpoint
+        self.all = (data_term, terms, truth)  # of the whole batch
+        self.where = data_term.scale.device
+        self.mean = mean.to(self.where)
+        self.low, self.high = -255 * self.mean, 255 * (1 - self.mean)
+        self.shift = plan.jitter - 1
+        self.middle, self.side = self.shift // 2, size + self.shift
+        self.form = PARAMETRISATIONS[plan.parametrisation](self.side, self.side)
+        self.schedule = [
+            (number, i) for number, p in enumerate(plan.phases) for i in range(p.iterations)
+        ]
+        self.draws = runtime.generator(seed, "preimage", "jitter")
+        self.annealed = [t.prior for t in terms.values() if hasattr(t.prior, "anneal")]
+        self.labels = ("total", "data", *terms, *["image"] * (truth is not None))
+        self.trace: list[tuple] = []
+        self.recent: list[tuple[int, float, torch.Tensor]] = []
+
+    def __call__(self, start: torch.Tensor | None) -> Result:
+        self._prepare(self._start(start))
+        first, before = self._load()
+        self.started = time.monotonic() - before
+        truth, last = self.all[2], len(self.schedule) - 1
+        marks = {round(1.5**k) for k in range(40)} | {last} if truth is not None else set()
+        for iteration in runtime.progress(range(first, len(self.schedule)), "reconstructing"):
+            number, local = self.schedule[iteration]
+            phase = self.plan.phases[number]
+            if local == 0:
+                self._begin(number)
+            if not len(self.rows.active):
+                continue
+            for prior in self.annealed:
+                prior.anneal(iteration / max(1, last))
+            measured, gradient = self._evaluate(phase)
+            self._record(iteration, measured)
+            if iteration in marks:
+                self._watch(iteration)
+            self._step(iteration, phase, measured, gradient)
+            ended = not len(self.rows.active) and number == len(self.plan.phases) - 1
+            if ended and marks and iteration not in marks:
+                self._watch(iteration)
+            if self.checkpoint.due():
+                self._save(iteration + 1)
+        self._flush()
+        return self._finish()
+
+    # -------------------------------------------------------------------------- state
+
+    def _start(self, start: torch.Tensor | None) -> torch.Tensor:
+        if start is None:
+            shape = (3, self.side, self.side)
+            noise = [start_noise(self.plan.start, shape, self.seed, name) for name in self.names]
+            return torch.stack(noise).to(self.where)
+        before, behind = self.middle, self.shift - self.middle  # beyond the image, its edge
+        frame = (before, behind, before, behind)
+        return 255 * (F.pad(start.to(self.where), frame, mode="replicate") - self.mean)
+
+    def _prepare(self, u: torch.Tensor) -> None:
+        variable = self.form.from_image(u).contiguous()
+        count = len(variable)
+        self.optimiser = OPTIMISERS[self.plan.optimiser](variable)
+        plateau, (_, terms, _) = self.plan.converged, self.all
+        more = {}
+        if plateau:
+            sampled = any(getattr(term.prior, "sampled", False) for term in terms.values())
+            sampled = sampled or (self.shift > 0 and any(p.jitter for p in self.plan.phases))
+            more["history"] = plateau.history(count, sampled, self.where)
+        self.rows = Rows(
+            variable=variable,
+            anchor=variable.clone(),
+            share=variable.new_ones(count, 1, 1, 1),
+            limit=variable.new_full((count,), math.inf),
+            measured=variable.new_zeros(count, len(self.labels)),
+            **more,
+            **{f"optimiser.{key}": value for key, value in self.optimiser.state.items()},
         )
-    return Result(x.clamp(0, 1), trace, time.monotonic() - started)
+        self._choose(self.rows.everyone)
+
+    def _choose(self, active: torch.Tensor) -> None:
+        """Let these images, by their numbers, be at work."""
+        rows, (data_term, terms, truth) = self.rows, self.all
+        rows.choose(active)
+        self.optimiser.state = {key: rows[f"optimiser.{key}"] for key in self.optimiser.state}
+        complete = len(active) == len(rows.everyone)
+        if not complete:
+            data_term, truth = data_term.select(active), None if truth is None else truth[active]
+            terms = {
+                name: term._replace(prior=term.prior.select(active))
+                if isinstance(term.prior, PerImage)
+                else term
+                for name, term in terms.items()
+            }
+        self.data_term, self.terms, self.truth = data_term, terms, truth
+
+    def _begin(self, number: int) -> None:
+        """All images start a phase together, with a stream of numbers of its own, however many
+        iterations those before it took."""
+        self._choose(self.rows.everyone)
+        self.optimiser.start_phase()
+        variable, anchor = self.rows["variable"], self.rows["anchor"]
+        lost = ~torch.isfinite(variable).flatten(1).all(1)  # by the last step of the phase before
+        variable[lost] = anchor[lost]
+        anchor.copy_(variable)
+        stream = ("preimage", "jitter", *[number] * (number > 0))
+        self.draws.manual_seed(runtime.seed_of(self.seed, *stream))
+        if self.plan.converged:
+            self.rows["history"].fill_(math.inf)
+
+    def _load(self) -> tuple[int, float]:
+        """The next iteration and the seconds taken before."""
+        if not (saved := self.checkpoint.load()):
+            return 0, 0.0
+        tensors, values = saved
+        if values["diverged"]:
+            raise runtime.DivergedError(values["diverged"])
+        self.rows.load(tensors)
+        self._choose(self.rows.active)
+        self.draws.set_state(tensors["draws"])
+        self.trace = values["trace"]
+        return values["iteration"], values["seconds"]
+
+    def _save(self, iteration: int, diverged: str = "") -> None:
+        self._flush()
+        self.checkpoint.save(
+            {**self.rows.tensors(), "draws": self.draws.get_state()},
+            iteration=iteration,
+            trace=self.trace,
+            seconds=time.monotonic() - self.started,
+            diverged=diverged,
+        )
+
+    # -------------------------------------------------------------------------- an iteration
+
+    def _evaluate(self, phase: Phase) -> tuple[torch.Tensor, torch.Tensor]:
+        """Total, data term, energies and error of the images at work, terms x images; and the
+        gradient of the total by the variable."""
+        top, left, size = self.middle, self.middle, self.size
+        if phase.jitter and self.shift:
+            top, left = torch.randint(self.shift + 1, (2,), generator=self.draws).tolist()
+        variable = self.rows["variable"].detach().requires_grad_()
+        u = self.form.to_image(variable)
+        x = torch.add(self.mean, u.detach(), alpha=1 / 255).requires_grad_()
+        energies: dict[str, torch.Tensor] = {}
+        known = {}  # priors that know their gradient
+        with runtime.precision_context(self.plan.precision, self.where):
+            found = self.network(x[..., top : top + size, left : left + size])
+            for name, (_, prior, layer) in self.terms.items():
+                if layer is None and hasattr(prior, "descend"):
+                    known[name] = prior
+                else:
+                    seen = x if layer is None else as_maps(found[layer])
+                    energies[name] = prior.energy(seen, self.draws)
+        data = self.data_term.energy(found)
+        total = self.plan.data_weight * data
+        for name, energy in energies.items():
+            total = total + self.terms[name].weight * energy
+        (gradient,) = torch.autograd.grad(total.sum(), x)
+        with torch.no_grad():
+            gradient = gradient.contiguous()
+            for name, prior in known.items():
+                weight = self.terms[name].weight
+                energies[name] = prior.descend(x.detach(), weight, gradient)
+                total = total + weight * energies[name]
+            gradient.mul_(1 / 255)
+            measured = [total, data, *(energies[name] for name in self.terms)]
+            if self.truth is not None:
+                error = self._inner(x).clamp(0, 1).sub_(self.truth)
+                measured.append(error.square_().mean((1, 2, 3)))
+            measured = torch.stack([values.detach() for values in measured])
+        if u is not variable:
+            (gradient,) = torch.autograd.grad(u, variable, gradient)
+        return measured, gradient
+
+    def _step(
+        self, iteration: int, phase: Phase, measured: torch.Tensor, gradient: torch.Tensor
+    ) -> None:
+        rows, local, total = self.rows, self.schedule[iteration][1], measured[0]
+        if iteration == 0:
+            floor = self.plan.data_weight * self.data_term.scale
+            rows["limit"].copy_(1000 * torch.maximum(total, floor))
+        diverged = ~(torch.isfinite(total) & (total <= rows["limit"]))
+        restarts = bool(diverged.any())
+        if restarts:
+            self._restart(iteration, measured, diverged)
+        if self.plan.converged and local >= phase.warmup:
+            done = self.plan.converged.reached(rows["history"], total)
+            rows["history"][diverged] = math.inf
+            done &= ~diverged
+            if done.any():
+                stays = ~done
+                for number in rows.active[done].tolist():
+                    log.info("%s is done at iteration %d", self.names[number], iteration + 1)
+                self._choose(rows.active[stays])
+                gradient, diverged = gradient[stays], diverged[stays]
+        if not len(rows.active):
+            return
+        variable = rows["variable"]
+        rate = phase.rate_at(local) * rows["share"]
+        self.optimiser.step(variable, gradient, rate, iteration + 1)
+        if restarts:
+            variable[diverged] = rows["anchor"][diverged]
+            for state in self.optimiser.state.values():
+                state[diverged] = 0
+        if self.plan.bound is not None or self.plan.box:
+            self.form.project(variable, self._bounded)
+
+    def _restart(self, iteration: int, measured: torch.Tensor, diverged: torch.Tensor) -> None:
+        """A quarter of the rate for those that diverged, from the start of the phase."""
+        share = self.rows["share"]
+        for index in diverged.nonzero().flatten().tolist():
+            place = f"{self.names[self.rows.active[index]]} at iteration {iteration + 1}"
+            if share[index].item() <= 4**-5:
+                objective, data = measured[:2, index].tolist()
+                error = (
+                    f"the optimisation of {place} diverged at ever smaller rates: "
+                    f"objective {objective:.3g}, data term {data:.3g}"
+                )
+                self._give_up(iteration, error, diverged)
+            log.info("restarting %s at a quarter of the rate", place)
+        share[diverged] /= 4
+
+    def _give_up(self, iteration: int, error: str, diverged: torch.Tensor) -> NoReturn:
+        """Leave the last good state behind: the images before this iteration's step, those that have
+        diverged as they were at the start of the phase."""
+        if math.isfinite(self.checkpoint.interval):  # the trials of a search leave nothing
+            self.rows["variable"][diverged] = self.rows["anchor"][diverged]
+            for state in self.optimiser.state.values():
+                state[diverged] = 0
+            error += f"; the last good state is in {self.checkpoint.path}: remove it to try again"
+            self._save(iteration, error)
+        raise runtime.DivergedError(error)
+
+    def _bounded(self, u: torch.Tensor) -> torch.Tensor:
+        if self.plan.bound is not None:
+            length = u.square().sum(1, keepdim=True).sqrt_()  # torch's norm is ten times slower
+            u.mul_(length.clamp_(min=1e-12).reciprocal_().mul_(self.plan.bound).clamp_(max=1))
+        if self.plan.box:
+            u.clamp_(self.low, self.high)
+        return u
+
+    # -------------------------------------------------------------------------- what is told
+
+    def _inner(self, canvas: torch.Tensor) -> torch.Tensor:
+        end = self.middle + self.size
+        return canvas[..., self.middle : end, self.middle : end]
+
+    def _images(self) -> torch.Tensor:
+        """All images as they are, in and out of [0, 1]."""
+        with torch.no_grad():
+            u = self.form.to_image(self.rows.gather("variable"))
+            return self._inner(self.mean + u / 255)
+
+    def _record(self, iteration: int, measured: torch.Tensor) -> None:
+        """Means over all images, those that are done with their last values."""
+        self.rows["measured"].copy_(measured.T)
+        values = self.rows.gather("measured").mean(0)
+        self.recent.append((iteration + 1, time.monotonic() - self.started, values))
+        if len(self.recent) >= 50:
+            self._flush()
+
+    def _flush(self) -> None:
+        for iteration, seconds, values in self.recent:
+            self.trace.extend(
+                (iteration, label, value, seconds)
+                for label, value in zip(self.labels, values.tolist(), strict=True)
+            )
+        self.recent.clear()
+
+    def _watch(self, iteration: int) -> None:
+        """SSIM with the truth; the clock stands while we look."""
+        self._flush()
+        paused = time.monotonic()
+        similar = similarity(self.all[2], self._images().clamp(0, 1))
+        self.trace.append((iteration + 1, "ssim", similar, paused - self.started))
+        self.started += time.monotonic() - paused
+
+    def _finish(self) -> Result:
+        self._choose(self.rows.everyone)
+        x, limit = self._images(), self.rows["limit"]
+        with torch.no_grad():
+            error = self.data_term.energy(self.network(x))
+        lost = ~(torch.isfinite(error) & (self.plan.data_weight * error <= limit))
+        if lost.any():
+            named = ", ".join(self.names[index] for index in lost.nonzero().flatten().tolist())
+            count = len(self.schedule)
+            place = f"the optimisation of {named} diverged at iteration {count}"
+            self._give_up(count, place, lost)
+        return Result(x.clamp(0, 1), self.trace, time.monotonic() - self.started)
 
 
 def similarity(truth: torch.Tensor, restored: torch.Tensor) -> float:

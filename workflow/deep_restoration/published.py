@@ -19,6 +19,14 @@ def data_weight_2016(stride: float, receptive_field: int | None) -> float:
     return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
 
 
+def maximisation_weight_2016(receptive_field: int | None, size: int) -> float:
+    """10000 / rf^2 of Mahendran & Vedaldi 2016, in front of activations as shares of the largest one.
+
+    `size`: side of the images, which stands for a receptive field that is larger or None.
+    """
+    return 1e4 / min(receptive_field or size, size) ** 2
+
+
 def by_depth(weights: Sequence[float], receptive_field: int | None) -> float:
     """The entry of (shallow, middle, deep) for a layer, by the bounds of Mahendran & Vedaldi 2015.
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from . import classifiers, inverters, preimage, runtime
-from .data_terms import Matching
+from .data_terms import DATA_TERMS
 from .preimage import Term
-from .priors import Calibrated, Prior, load
+from .priors import UNITS, Prior, load
 from .priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from .priors.total_variation import TotalVariation
 from .published import alpha_weight_2015, by_depth, tv_weight_2015
@@ -32,19 +32,25 @@ def build(
     `learned` maps the names of learned priors to their files by layer, None for images; `geometry` is
     that of the layer (its receptive field, for weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1
     in [0, 1], `predicted` the images of the recipe's inverse network, N x 3 x H x W.
+    A prior of feature maps whose `weight` is a dictionary, weights by layer, is a term of these layers
+    alone.
     """
     result: dict[str, Term] = {}
     for name, entry in entries.items():
         options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
         weight, field = entry["weight"], geometry["receptive_field"]
+        units = UNITS[options.pop("units", "spread")]
         if isinstance(weight, list):
             weight = by_depth(weight, field)
         if name in learned:
             if isinstance(options.get("sigma"), (int, float)):
                 options["sigma"] = [options["sigma"]] * 2
+            own = weight if isinstance(weight, dict) else dict.fromkeys(learned[name], weight)
             for layer, path in learned[name].items():
+                if layer not in own:
+                    continue
                 label = name if layer is None else f"{name}@{layer}"
-                result[label] = Term(float(weight), Calibrated(load(path, **options)), layer)
+                result[label] = Term(float(own[layer]), units(load(path, **options)), layer)
             continue
         if name == "tv":
             prior: Prior = TotalVariation(**options)
@@ -61,6 +67,15 @@ def build(
             continue  # of feature maps, and no layer is in front of this one
         result[name] = Term(float(weight), prior)
     return result
+
+
+def by_layer(priors: Paths, feature_priors: Paths) -> dict[str, dict]:
+    """Files of learned priors by name and layer, None for those of images: `<prior>.safetensors`, those
+    of feature maps in a folder with the name of their layer."""
+    learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
+    for path in map(Path, feature_priors):
+        learned.setdefault(path.stem, {})[path.parent.name] = path
+    return learned
 
 
 class Restorer:
@@ -82,9 +97,7 @@ class Restorer:
     ):
         self.layer, self.sees, self.where = layer, sees, runtime.device()
         self.files = [network_file, *priors, *inverter, *feature_priors]
-        self.learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
-        for path in map(Path, feature_priors):
-            self.learned.setdefault(path.stem, {})[path.parent.name] = path
+        self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = classifiers.load(network_file, [layer, *sorted(inside - {layer})])
         self.network.to(self.where, memory_format=torch.channels_last)
@@ -121,7 +134,7 @@ class Restorer:
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
-            Matching(self.layer, target, names),
+            DATA_TERMS[recipe.get("data", "normalised")](self.layer, target, names),
             names,
             truth.shape[-1],
             mean,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,8 @@ def render(
     summary: list[dict[str, str]],
     statistics: list[dict[str, str]],
     stationarity: list[dict[str, str]],
+    published: list[dict[str, str]],
+    quality: list[dict[str, str]],
     maps: list[dict[str, str]],
     priors: list[dict[str, str]],
     denoising: list[dict[str, str]],
@@ -28,13 +31,17 @@ def render(
     accuracy: dict[str, list[dict[str, str]]],
     study: dict,
     versions: dict[str, str],
+    starts: Sequence[dict[str, str]] = (),
+    adding: Sequence[dict[str, str]] = (),
 ) -> str:
     """The report's HTML.
 
     `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
     the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
-    `maps` of those of restored images, `priors` and `denoising` of learned priors, `linear` and `shapes`
-    of linear inverses; `accuracy` rows by classifier; `study` the configuration.
+    `published` figures beside ours, `quality` against time, `maps` of the feature maps of restored images,
+    `priors` and `denoising` of learned priors, `linear` and `shapes` of linear inverses; `accuracy` rows by
+    classifier; `study` the configuration; `starts` and `adding` of the studies of several starts and of
+    added priors, if there are any.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -55,12 +62,16 @@ def render(
         findings=findings(summary),
         statistics=statistics,
         claims=claims(stationarity),
+        published=beside(published),
+        quality=seconds_to(quality),
         maps=pivot(maps),
         priors=priors,
         denoising=denoising,
         linear=linear,
         shapes=shapes,
         accuracy=accuracy,
+        starts=starts,
+        adding=adding,
         study=yaml.safe_dump(study, sort_keys=False, width=100),
         versions=versions,
     )
@@ -136,6 +147,38 @@ def findings(summary: list[dict[str, str]]) -> list[dict[str, str]]:
             {"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code}
         )
     return found
+
+
+def beside(published: list[dict[str, str]]) -> dict:
+    """Published figures, each with the recipe of ours that has the least error by its definition and with
+    `mahendran2015`, where the study has it; and the notes of classifiers without any."""
+    groups: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    notes = [row["note"] for row in published if not row["published"]]
+    for row in published:
+        if row["published"]:
+            key = tuple(row[c] for c in ("classifier", "layer", "measure", "source", "method"))
+            groups.setdefault(key, []).append(row)
+    lines = []
+    for rows in groups.values():
+        least = min(rows, key=lambda row: float(row["ours"]))
+        same = next((row for row in rows if row["recipe"] == "mahendran2015"), None)
+        lines.append({"figure": rows[0], "least": least, "same": same})
+    return {"lines": lines, "notes": notes}
+
+
+def seconds_to(quality: list[dict[str, str]]) -> dict:
+    """Seconds an image to each SSIM: a line a layer and recipe, a column a threshold, the last one the SSIM
+    with which the layer's best hand-crafted recipe ends."""
+    last = [t for t in dict.fromkeys(r["target"] for r in quality) if not t[0].isdigit()]
+    targets = sorted({row["target"] for row in quality} - set(last)) + last
+    lines: dict[tuple[str, str, str], dict[str, str]] = {}
+    for row in quality:
+        key = row["classifier"], row["layer"], row["recipe"]
+        line = lines.setdefault(key, {"final": row["final_ssim"], "all": row["final_seconds"]})
+        line[row["target"]] = row["seconds"]
+        if row["target"] in last:
+            line["best"] = row["ssim"]
+    return {"targets": targets, "lines": list(lines.items())}
 
 
 def claims(stationarity: list[dict[str, str]]) -> list[dict]:

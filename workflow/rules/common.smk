@@ -12,11 +12,12 @@ LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 # Relative, because an input's path counts: the same tree elsewhere is no change.
 CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
+RESOURCES = Path(os.path.relpath(Path(workflow.basedir) / "resources"))
 CACHE = Path(".snakemake") / "deep_restoration"
 
 sys.path.insert(0, str(LIBRARY.parent))
 
-from deep_restoration import configuration, inventory, launch
+from deep_restoration import configuration, inventory, launch, visualisation_settings
 from deep_restoration.fingerprint import fingerprint
 
 launch.prepare_environment()
@@ -45,6 +46,8 @@ wildcard_constraints:
     inverter=names(STUDY["inverters"]),
     replicate=r"\d+",
     recipe=names(STUDY["recipes"]),
+    visualisation=names(STUDY["visualisations"]),
+    kind=names(visualisation_settings.KINDS),
 
 
 def canonical(value):
@@ -96,6 +99,7 @@ def rule_edges(wildcards):
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
     choices["replicate"] = ["0"]
+    choices |= {"visualisation": list(STUDY["visualisations"]), "kind": ["texture"]}
     priors, features = priors_of("images", "grey"), priors_of("features")
     sets, maps = sets_of("images", "grey"), sets_of("features")
     makers = [maker for maker in workflow.rules if maker.output]
@@ -105,7 +109,9 @@ def rule_edges(wildcards):
         inside = "classifier" in free
         choices |= {"prior": features if inside else priors, "patches": maps if inside else sets}
         searched = [name for name in choices["recipe"] if STUDY["recipes"][name].get("search")]
-        here = choices | ({"recipe": searched} if user.name == "search" else {})
+        several = (STUDY["starts"] or {"recipe": []})["recipe"]
+        own = {"search": searched, "restore_starts": several, "plot_starts": several}
+        here = choices | ({"recipe": own[user.name]} if user.name in own else {})
         for values in product(*(here[name] for name in free)):
             inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
             edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}

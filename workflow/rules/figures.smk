@@ -287,7 +287,10 @@ rule plot_reconstructions:
         mem_mb=1500,
         runtime=10,
     params:
-        settings=canonical(STUDY["figures"] | {"recipes": list(STUDY["recipes"])}),
+        settings=canonical(
+            {"images": STUDY["figures"]["images"], "recipes": list(STUDY["recipes"])}
+        ),
+        sides=recipe_sides(),
         code=code("plot_reconstructions.py"),
     script:
         "../scripts/plot_reconstructions.py"
@@ -309,6 +312,7 @@ rule plot_measures:
         mem_mb=1500,
         runtime=10,
     params:
+        sides=recipe_sides(),
         code=code("plot_measures.py"),
     script:
         "../scripts/plot_measures.py"

@@ -207,22 +207,33 @@ def inversion_settings():
     return canonical(described | {"seed": STUDY["seed"]})
 
 
-def recipe_priors(wildcards):
-    """Files of the learned priors of images that the recipe uses."""
-    used = STUDY["recipes"][wildcards.recipe].get("priors") or {}
-    learned = [name for name in used if name in priors_of("images")]
+def used_priors(recipe):
+    """Files of the learned priors of images that a recipe uses."""
+    learned = [name for name in recipe.get("priors") or {} if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
-def recipe_feature_priors(wildcards):
-    """Files of the priors of feature maps that the recipe uses, for layers in front of its own."""
+def layers_in_front(wildcards):
+    """The study's layers in front of the wildcard's, shallow to deep."""
     before = [name for name in layers_before(wildcards) if name != wildcards.layer]
     known = [x for x in STUDY["classifiers"][wildcards.classifier]["layers"] if x in before]
-    known.sort(key=before.index)
-    paths = []
-    for name, entry in (STUDY["recipes"][wildcards.recipe].get("priors") or {}).items():
+    return sorted(known, key=before.index)
+
+
+def with_layers_in_front(classifier):
+    """The classifier's layers that priors of other layers can be added for, shallow to deep."""
+    layers = STUDY["classifiers"][classifier]["layers"]
+    wanted = (Wildcards(fromdict={"classifier": classifier, "layer": layer}) for layer in layers)
+    return [here.layer for here in wanted if layers_in_front(here)]
+
+
+def used_feature_priors(recipe, wildcards):
+    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
+    known, paths = layers_in_front(wildcards), []
+    for name, entry in (recipe.get("priors") or {}).items():
         if name in priors_of("features"):
-            chosen = entry.get("layers", "all")
+            weight = entry["weight"]
+            chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
             shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
             layers = (
                 [x for x in known if x in chosen] if isinstance(chosen, list) else shorthand[chosen]
@@ -230,6 +241,14 @@ def recipe_feature_priors(wildcards):
             path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
             paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
     return paths
+
+
+def recipe_priors(wildcards):
+    return used_priors(STUDY["recipes"][wildcards.recipe])
+
+
+def recipe_feature_priors(wildcards):
+    return used_feature_priors(STUDY["recipes"][wildcards.recipe], wildcards)
 
 
 def recipe_found(wildcards):
@@ -275,10 +294,18 @@ def drawn(path, caption, **labels):
 REPORT_SECTIONS = {
     "overview": "Results",
     "measures": "Results",
+    "time_to_quality": "Results",
+    "published": "Results",
+    "details": "Reconstructions",
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
     "traces": "Reconstructions",
+    "starts": "Ambiguity",
+    "ambiguity": "Ambiguity",
+    "adding": "Adding priors of feature maps",
+    "adding_images": "Adding priors of feature maps",
     "classifier": "Classifiers",
+    "visualisations": "Visualisations",
     "inverters": "Inverse networks",
     "inversions": "Inverse networks",
     "inverter_training": "Inverse networks",
@@ -307,10 +334,20 @@ def figure_entries():
 
     for name, entry in STUDY["classifiers"].items():
         add("overview", "{classifier}/overview", classifier=name)
-        add("measures", "{classifier}/measures", classifier=name)
+        for kind in ("measures", "time_to_quality", "published"):
+            add(kind, f"{{classifier}}/{kind}", classifier=name)
+        for layer in detail_layers(name):
+            add("details", "{classifier}/{layer}/details", classifier=name, layer=layer)
         for layer in entry["layers"]:
             for kind in ("gallery", "errors", "traces"):
                 add(kind, f"{{classifier}}/{{layer}}/{kind}", classifier=name, layer=layer)
+        if STUDY["starts"]:
+            for recipe in STUDY["starts"]["recipe"]:
+                add("starts", "{classifier}/starts/{recipe}", classifier=name, recipe=recipe)
+            add("ambiguity", "{classifier}/ambiguity", classifier=name)
+        if STUDY["adding"] and with_layers_in_front(name):
+            for kind in ("adding", "adding_images"):
+                add(kind, f"{{classifier}}/{kind}", classifier=name)
         add("classifier", "{classifier}/classifier", classifier=name)
         if STUDY["inverters"]:
             for kind in ("inverters", "inversions", "inverter_training"):
@@ -321,6 +358,9 @@ def figure_entries():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
         for kind in ("linear_inverse", "linear_restorations"):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
+    for classifier, kind, name in visualisation_figures():
+        path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}
+        add("visualisations", path, classifier=classifier, **label)
     for colour in ("images", "grey"):
         if denoised("h5", colour):
             add("denoising", "denoising/{colour}", colour=colour)
@@ -338,6 +378,13 @@ def figure_entries():
     return sorted(found, key=lambda entry: order.index(entry["section"]))
 
 
+def study_files(name):
+    """Table and figures of a study that the configuration may leave out: `starts`, `adding`."""
+    captions = {"starts": ("starts", "ambiguity"), "adding": ("adding", "adding_images")}[name]
+    figures = [entry["path"] for entry in figure_entries() if entry["caption"] in captions]
+    return [f"results/tables/{name}.csv", *figures] if STUDY[name] else []
+
+
 def all_figures():
     return [entry["path"] for entry in figure_entries()]
 
@@ -350,3 +397,56 @@ def patch_files(wildcards):
         *expand("results/patches/{patches}.h5", patches=sets_of("images", "grey")),
         *expand(path, patches=sets_of("features"), layer=layers, allow_missing=True),
     ]
+
+
+def recipe_sides():
+    """Of every recipe: inverter, if an inverse network has a part in it, learned, or hand-crafted."""
+    return canonical(
+        {
+            name: (
+                ("inverter" if recipe.get("inverter") else "learned")
+                if name in learned_recipes()
+                else "hand-crafted"
+            )
+            for name, recipe in STUDY["recipes"].items()
+        }
+    )
+
+
+def weights_kind(classifier):
+    """exemplar, file, or a name of torchvision's weights."""
+    weights = STUDY["classifiers"][classifier]["weights"]
+    return "file" if configuration.is_file(weights) else weights
+
+
+def paper_settings(wildcards):
+    """`output` is the layer that tells the label, where the study goes so deep with real weights: the stored
+    network ends at the deepest layer of the study."""
+    entry, output = STUDY["classifiers"][wildcards.classifier], None
+    if entry["weights"] != configuration.EXEMPLAR:
+        known = configuration.describe(entry["architecture"], STUDY["images"]["size"], CACHE)
+        last = list(known["layers"])[-1] if not known["stop"] else None
+        output = last if last in entry["layers"] else None
+    return canonical({"recipes": list(STUDY["recipes"]), "output": output})
+
+
+def published_settings():
+    classifiers = {
+        name: {"architecture": entry["architecture"], "weights": weights_kind(name)}
+        for name, entry in STUDY["classifiers"].items()
+    }
+    return {"classifiers": canonical(classifiers), "size": STUDY["images"]["size"]}
+
+
+def detail_layers(classifier):
+    """Layers that are shown in detail: those that `figures.details` names, or the first and the fourth."""
+    layers = STUDY["classifiers"][classifier]["layers"]
+    chosen = STUDY["figures"]["details"]["layers"]
+    shown = [layers[0], layers[min(3, len(layers) - 1)]] if chosen is None else chosen
+    return [layer for layer in dict.fromkeys(shown) if layer in layers]
+
+
+def detail_settings():
+    details = STUDY["figures"]["details"]
+    shown = {key: details[key] for key in ("recipes", "side")}
+    return canonical(shown | {"images": STUDY["figures"]["images"]})

@@ -6,6 +6,8 @@ rule report:
         summary="results/tables/reconstruction_summary.csv",
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
         stationarity=every_layer("results/statistics/{classifier}/{layer}.stationarity.csv"),
+        published="results/tables/published.csv",
+        quality="results/tables/time_to_quality.csv",
         maps="results/tables/feature_statistics.csv",
         priors="results/tables/priors.csv",
         denoising="results/tables/denoising.csv",
@@ -16,6 +18,8 @@ rule report:
         accuracy=expand(
             "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
         ),
+        starts="results/tables/starts.csv" if STUDY["starts"] else [],
+        adding="results/tables/adding.csv" if STUDY["adding"] else [],
         figures=all_figures(),
         template=str(CAPTIONS / "report.html.j2"),
         captions=[str(CAPTIONS / f"{name}.rst") for name in [*REPORT_SECTIONS, "introduction"]],

@@ -11,5 +11,6 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     name = snakemake.wildcards.classifier
     table = table[table["classifier"] == name]
     layers, recipes = list(table["layer"].unique()), list(table["recipe"].unique())
-    figure = figures.measures_by_layer(table, layers, recipes, f"{name}: quality by layer")
+    sides, title = snakemake.params.sides, f"{name}: quality by layer"
+    figure = figures.measures_by_layer(table, layers, recipes, sides, title)
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

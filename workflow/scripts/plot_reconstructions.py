@@ -25,5 +25,5 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     first = {recipe: images[0] for recipe, images in restored.items()}
     figure = figures.errors(truth[0], first, f"{title}: error images")
     storage.save_figure(figure, output.errors, output.errors_svg)
-    figure = figures.traces(curves, f"{title}: convergence")
+    figure = figures.traces(curves, snakemake.params.sides, f"{title}: convergence")
     storage.save_figure(figure, output.traces, output.traces_svg)

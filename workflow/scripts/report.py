@@ -15,11 +15,17 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         summary=storage.read_rows(inputs.summary),
         statistics=[row for path in inputs.statistics for row in storage.read_rows(path)],
         stationarity=[row for path in inputs.stationarity for row in storage.read_rows(path)],
+        published=storage.read_rows(inputs.published),
+        quality=storage.read_rows(inputs.quality),
         maps=storage.read_rows(inputs.maps),
         priors=storage.read_rows(inputs.priors),
         denoising=storage.read_rows(inputs.denoising),
         linear=[row for path in inputs.linear for row in storage.read_rows(path)],
         shapes=[row for path in inputs.shapes for row in storage.read_rows(path)],
+        **{
+            name: [row for path in [inputs.get(name)] if path for row in storage.read_rows(path)]
+            for name in ("starts", "adding")
+        },
         accuracy={
             Path(path).name.removesuffix(".accuracy.csv"): storage.read_rows(path)
             for path in inputs.accuracy

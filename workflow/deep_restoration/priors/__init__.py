@@ -19,6 +19,14 @@ class Prior(Protocol):
         ...
 
 
+class Descending(Prior, Protocol):
+    """A prior of images that knows its gradient: no autograd graph, no full-size temporaries."""
+
+    def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
+        """Add weight * gradient by x to `into`, N x 3 x H x W, in place; returns the energy, (N,)."""
+        ...
+
+
 class LearnedPrior(Prior, Protocol):
     """`mean` and `spread` are those of the energy per position on held-out natural data."""
 
@@ -42,12 +50,26 @@ class LearnedPrior(Prior, Protocol):
     def save(self, path: str | os.PathLike, provenance: dict) -> None: ...
 
 
-class Calibrated:
-    """A learned prior in units of its own spread per position on natural data, so that a weight of 1
-    means the same for each of them."""
+class PerPosition:
+    """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
+
+    These are the units of Harder 2017, whose weights of 1e-6 to 3e-3 stand beside the data term `mse`.
+    His priors saw images in 0..255, ours see them in 0..1, which does not matter: both whiten patches
+    before the experts see them, so that responses have no units. (He removed the mean of each channel
+    over all patches; whether that of each patch goes as well is for the patch set's `dc` to say.) What
+    his weights do depend on is the size of the feature maps, squared in `mse`. His came from classifiers
+    of images in 0..255 around a mean colour; their size is not on record. Maps of a classifier of
+    standardised images are some 57 times smaller up to its first normalisation; `data_weight` can make
+    up for that.
+    """
 
     def __init__(self, prior: LearnedPrior):
         self.prior = prior
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the energy of the same images differs by chance."""
+        return getattr(self.prior, "lattice", 1) > 1 or getattr(self.prior, "probes", 0) > 0
 
     def anneal(self, progress: float) -> None:
         """Told before each iteration how far the optimisation is, 0..1."""
@@ -55,8 +77,18 @@ class Calibrated:
             self.prior.anneal(progress)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        per_position = self.prior.energy(x, generator) / self.prior.positions(x)
-        return (per_position - self.prior.mean) / self.prior.spread
+        return self.prior.energy(x, generator) / self.prior.positions(x)
+
+
+class Calibrated(PerPosition):
+    """A learned prior in units of its own spread per position on natural data, so that a weight of 1
+    means the same for each of them."""
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return (super().energy(x, generator) - self.prior.mean) / self.prior.spread
+
+
+UNITS = {"spread": Calibrated, "raw": PerPosition}
 
 
 def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:

@@ -1,0 +1,248 @@
+"""Figures of details, how recipes are told apart, and the papers' measures as a picture."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deep_restoration import detail_figures, figures, quality_figures, recipe_styles
+
+SIDES = {
+    "pure": "hand-crafted",
+    "tv": "hand-crafted",
+    "foe": "learned",
+    "dae": "learned",
+    "inverter_joint": "inverter",
+}
+
+
+def rows(**errors):
+    return [
+        {"recipe": recipe, "mse": str(v), "ssim": str(1 - v), "psnr": str(20 + v)}
+        for recipe, values in errors.items()
+        for v in values
+    ]
+
+
+ERRORS = rows(
+    pure=(0.1, 0.5), tv=(0.2, 0.3), foe=(0.4, 0.1), dae=(0.0, 0.9), inverter_joint=(0.2, 0.2)
+)
+
+
+@pytest.fixture
+def pictures():
+    rng = np.random.default_rng(0)
+    truth = np.full((3, 20, 24, 3), 0.5)
+    truth[:, 8:16, 12:20] = rng.random((3, 8, 8, 3))
+    restored = {
+        "foe": np.clip(truth + rng.normal(0, 0.05, truth.shape), 0, 1),
+        "tv": np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1),
+    }
+    return truth, restored
+
+
+# ------------------------------------------------------------------------------ which recipes
+
+
+def test_best_of_each_side_by_error_over_all_images():
+    assert detail_figures.choose(ERRORS, SIDES) == ["inverter_joint", "tv"]
+    without = [row for row in ERRORS if row["recipe"] != "inverter_joint"]
+    assert detail_figures.choose(without, SIDES) == ["foe", "tv"]
+
+
+def test_recipes_may_be_named():
+    assert detail_figures.choose(ERRORS, SIDES, ["pure", "dae", "tv"]) == ["pure", "dae", "tv"]
+
+
+def test_a_side_without_recipes_has_no_column():
+    assert detail_figures.choose(rows(tv=(0.1,), pure=(0.2,)), SIDES) == ["tv"]
+    assert detail_figures.choose(rows(foe=(0.1,)), SIDES) == ["foe"]
+
+
+def test_headings_name_recipe_side_and_means():
+    found = detail_figures.headings(ERRORS, SIDES, ["inverter_joint", "tv"])
+    assert found["tv"] == "tv\nhand-crafted\nSSIM 0.750, 20.2 dB"
+    assert found["inverter_joint"].startswith("inverter joint\ninverter\n")
+
+
+# ------------------------------------------------------------------------------ the figure
+
+
+def details(truth, restored, **options):
+    labels = {recipe: recipe.upper() for recipe in restored}
+    scores = {recipe: [0.1, 0.2, 0.3] for recipe in restored}
+    return detail_figures.details(truth, restored, labels, scores, 8, "title", **options)
+
+
+def panels(figure):
+    """Rows x columns of axes of each image."""
+    parts = [part for part in figure.subfigs if part.axes]
+    return [np.array([a for a in part.axes if a.get_gridspec()]).reshape(3, -1) for part in parts]
+
+
+def test_details_hold_whole_detail_and_error(pictures):
+    truth, restored = pictures
+    figure = details(truth, restored)
+    found = panels(figure)
+    assert len(found) == 3
+    limit = detail_figures.error_limit(truth, list(restored.values()))
+    for index, axes in enumerate(found):
+        assert axes.shape == (3, 3)
+        assert [axis.get_title() for axis in axes[0]] == ["original", "FOE", "TV"]
+        for column, images in enumerate((truth, *restored.values())):
+            image = images[index]
+            np.testing.assert_array_equal(axes[0, column].images[0].get_array(), image)
+            np.testing.assert_array_equal(
+                axes[1, column].images[0].get_array(), image[8:16, 12:20]
+            )  # the square with the most contrast
+            assert axes[1, column].images[0].get_interpolation() == "nearest"
+            if column:
+                expected = 0.5 + 0.5 * np.clip((image - truth[index]) / limit, -1, 1)
+                np.testing.assert_allclose(axes[2, column].images[0].get_array(), expected)
+        assert not axes[2, 0].images
+        assert axes[0, 1].get_xlabel() == f"SSIM 0.{index + 1}00"
+    figure.draw_without_rendering()
+
+
+def test_errors_share_one_scale(pictures):
+    truth, restored = pictures
+    figure = details(truth, restored)
+    spread = {
+        title: np.mean([axes[2, column].images[0].get_array().std() for axes in panels(figure)])
+        for column, title in ((1, "foe"), (2, "tv"))
+    }
+    assert spread["tv"] / spread["foe"] == pytest.approx(2, rel=0.1)
+
+
+def test_equal_images_have_grey_errors(pictures):
+    truth, _ = pictures
+    figure = details(truth, {"foe": truth})
+    for axes in panels(figure):
+        np.testing.assert_array_equal(
+            axes[2, 1].images[0].get_array(), np.full(truth[0].shape, 0.5)
+        )
+
+
+@pytest.mark.parametrize("across", [1, 2, 5])
+def test_images_side_by_side(pictures, across):
+    assert len(panels(details(*pictures, across=across))) == 3
+
+
+def test_a_detail_is_no_larger_than_the_image(pictures):
+    truth, restored = pictures
+    figure = detail_figures.details(truth, restored, {}, {}, 56, "title")
+    assert panels(figure)[0][1, 0].images[0].get_array().shape == (20, 20, 3)
+
+
+# ------------------------------------------------------------------------------ many recipes
+
+
+MANY = [f"recipe_{index}" for index in range(23)]
+MANY_SIDES = {r: list(recipe_styles.MARKERS)[i % 3] for i, r in enumerate(MANY)}
+
+
+def test_no_two_recipes_look_alike():
+    look = recipe_styles.styles(MANY, MANY_SIDES)
+    assert len({(style["color"], style["linestyle"]) for style in look.values()}) == len(MANY)
+    assert look["recipe_4"]["marker"] == "s"
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("tv", "tv"),
+        ("mahendran2015", "mahendran2015"),
+        ("inverter_end_to_end+foe_field", "inverter end\nto end+foe\nfield"),
+        ("foe_field+features", "foe field+\nfeatures"),
+        ("a_name_withoutanyplacetobreakit", "a name without\nanyplacetobrea\nkit"),
+    ],
+)
+def test_headings_fit_their_column(name, lines):
+    assert recipe_styles.heading(name, 14) == lines
+
+
+def legend_entries(figure):
+    return {
+        legend.get_title().get_text(): [text.get_text() for text in legend.get_texts()]
+        for legend in figure.legends
+    }
+
+
+def test_curves_of_many_recipes_are_told_apart_and_grouped():
+    line = (np.array([1, 2]), np.array([0.5, 0.2]), np.array([0.1, 0.2]))
+    curves = {recipe: {"data": line, "image": line, "ssim": line} for recipe in MANY}
+    figure = figures.traces(curves, MANY_SIDES, "title")
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[2].lines}
+    assert len(looks) == len(MANY)
+    entries = legend_entries(figure)
+    assert list(entries) == ["hand-crafted", "learned", "inverter"]
+    assert sorted(n for names in entries.values() for n in names) == sorted(
+        r.replace("_", " ") for r in MANY
+    )
+    figure.draw_without_rendering()
+
+
+def test_measures_of_many_recipes_keep_their_looks():
+    table = pd.DataFrame(
+        [
+            {"layer": layer, "recipe": recipe, "ssim": 0.5, "psnr": 20.0, "mse": 0.01}
+            | {"representation_error": 0.1 + index}
+            for layer in ("conv1", "conv2")
+            for index, recipe in enumerate(MANY)
+            for _ in range(2)
+        ]
+    )
+    figure = figures.measures_by_layer(table, ["conv1", "conv2"], MANY, MANY_SIDES, "title")
+    entries = legend_entries(figure)
+    assert [len(names) for names in entries.values()] == [8, 8, 7]
+    look = recipe_styles.styles(MANY, MANY_SIDES)
+    drawn = [line for line in figure.axes[3].lines if line.get_marker() not in ("", "None", None)]
+    assert [line.get_linestyle() for line in drawn] == [look[r]["linestyle"] for r in MANY]
+    figure.draw_without_rendering()
+
+
+def test_overview_of_many_recipes_has_larger_letters():
+    truth = np.zeros((2, 8, 8, 3))
+    sizes = []
+    for count in (3, 15):
+        restored = {recipe: truth for recipe in MANY[:count]}
+        figure = figures.gallery(truth, restored, {}, "title", ["conv1", "conv2"])
+        sizes.append(figure.axes[0].title.get_fontsize())
+    assert sizes[1] > sizes[0] == 9
+
+
+# ------------------------------------------------------------------------------ published
+
+
+def test_published_figures_are_drawn_at_their_layer_in_their_unit():
+    measures = [
+        {"layer": layer, "recipe": "tv", "error_2015": "0.2", "image_error": "0.3"}
+        | {"mse_255": "100", "naturalness": "0.9"}
+        for layer in ("conv1", "conv2")
+        for _ in range(2)
+    ]
+    common = {"source": "A & B 2015 (arXiv 1)", "sure": "read", "note": ""}
+    published = [
+        common | {"method": "lambda = 5", "layer": "conv2", "measure": "error_2015"}
+        | {"unit": "percent", "published": "14.4"},
+        common | {"method": "nets", "layer": "conv1", "measure": "mse_255", "sure": "unverified"}
+        | {"unit": "1", "published": "88"},
+    ]  # fmt: skip
+    figure = quality_figures.measures_of_papers(measures, published, SIDES, "title")
+    feature, image, mse, naturalness = figure.axes
+    assert feature.lines[0].get_ydata() == pytest.approx([20, 20])
+    assert feature.lines[1].get_xydata().tolist() == [[1, 14.4]]
+    assert mse.lines[1].get_xydata().tolist() == [[0, 88]]
+    assert len(image.lines) == len(naturalness.lines) == 1
+    assert image.lines[0].get_ydata() == pytest.approx([30, 30])
+    assert legend_entries(figure)["published"] == ["A & B 2015", "A & B 2015: nets (unverified)"]
+
+
+def test_the_note_of_a_classifier_without_published_figures_stands_below_the_title():
+    measures = [
+        {"layer": "conv1", "recipe": "tv", "error_2015": "0.2", "image_error": "0.3"}
+        | {"mse_255": "100", "naturalness": "0.9"}
+    ]
+    nothing = [{"published": "", "measure": "", "note": "the classifier is another"}]
+    figure = quality_figures.measures_of_papers(measures, nothing, SIDES, "title")
+    assert figure.get_suptitle() == "title\nthe classifier is another"
+    assert "published" not in legend_entries(figure)

@@ -1,0 +1,121 @@
+"""Originals, the best of each side, and what they get wrong, close enough to see the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from .figures import _busiest, plt
+from .recipe_styles import heading
+from .time_to_quality import HAND_CRAFTED
+
+ROWS = ("whole", "detail", "error")
+
+
+def choose(
+    rows: Sequence[dict[str, str]], sides: dict[str, str], wanted: Sequence[str] | None = None
+) -> list[str]:
+    """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
+
+    `rows` are those of a layer's table of images; best is the least mean squared error over all of them.
+    Anything learned is on the learned side, inverse networks too; a side without recipes has no best.
+    """
+    if wanted:
+        return list(wanted)
+    errors: dict[str, list[float]] = {}
+    for row in rows:
+        errors.setdefault(row["recipe"], []).append(float(row["mse"]))
+    chosen = []
+    for hand_crafted in (False, True):
+        side = [recipe for recipe in errors if (sides[recipe] == HAND_CRAFTED) == hand_crafted]
+        if side:
+            chosen.append(min(side, key=lambda recipe: np.mean(errors[recipe])))
+    return chosen
+
+
+def headings(
+    rows: Sequence[dict[str, str]], sides: dict[str, str], recipes: Sequence[str]
+) -> dict[str, str]:
+    """What stands over a recipe's column: its name, side, mean SSIM and PSNR of all test images."""
+    result = {}
+    for recipe in recipes:
+        mine = [row for row in rows if row["recipe"] == recipe]
+        ssim, psnr = (np.mean([float(row[key]) for row in mine]) for key in ("ssim", "psnr"))
+        name = heading(recipe, 20)
+        result[recipe] = f"{name}\n{sides[recipe]}\nSSIM {ssim:.3f}, {psnr:.1f} dB"
+    return result
+
+
+def details(
+    truth: np.ndarray,
+    restored: dict[str, np.ndarray],
+    labels: dict[str, str],
+    scores: dict[str, np.ndarray],
+    side: int,
+    title: str,
+    across: int = 2,
+) -> Figure:
+    """Every image (n x H x W x 3) whole, in detail, and its signed error, a column a recipe.
+
+    `labels` stand over the columns, `scores` (of each image) under the whole ones. The detail is the square
+    of `side` pixels with the most contrast in the original, its pixels enlarged and not smoothed. Errors
+    share one scale over the whole figure: grey is none, and what is beyond the 99.5 % quantile of
+    their magnitude is white or black. `across` images stand side by side.
+    """
+    images = {"original": truth, **restored}
+    count, columns = len(truth), len(images)
+    side = min(side, *truth.shape[1:3])
+    across = min(across, count)
+    bands = -(-count // across)
+    limit = error_limit(truth, list(restored.values()))
+    figure = plt.figure(
+        figsize=(1.75 * columns * across + 0.4 * across, 5.4 * bands + 1.0), layout="constrained"
+    )
+    grid = figure.subfigures(bands, across, squeeze=False)
+    for index in range(count):
+        part = grid[index // across, index % across]
+        axes = part.subplots(len(ROWS), columns, squeeze=False)
+        top, left = _busiest(truth[index], side)
+        window = (slice(top, top + side), slice(left, left + side))
+        for column, (name, pictures) in enumerate(images.items()):
+            picture = pictures[index]
+            error = 0.5 + 0.5 * np.clip((picture - truth[index]) / limit, -1, 1)
+            shown = (picture, picture[window], None if name == "original" else error)
+            for axis, values, row in zip(axes[:, column], shown, ROWS, strict=True):
+                axis.set(xticks=[], yticks=[])
+                axis.spines[:].set_visible(False)
+                if values is not None:
+                    axis.imshow(values, interpolation="nearest", vmin=0, vmax=1)
+                if column == 0 and index % across == 0:
+                    axis.set_ylabel(f"{row}, {side} x {side}" if row == "detail" else row)
+            for colour, width in (("black", 2.2), ("white", 1.0)):
+                corner = (left - 0.5, top - 0.5)
+                box = plt.Rectangle(corner, side, side, fill=False, ec=colour, lw=width)
+                axes[0, column].add_patch(box)
+            axes[0, column].set_title(labels.get(name, name), fontsize=8.5)
+            if name in scores:
+                axes[0, column].set_xlabel(
+                    f"SSIM {scores[name][index]:.3f}", fontsize=8, labelpad=2
+                )
+        _scale(axes[2, 0], limit)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
+def error_limit(truth: np.ndarray, restored: Sequence[np.ndarray]) -> float:
+    """The magnitude of error that is shown white or black: its 99.5 % quantile over all pixels."""
+    size = np.concatenate([np.abs(images - truth).ravel() for images in restored])
+    return float(np.quantile(size, 0.995)) or 1.0
+
+
+def _scale(axis, limit: float) -> None:
+    """The colours of the errors, where the original has none."""
+    ramp = np.linspace(1, 0, 100)[:, None].repeat(12, 1)
+    inset = axis.inset_axes((0.3, 0.1, 0.12, 0.8))
+    inset.imshow(ramp, cmap="gray", vmin=0, vmax=1, aspect="auto")
+    inset.set(xticks=[], yticks=[0, 49.5, 99])
+    inset.grid(False)
+    inset.yaxis.tick_right()
+    inset.set_yticklabels([f"+{limit:.2f}", "0", f"-{limit:.2f}"], fontsize=8)

@@ -1,0 +1,128 @@
+# What priors of feature maps add to a recipe, layer by layer. Only with `adding:`.
+
+
+def base(wildcards):
+    """The wildcards of the recipe that priors are added to, at the same layer."""
+    here = {key: wildcards[key] for key in ("classifier", "layer")}
+    return Wildcards(fromdict=here | {"recipe": STUDY["adding"]["recipe"]})
+
+
+def added_priors(wildcards):
+    """The priors of feature maps that the recipe has, and those to add."""
+    path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
+    added = expand(
+        path,
+        classifier=wildcards.classifier,
+        layer=layers_in_front(wildcards),
+        prior=STUDY["adding"]["prior"],
+    )
+    return recipe_feature_priors(base(wildcards)) + added
+
+
+def base_found(wildcards):
+    here = base(wildcards)
+    return [path.format(**dict(here.items())) for path in recipe_found(here)]
+
+
+def base_inverter(wildcards):
+    here = base(wildcards)
+    return [path.format(**dict(here.items())) for path in recipe_inverter(here)]
+
+
+def adding_settings(wildcards):
+    more = {"adding": STUDY["adding"], "held_out": STUDY["images"]["held_out"]}
+    more["candidates"] = layers_in_front(wildcards)
+    return canonical(recipe_settings(base(wildcards)) | more)
+
+
+def added(pattern):
+    """The pattern for every layer that has one in front of it."""
+    return [
+        path
+        for classifier in STUDY["classifiers"]
+        for path in expand(pattern, classifier=classifier, layer=with_layers_in_front(classifier))
+    ]
+
+
+def added_of(pattern):
+    """An input function: the pattern for those of the wildcard's classifier."""
+    return lambda wildcards: expand(
+        pattern, classifier=wildcards.classifier, layer=with_layers_in_front(wildcards.classifier)
+    )
+
+
+rule add_priors:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        held_out="results/images/train.h5",
+        images="results/images/test.h5",
+        priors=lambda wildcards: recipe_priors(base(wildcards)),
+        feature_priors=added_priors,
+        inverter=base_inverter,
+        found=base_found,
+    output:
+        table="results/adding/{classifier}/{layer}.csv",
+        trials="results/adding/{classifier}/{layer}.trials.csv",
+        images="results/adding/{classifier}/{layer}.h5",
+    log:
+        "logs/add_priors/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/add_priors/{classifier}/{layer}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=4000,
+        runtime=1440,
+    params:
+        settings=adding_settings,
+        code=code("add_priors.py"),
+    message:
+        "Adding priors of feature maps for {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/add_priors.py"
+
+
+rule adding_table:
+    input:
+        added("results/adding/{classifier}/{layer}.csv"),
+    output:
+        report("results/tables/adding.csv", caption="../report/adding_table.rst", category="Tables"),
+    log:
+        "logs/adding_table.log",
+    benchmark:
+        "logs/benchmarks/adding_table.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        code=code("adding_table.py"),
+    message:
+        "Gathering what priors of feature maps add"
+    script:
+        "../scripts/adding_table.py"
+
+
+rule plot_adding:
+    input:
+        table="results/tables/adding.csv",
+        images=added_of("results/adding/{classifier}/{layer}.h5"),
+    output:
+        lines=drawn("results/figures/{classifier}/adding.png", "adding", classifier="{classifier}"),
+        lines_svg="results/figures/{classifier}/adding.svg",
+        images=drawn(
+            "results/figures/{classifier}/adding_images.png",
+            "adding_images",
+            classifier="{classifier}",
+        ),
+        images_svg="results/figures/{classifier}/adding_images.svg",
+    log:
+        "logs/plot_adding/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_adding/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        layers=lambda wildcards: with_layers_in_front(wildcards.classifier),
+        code=code("plot_adding.py"),
+    script:
+        "../scripts/plot_adding.py"

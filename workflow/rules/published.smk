@@ -1,0 +1,168 @@
+# Restored images measured as the papers did, beside what the papers report; and how long quality takes.
+
+
+PUBLISHED = [
+    str(RESOURCES / "published" / f"{name}.csv")
+    for name in ("mahendran2015", "harder2017", "dosovitskiy2016")
+]
+
+
+rule paper_measures:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/test.h5",
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+    output:
+        "results/evaluation/{classifier}/{layer}.papers.csv",
+    log:
+        "logs/paper_measures/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/paper_measures/{classifier}/{layer}.tsv"
+    resources:
+        gpu=GPU,
+        mem_mb=5000,
+        runtime=60,
+    params:
+        settings=paper_settings,
+        code=code("paper_measures.py"),
+    message:
+        "Measuring as the papers did: {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/paper_measures.py"
+
+
+rule published_tables:
+    input:
+        measures=every_layer("results/evaluation/{classifier}/{layer}.papers.csv"),
+        published=PUBLISHED,
+    output:
+        measures=report(
+            "results/tables/paper_measures.csv",
+            caption="../report/paper_measures_table.rst",
+            category="Tables",
+        ),
+        published=report(
+            "results/tables/published.csv",
+            caption="../report/published_table.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/published_tables.log",
+    benchmark:
+        "logs/benchmarks/published_tables.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        settings=published_settings(),
+        code=code("published_tables.py"),
+    message:
+        "Setting published figures beside ours"
+    script:
+        "../scripts/published_tables.py"
+
+
+rule time_to_quality:
+    input:
+        every_layer(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",
+            recipe=STUDY["recipes"],
+        ),
+    output:
+        report(
+            "results/tables/time_to_quality.csv",
+            caption="../report/time_to_quality_table.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/time_to_quality.log",
+    benchmark:
+        "logs/benchmarks/time_to_quality.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        sides=recipe_sides(),
+        code=code("time_to_quality.py"),
+    message:
+        "Reading from the traces when each recipe reaches which quality"
+    script:
+        "../scripts/time_to_quality.py"
+
+
+rule plot_time_to_quality:
+    input:
+        layers_of(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",
+            recipe=STUDY["recipes"],
+        ),
+    output:
+        png=drawn(
+            "results/figures/{classifier}/time_to_quality.png",
+            "time_to_quality",
+            classifier="{classifier}",
+        ),
+        svg="results/figures/{classifier}/time_to_quality.svg",
+    log:
+        "logs/plot_time_to_quality/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_time_to_quality/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        sides=recipe_sides(),
+        code=code("plot_time_to_quality.py"),
+    script:
+        "../scripts/plot_time_to_quality.py"
+
+
+rule plot_published:
+    input:
+        measures="results/tables/paper_measures.csv",
+        published="results/tables/published.csv",
+    output:
+        png=drawn(
+            "results/figures/{classifier}/published.png", "published", classifier="{classifier}"
+        ),
+        svg="results/figures/{classifier}/published.svg",
+    log:
+        "logs/plot_published/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_published/{classifier}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        sides=recipe_sides(),
+        code=code("plot_published.py"),
+    script:
+        "../scripts/plot_published.py"
+
+
+rule plot_details:
+    input:
+        images="results/images/test.h5",
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        table="results/evaluation/{classifier}/{layer}.csv",
+    output:
+        png=drawn(
+            "results/figures/{classifier}/{layer}/details.png",
+            "details",
+            classifier="{classifier}",
+            layer="{layer}",
+        ),
+        svg="results/figures/{classifier}/{layer}/details.svg",
+    log:
+        "logs/plot_details/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/plot_details/{classifier}/{layer}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=10,
+    params:
+        settings=detail_settings(),
+        sides=recipe_sides(),
+        code=code("plot_details.py"),
+    script:
+        "../scripts/plot_details.py"

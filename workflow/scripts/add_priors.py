@@ -1,0 +1,47 @@
+"""Add priors of feature maps to a recipe in three orders, and measure what each addition is worth."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    import numpy as np
+
+    from deep_restoration import adding, images, inventory, memo, recipes, search, storage
+
+    settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
+    names, how, seed = snakemake.wildcards, settings["adding"], settings["seed"]
+    provenance = runtime.provenance(snakemake.params)
+    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
+    recipe = search.apply(settings["recipe"], inputs.get("found"))
+    restorer = recipes.Restorer(inputs.network, names.layer, settings["sees"], **learned)
+
+    def some(path: str, count: int, held_out: float | None = None) -> tuple:
+        with storage.open_hdf5(path, "images") as file:
+            known = len(file["images"])
+            kept = images.held_out(known, held_out) if held_out else np.ones(known, bool)
+            chosen = inventory.spread(np.flatnonzero(kept).tolist(), count)
+            every = storage.read_names(file)
+            return [every[index] for index in chosen], file["images"][chosen]
+
+    sets = {
+        "held_out": some(inputs.held_out, how["images"], settings["held_out"]),
+        "test": some(inputs.images, how["test"]),
+    }
+    stamps = runtime.stamps(inputs.held_out, inputs.images, *restorer.files)
+    done = memo.Memo(output.images, [provenance, recipe, *stamps])
+    trials = adding.Trials(restorer, recipe, how["prior"], sets, seed, done)
+    orders = adding.add(settings["candidates"], how["weights"], trials.score)
+    for step in (step for steps in orders.values() for step in steps):
+        trials("test", step.chosen)
+    rows = adding.summarise(orders, *(trials.found[name] for name in sets), seed)
+    with storage.create_hdf5(output.images, "adding", provenance) as file:
+        file.attrs["sets"] = list(trials.pictures)
+        restored = np.stack(list(trials.pictures.values()))
+        units = "sRGB, 0..1, sets x H x W x 3, of the first test image"
+        storage.dataset(file, "restored", restored.shape, np.float32, units)[...] = restored
+        original = sets["test"][1][:1]
+        units = "sRGB, 0..255, 1 x H x W x 3"
+        storage.dataset(file, "original", original.shape, np.uint8, units)[...] = original
+    storage.write_csv(output.trials, adding.TRIALS, trials.rows())
+    where = (names.classifier, names.layer)
+    storage.write_csv(output.table, adding.COLUMNS, [(*where, *row) for row in rows])
+    done.remove()

@@ -1,0 +1,11 @@
+"""Gather what priors of feature maps add, of all layers."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    from deep_restoration import adding, storage
+
+    rows = [row for path in snakemake.input for row in storage.read_rows(path)]
+    storage.write_csv(
+        snakemake.output[0], adding.COLUMNS, [[row[c] for c in adding.COLUMNS] for row in rows]
+    )

@@ -1,0 +1,25 @@
+"""When each recipe reaches each SSIM, from the traces of all layers."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    from pathlib import Path
+
+    from deep_restoration import storage, time_to_quality
+
+    sides, curves = snakemake.params.sides, {}
+    for path in map(Path, snakemake.input):
+        recipe, layer, classifier = (
+            path.name.removesuffix(".trace.csv"),
+            path.parent.name,
+            path.parent.parent.name,
+        )
+        curves.setdefault((classifier, layer), {})[recipe] = time_to_quality.curve(
+            storage.read_rows(path)
+        )
+    rows = [
+        row
+        for (classifier, layer), found in curves.items()
+        for row in time_to_quality.table(classifier, layer, found, sides)
+    ]
+    storage.write_csv(snakemake.output[0], time_to_quality.COLUMNS, rows)

@@ -1,0 +1,79 @@
+"""Make one kind of picture from one layer of a classifier."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake.log[0], snakemake.threads):
+    from contextlib import ExitStack
+
+    import numpy as np
+    import torch
+
+    from deep_restoration import classifiers, images, storage, visualisation
+
+    settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
+    entry, plan, seed, layers = (settings[key] for key in ("entry", "plan", "seed", "layers"))
+    provenance = runtime.provenance(snakemake.params)
+    content = entry.get("content")
+    visualiser = visualisation.Visualiser(
+        inputs.network,
+        snakemake.wildcards.layer,
+        settings["sees"],
+        [*layers, *([content["layer"]] if content else [])],
+        inputs.priors,
+        inputs.feature_priors,
+    )
+    stamps = runtime.stamps(*inputs.train, *inputs.test, *visualiser.files)
+    checkpoint = runtime.Checkpoint(output[0], [provenance, *stamps])
+    with ExitStack() as opened:
+        train, test = (
+            [opened.enter_context(storage.open_hdf5(path, "images")) for path in paths]
+            for paths in (inputs.train, inputs.test)
+        )
+
+        def training():
+            count = entry["training_images"]
+            return visualisation.training_batches(train[0], count, settings["held_out"])
+
+        for file in test:
+            names = storage.read_names(file)[: entry["images"]]
+            tested = images.as_tensor(file["images"][: entry["images"]])
+        if entry["kind"] == "activation_maximisation":
+            known = []
+            if entry["of"] == "class":
+                known = classifiers.class_names(settings["architecture"], settings["channels"])
+            made = visualiser.maximise(
+                plan,
+                entry["of"],
+                entry["units"],
+                training,
+                settings["size"],
+                seed,
+                checkpoint,
+                known,
+            )
+        elif entry["kind"] == "caricature":
+            made = visualiser.caricature(plan, tested, names, seed, checkpoint)
+        elif entry["kind"] == "texture":
+            made = visualiser.texture(
+                plan, layers, tested, names, seed, checkpoint, entry["relative"], content
+            )
+        else:
+            made = visualiser.attribute(entry["methods"], entry["channels"], tested, training)
+    with storage.create_hdf5(output[0], "visualisation", provenance) as file:
+
+        def store(name, pictures, units):
+            array = pictures.permute(0, 2, 3, 1).cpu().numpy()
+            storage.dataset(file, name, array.shape, np.float32, units)[...] = array
+
+        if entry["kind"] == "attribution":
+            for name in ("image", "units", "extents"):
+                file.create_dataset(name, data=np.array(getattr(made, name)), track_times=False)
+            for method, maps in made.maps.items():
+                store(f"maps/{method}", maps, "sensitivity, K x H x W x 3")
+        else:
+            store("images", made.images, "sRGB, 0..1, N x H x W x 3")
+            storage.write_names(file, made.labels)
+            data = torch.as_tensor(made.values).cpu().numpy()
+            file.create_dataset("values", data=data, track_times=False)
+            file.attrs["measure"] = made.measure
+    checkpoint.remove()
