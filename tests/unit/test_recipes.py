@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deep_restoration import graph, inverters, recipes, runtime, storage
-from deep_restoration.priors import Calibrated
+from deep_restoration.priors import Calibrated, PerPosition
 from deep_restoration.priors.denoiser import Denoiser, Network
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
@@ -148,6 +148,45 @@ def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first,
         assert term.prior.prior.sigma == pytest.approx(expected / 255)
 
 
+def literal_mean_energy(prior, x):
+    """Mean over patches of sum_k alpha_k log(1 + s_k^2 / 2): the prior loss of Harder 2017."""
+    result = []
+    for image in x:
+        sums = []
+        for i in range(image.shape[1] - 2):
+            for j in range(image.shape[2] - 2):
+                patch = image[:, i : i + 3, j : j + 3].double()
+                s = (prior.filters.double() * patch).sum((1, 2, 3))
+                sums.append(
+                    sum(a * math.log(1 + v**2 / 2) for a, v in zip(prior.alphas, s, strict=True))
+                )
+        result.append(sum(sums) / len(sums))
+    return torch.stack(result)
+
+
+@pytest.mark.parametrize("units", ["raw", "spread", None])
+def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, tmp_path):
+    prior = field(3)
+    prior.save(tmp_path / "foe.safetensors", {})
+    entry = {"weight": 1e-4, "lattice": 1} | ({"units": units} if units else {})
+    built = recipes.build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
+    x = images(2, 6, 5).float()
+    mean = literal_mean_energy(prior, x)
+    expected = mean if units == "raw" else (mean + 3.0) / 2.0
+    assert type(built["foe"].prior) is (PerPosition if units == "raw" else Calibrated)
+    torch.testing.assert_close(built["foe"].prior.energy(x), expected.float(), rtol=1e-5, atol=0)
+
+
+def test_priors_whose_energies_differ_by_chance_say_so():
+    assert not PerPosition(field(3)).sampled
+    assert Calibrated(field(3, lattice=2)).sampled
+    facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}
+    for probes in (0, 1):
+        network = Network(3, 4, 1, 1)
+        denoiser = Denoiser(network, 0.5, torch.zeros(3), 0.1, facts=facts, probes=probes)
+        assert Calibrated(denoiser).sampled == bool(probes)
+
+
 # ------------------------------------------------------------------------------ images
 
 
@@ -188,6 +227,34 @@ def test_images_are_restored_from_their_maps_alone(study, small_pictures):
     alone = restorer(study).restore(recipe_of(), small_pictures[:2], names, 0, NEVER, watched=False)
     assert torch.equal(alone.images, found.images)
     assert {row[1] for row in alone.trace} == {"total", "data"}
+
+
+def test_the_data_term_may_be_the_mean_squared_error(study, small_pictures):
+    values = {}
+    for data in ("normalised", "mse"):
+        found = restorer(study).restore(
+            recipe_of(iterations=1, data=data), small_pictures[:1], ["a"], 0, NEVER
+        )
+        values[data] = {row[1]: row[2] for row in found.trace}["data"]
+    target = restorer(study).network(small_pictures[:1])["conv2"]
+    ratio = target.square().mean().item()
+    assert values["mse"] == pytest.approx(values["normalised"] * ratio, rel=1e-5)
+
+
+def test_an_optimisation_that_images_leave_stays_near_its_inverter_s(study, small_pictures):
+    own = restorer(study, inverter=[study / "inverter.safetensors"])
+    more = {"inverter": "joint", "converged": {"change": 0.2, "over": 4}, "data_weight": 50.0}
+    more["optimiser"] = "lbfgs"
+    recipe = recipe_of({"inverter": {"weight": 1e-3}}, 40, **more)
+    names = ["a", "b", "c"]
+    together = own.restore(recipe, small_pictures[:3], names, 0, NEVER)
+    lengths = []
+    for row in range(3):
+        alone = own.restore(recipe, small_pictures[row : row + 1], [names[row]], 0, NEVER)
+        lengths.append(alone.trace[-1][0])
+        assert (alone.images[0] - together.images[row]).abs().max() < 1e-3
+    assert len(set(lengths)) > 1
+    assert together.trace[-1][0] == max(lengths)
 
 
 def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):

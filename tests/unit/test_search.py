@@ -48,6 +48,28 @@ def test_values_take_the_place_of_the_recipe_s():
     assert json.dumps(RECIPE) == before
 
 
+def test_the_noise_levels_of_denoisers_may_be_searched():
+    assert search.parameters({"sigma": {"dae": [1, 20]}, "priors": {"dae": [2, 3]}}) == {
+        "priors.dae": (2, 3),
+        "sigma.dae": (1, 20),
+    }
+    for given, expected in ((None, 5.0), (3.0, 5.0), ([40.0, 4.0], [50.0, 5.0])):
+        entry = {"weight": 1.0} | ({} if given is None else {"sigma": given})
+        recipe = {**RECIPE, "priors": {"dae": entry, "tv": {"weight": 1.0}}}
+        found = search.replace(recipe, {"sigma.dae": 5.0, "priors.dae": 0.5})["priors"]
+        assert found == {"dae": {"weight": 0.5, "sigma": expected}, "tv": {"weight": 1.0}}
+        assert recipe["priors"]["dae"] == entry
+
+
+def test_shorter_recipes_have_shorter_warm_ups():
+    phases = [{"iterations": 30, "rate": 4.0, "warmup": 10}, {"iterations": 1, "rate": 1.0}]
+    found = search.shorter({"phases": phases}, 0.3)["phases"]
+    assert found == [
+        {"iterations": 9, "rate": 4.0, "warmup": 3},
+        {"iterations": 1, "rate": 1.0},
+    ]
+
+
 def test_a_recipe_without_a_search_stays_as_it_is():
     assert search.apply(RECIPE) == {k: v for k, v in RECIPE.items() if k != "search"}
 

@@ -23,9 +23,10 @@ class AlphaNorm:
     def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
         pixels = x.shape[2] * x.shape[3]
         u = (x - self.mean).mul_(255)
-        power = _power(u.abs(), self.alpha - 2)
-        into.addcmul_(power, u, value=255 * self.alpha * weight / pixels)
-        return power.mul_(u).mul_(u).sum((1, 2, 3)).div_(pixels)
+        size = u.abs()
+        power = _power(size, self.alpha - 1)
+        into.addcmul_(power, u.sign_(), value=255 * self.alpha * weight / pixels)
+        return power.mul_(size).sum((1, 2, 3)).div_(pixels)
 
 
 class ColourNorm:
@@ -45,7 +46,7 @@ class ColourNorm:
         scale, pixels = 255 / self.B, x.shape[2] * x.shape[3]
         u = (x - self.mean).mul_(scale)
         length = u.square().sum(1, keepdim=True)
-        power = _power(length, self.alpha / 2 - 1)
+        power = _power(length.clamp(min=1e-30), self.alpha / 2 - 1)
         into.addcmul_(power, u, value=scale * self.alpha * weight / pixels)
         return power.mul_(length).sum((1, 2, 3)).div_(pixels)
 
@@ -78,7 +79,7 @@ class DistanceTo(PerImage):
 
 def _power(x: torch.Tensor, exponent: float) -> torch.Tensor:
     """x >= 0 to a power; whole ones by products, which are ten times faster than torch's powers."""
-    if exponent == int(exponent) and 1 <= exponent <= 4:
+    if exponent in (1, 2, 3, 4, 5):
         result = x.clone()
         for _ in range(int(exponent) - 1):
             result.mul_(x)
