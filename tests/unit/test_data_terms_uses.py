@@ -136,6 +136,20 @@ def test_a_batch_gives_what_each_image_gives_alone():
             assert torch.allclose(one, many[part], rtol=1e-5)
 
 
+def test_some_of_the_images_have_the_term_of_all():
+    found, target, content = {"a": maps(0, 4, 5, 6, 6)}, maps(1, 4, 5, 6, 6), maps(2, 4, 5, 6, 6)
+    index = torch.tensor([2, 0])
+    some = {"a": found["a"][index]}
+    for term in (
+        InnerProduct("a", target, torch.arange(4.0)),
+        Gram({"a": target}, content=("a", content)),
+        Gram({"a": target}, relative=False),
+    ):
+        chosen = term.select(index)
+        assert torch.allclose(chosen.energy(some), term.energy(found)[index], rtol=1e-5)
+        assert torch.equal(chosen.scale, term.scale[index])
+
+
 def test_maps_without_a_texture_are_refused():
     empty = {"a": maps(0, 2, 3, 4, 4), "b": torch.zeros(2, 3, 4, 4)}
     with pytest.raises(ValueError, match="the maps of b are all zero"):

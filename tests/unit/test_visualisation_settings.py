@@ -98,6 +98,10 @@ def test_the_plan_is_the_recipe_with_the_keys_of_the_entry(cache):
     found = visualisation_settings.plan(config, config["visualisations"]["it"])
     assert "start" not in found  # it starts at its image
     assert found["data_weight"] == 1.0  # not that of the recipe
+    more = {"parametrisation": "fourier", "converged": {"change": 0.01, "over": 5}}
+    config = prepared({"kind": "caricature", **PHASES, **more}, cache)
+    found = visualisation_settings.plan(config, config["visualisations"]["it"])
+    assert more.items() <= found.items()
     config = prepared(ATTRIBUTION, cache)
     assert visualisation_settings.plan(config, config["visualisations"]["it"]) == {}
 

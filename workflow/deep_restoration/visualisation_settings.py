@@ -22,6 +22,7 @@ WEIGHTED = ("Conv2d", "Linear", "conv2d", "linear")
 
 # What an entry may take from a recipe; a recipe's weight of the data belongs to another data term.
 PLAN = ("priors", "optimiser", "phases", "start", "bound", "box", "precision")
+PLAN += ("parametrisation", "converged")
 OPTIMISED = {"layers": None, "recipe": None, "data_weight": 1.0}
 KINDS = {  # the keys of each kind with their defaults, besides those of PLAN; None is none
     "activation_maximisation": OPTIMISED
