@@ -248,7 +248,7 @@ def test_a_resumed_run_that_images_leave_ends_as_an_unbroken_one(
     whole = reconstruct(phases, **more)
     first = sorted(iterations[0] for iterations in ends(caplog.text).values())
     assert first[0] < first[-1]
-    for stop in (first[0] + 1, first[-1] - first[0] + 5):  # one has left; all or the second phase
+    for stop in (first[0] + 1, first[1] - first[0] + 5):  # one has left; two, or all
         with stopping_after(max(1, stop)):
             reconstruct(phases, kind=Seldom, **more)
     rest = reconstruct(phases, **more)
