@@ -175,7 +175,7 @@ def test_both_parametrisations_start_from_the_same_image(reconstruct, pictures):
 def test_coefficients_take_another_way_down_and_get_there(reconstruct):
     ends = {}
     for name in PARAMETRISATIONS:
-        result = reconstruct(parametrisation=name, phases=[Phase(60, 6.0, decay=True)])
+        result = reconstruct(parametrisation=name, phases=[Phase(150, 6.0, decay=True)])
         data = [row[2] for row in result.trace if row[1] == "data"]
         ends[name] = result.images
         assert data[-1] < 0.1 * data[0]
