@@ -401,6 +401,20 @@ def test_two_clean_runs_give_identical_results(finished, tmp_path):
     assert here == there
 
 
+def test_a_folder_may_be_called_test(tmp_path):
+    from PIL import Image
+
+    from deep_restoration import storage
+
+    tree = Tree.fresh(tmp_path / "tree")
+    (tree.root / "test").mkdir()
+    Image.new("RGB", (60, 50), (80, 90, 40)).save(tree.root / "test" / "mine.png")
+    change = tree.config("change.yaml", "images: {test: test}")
+    tree.snakemake("results/images/test.h5", configs=(change,))
+    with storage.open_hdf5(tree.root / "results/images/test.h5", "images") as file:
+        assert storage.read_names(file) == ["mine.png"]
+
+
 def test_shipped_configurations_are_planned(tmp_path):
     tree = Tree.fresh(tmp_path / "tree")
     command = [sys.executable, "-m", "snakemake", "--dry-run", "--quiet"]

@@ -29,7 +29,7 @@ def quality_against_time(
     A dashed line says with which SSIM the best hand-crafted recipe ends, and a ring where any recipe first
     gets there.
     """
-    columns = min(3, len(layers))
+    columns = 2 if len(layers) == 4 else min(3, len(layers))
     rows = -(-len(layers) // columns)
     figure, axes = plt.subplots(
         rows,

@@ -123,7 +123,7 @@ def image_inventory(split):
     """Which files a folder of images holds (train, test, or those to denoise), and their content."""
     section, name = ("denoising", "images") if split == "denoising" else ("images", split)
     source, key = STUDY[section][name], f"{section}.{name}"
-    if source in (configuration.EMBEDDED, "test", None):
+    if source in (configuration.EMBEDDED, None) or (split == "denoising" and source == "test"):
         return None
     folder = configuration.folder(source)
     if PLANNING and not folder.exists():
