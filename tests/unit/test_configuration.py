@@ -1148,8 +1148,10 @@ def test_weights_are_files_by_their_look(weights, file):
 def test_every_key_of_the_schema_is_described():
     def check(rule, where):
         for name, inner in rule.get("properties", {}).items():
-            reference = inner.get("$ref", "").rpartition("/")[2]
-            described = {**schema["$defs"].get(reference, {}), **inner}
+            referred = schema if "$ref" in inner else {}
+            for part in inner.get("$ref", "").split("/")[1:]:
+                referred = referred[part]
+            described = {**referred, **inner}
             assert described.get("description"), f"{where}.{name}"
             check(inner, f"{where}.{name}")
         if isinstance(rule.get("additionalProperties"), dict):

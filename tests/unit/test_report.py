@@ -114,7 +114,7 @@ def test_caption_takes_any_name_literally(name):
 
 
 def test_every_caption_of_the_project_renders():
-    wildcards = "classifier layer prior recipe inverter split patches colour".split()
+    wildcards = "classifier layer prior recipe inverter split patches colour kind".split()
     names = dict.fromkeys(wildcards, "net")
     for path in CAPTIONS.values():
         text = report.caption(path, names)
