@@ -369,7 +369,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 99
+    assert len(logs) == 107
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):
@@ -447,8 +447,9 @@ def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path)
     for path in ("statistics/vgg16/pool5.h5", "linear_inverse/vgg16.csv"):
         assert f"results/{path}" in output
     stats = dict(re.findall(r"^(\w+) +(\d+)$", output, re.M))
-    assert (stats["feature_statistics"], stats["linear_inverse"]) == ("11", "2")
-    assert stats["train_inverter"] == "132"  # eleven layers, three regimes thrice, three kinds
+    assert (stats["feature_statistics"], stats["linear_inverse"]) == ("54", "2")
+    assert stats["train_inverter"] == "162"  # 18 layers of AlexNet, 36 of VGG16, three regimes
+    assert stats["reconstruct"] == "972"  # and eighteen recipes
     for split in ("train", "test"):
         assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
 
