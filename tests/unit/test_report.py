@@ -573,5 +573,6 @@ def test_seconds_to_a_quality_are_a_column_a_threshold(tmp_path):
     (_, tv), (_, foe) = found["lines"]
     assert (tv["0.2"], tv["0.3"], tv["best hand-crafted"]) == ("1", "5", "3")
     assert foe["best hand-crafted"] == ""
-    page = results_page(tmp_path, quality=rows)
+    lower = [row("tv", "0.2", "7") | {"layer": "conv2"}]  # where nothing comes as far as 0.3
+    page = results_page(tmp_path, quality=[*rows, *lower])
     assert "<th>best hand-crafted</th>" in page

@@ -355,7 +355,7 @@ def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 99
+    assert html.count("data:image/png;base64,") == len(pictures) == 40
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html

@@ -174,7 +174,9 @@ def seconds_to(quality: list[dict[str, str]]) -> dict:
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in quality:
         key = row["classifier"], row["layer"], row["recipe"]
-        line = lines.setdefault(key, {"final": row["final_ssim"], "all": row["final_seconds"]})
+        ends = {"final": row["final_ssim"], "all": row["final_seconds"]}
+        # A layer where nothing comes so far has no rows for a threshold.
+        line = lines.setdefault(key, dict.fromkeys(targets, "") | ends)
         line[row["target"]] = row["seconds"]
         if row["target"] in last:
             line["best"] = row["ssim"]
