@@ -23,6 +23,7 @@ container: "docker://python:3.11"
 
 include: "workflow/rules/common.smk"
 include: "workflow/rules/functions.smk"
+include: "workflow/rules/functions_of_studies.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/features.smk"

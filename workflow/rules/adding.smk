@@ -1,62 +1,12 @@
 # What priors of feature maps add to a recipe, layer by layer. Only with `adding:`.
 
 
-def base(wildcards):
-    """The wildcards of the recipe that priors are added to, at the same layer."""
-    here = {key: wildcards[key] for key in ("classifier", "layer")}
-    return Wildcards(fromdict=here | {"recipe": STUDY["adding"]["recipe"]})
-
-
-def added_priors(wildcards):
-    """The priors of feature maps that the recipe has, and those to add."""
-    path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
-    added = expand(
-        path,
-        classifier=wildcards.classifier,
-        layer=layers_in_front(wildcards),
-        prior=STUDY["adding"]["prior"],
-    )
-    return recipe_feature_priors(base(wildcards)) + added
-
-
-def base_found(wildcards):
-    here = base(wildcards)
-    return [path.format(**dict(here.items())) for path in recipe_found(here)]
-
-
-def base_inverter(wildcards):
-    here = base(wildcards)
-    return [path.format(**dict(here.items())) for path in recipe_inverter(here)]
-
-
-def adding_settings(wildcards):
-    more = {"adding": STUDY["adding"], "held_out": STUDY["images"]["held_out"]}
-    more["candidates"] = layers_in_front(wildcards)
-    return canonical(recipe_settings(base(wildcards)) | more)
-
-
-def added(pattern):
-    """The pattern for every layer that has one in front of it."""
-    return [
-        path
-        for classifier in STUDY["classifiers"]
-        for path in expand(pattern, classifier=classifier, layer=with_layers_in_front(classifier))
-    ]
-
-
-def added_of(pattern):
-    """An input function: the pattern for those of the wildcard's classifier."""
-    return lambda wildcards: expand(
-        pattern, classifier=wildcards.classifier, layer=with_layers_in_front(wildcards.classifier)
-    )
-
-
 rule add_priors:
     input:
         network="results/classifiers/{classifier}.safetensors",
         held_out="results/images/train.h5",
         images="results/images/test.h5",
-        priors=lambda wildcards: recipe_priors(base(wildcards)),
+        priors=lambda wildcards: recipe_priors(base_recipe(wildcards)),
         feature_priors=added_priors,
         inverter=base_inverter,
         found=base_found,

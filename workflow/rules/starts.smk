@@ -1,16 +1,6 @@
 # How ambiguous a layer is: the same test images restored from several starts. Only with `starts:`.
 
 
-def started(pattern):
-    """The pattern for every recipe that is restored from several starts."""
-    return expand(pattern, recipe=STUDY["starts"]["recipe"], allow_missing=True)
-
-
-def starts_settings(wildcards):
-    how = {key: STUDY["starts"][key] for key in ("count", "images")}
-    return canonical(recipe_settings(wildcards) | {"starts": how})
-
-
 rule restore_starts:
     input:
         network="results/classifiers/{classifier}.safetensors",
