@@ -506,8 +506,6 @@ def adding_faults(config: dict) -> Iterable[str]:
     if prior not in known:
         of_maps = nearest(prior, known) if known else "none"
         yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
-    if all(len(entry["layers"]) < 2 for entry in config["classifiers"].values()):
-        yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
 
 
 def figure_faults(config: dict) -> Iterable[str]:
@@ -567,6 +565,8 @@ def layer_faults(config: dict, cache: Path) -> Iterable[str]:
                     f"{where}.layers: {architecture} has no layer {layer!r}; "
                     f"nearest: {nearest(layer, names)}"
                 )
+    if config["adding"] and all(len(c["layers"]) < 2 for c in config["classifiers"].values()):
+        yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
 
 
 @functools.cache
