@@ -943,13 +943,6 @@ FAULTS = {
         [("adding", {"recipe": "tv", "prior": "featuers"})],
         ["adding.prior is 'featuers'", "known priors of feature maps: features"],
     ),
-    "priors added where no layer is in front": (
-        [
-            ("classifiers.alexnet.layers", ["conv1"]),
-            ("adding", {"recipe": "tv", "prior": "features"}),
-        ],
-        ["adding: no classifier has two layers", "add layers"],
-    ),
     "a weight of 0 added": (
         [("adding", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
         ["adding.weights.0 is 0", "more than 0"],
@@ -982,6 +975,13 @@ FAULTS = {
 }  # fmt: skip
 
 DEEP_FAULTS = {
+    "priors added where no layer is in front": (
+        [
+            ("classifiers.alexnet.layers", ["conv1"]),
+            ("adding", {"recipe": "tv", "prior": "features"}),
+        ],
+        ["adding: no classifier has two layers", "add layers"],
+    ),
     "unknown layer": (
         [("classifiers.alexnet.layers", ["conv1", "con2"])],
         ["classifiers.alexnet.layers: alexnet_lrn has no layer 'con2'", "nearest: conv2"],

@@ -196,9 +196,9 @@ WAYS["fourier"] = {"optimiser": "adam", "parametrisation": "fourier"}
 
 
 def study_of(way):
-    """Phases and more; short for L-BFGS, which soon makes much of single precision's rounding."""
+    """Phases and more; short for those that soon make much of single precision's rounding."""
     optimiser = WAYS[way]["optimiser"]
-    rate, short = RATES[optimiser], optimiser == "lbfgs"
+    rate, short = RATES[optimiser], optimiser in ("lbfgs", "adagrad2016")
     phases = [Phase(25 if short else 80, rate), Phase(20 if short else 60, rate / 3, warmup=3)]
     plateau = Plateau(0.2, 4) if short else Plateau(0.03, 6)
     return phases, {"near": True, "converged": plateau, **WAYS[way]}
