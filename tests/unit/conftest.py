@@ -49,6 +49,25 @@ def small_classifier():
 
 
 @pytest.fixture(scope="session")
+def network(small_classifier):
+    """The small classifier, yielding the maps of conv2 of images around a mean colour."""
+    from deep_restoration import graph
+
+    steps, state = small_classifier
+    return graph.Network(steps, ["conv2"], (0.45, 0.5, 0.4), (0.2, 0.2, 0.2)).load(state)
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Three smooth images of 21 x 21 for it."""
+    import torch
+    import torch.nn.functional as F
+
+    coarse = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, size=21, mode="bilinear")
+
+
+@pytest.fixture(scope="session")
 def small_network(small_classifier):
     """The small classifier, yielding the maps of relu1, pool1 and conv2."""
     from deep_restoration import graph

@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
-from deep_restoration import graph, preimage, runtime, storage
+from deep_restoration import preimage, runtime, storage
 from deep_restoration.data_terms import Matching
 from deep_restoration.optimisers import OPTIMISERS
 from deep_restoration.parametrisations import PARAMETRISATIONS, Fourier
@@ -102,18 +101,6 @@ def test_projections_are_those_of_the_image(name):
 
 
 # ------------------------------------------------------------------------------ reconstruction
-
-
-@pytest.fixture(scope="module")
-def network(small_classifier):
-    steps, state = small_classifier
-    return graph.Network(steps, ["conv2"], MEAN.flatten().tolist(), (0.2, 0.2, 0.2)).load(state)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    coarse = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
 
 
 TERMS = {"tv": Term(1.0, TotalVariation(V=12.31)), "r": Term(1.0, ColourNorm(MEAN))}

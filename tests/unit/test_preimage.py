@@ -246,18 +246,6 @@ def test_unknown_starts_are_refused():
 # ------------------------------------------------------------------------------ reconstruction
 
 
-@pytest.fixture(scope="module")
-def network(small_classifier):
-    steps, state = small_classifier
-    return graph.Network(steps, ["conv2"], MEAN.flatten().tolist(), (0.2, 0.2, 0.2)).load(state)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    coarse = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    return nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
-
-
 @pytest.fixture
 def reconstruct(network, pictures, tmp_path):
     def run(

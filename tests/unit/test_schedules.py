@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from deep_restoration import graph, optimisers, preimage, runtime, storage
+from deep_restoration import optimisers, preimage, runtime, storage
 from deep_restoration.data_terms import Matching
 from deep_restoration.preimage import Plan, Term
 from deep_restoration.priors import Calibrated
@@ -116,16 +115,9 @@ def test_rows_that_leave_keep_what_they_had_and_come_back():
 
 
 @pytest.fixture(scope="module")
-def network(small_classifier):
-    steps, state = small_classifier
-    return graph.Network(steps, ["conv2"], MEAN.flatten().tolist(), (0.2, 0.2, 0.2)).load(state)
-
-
-@pytest.fixture(scope="module")
-def pictures():
-    coarse = torch.rand(3, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    smooth = nn.functional.interpolate(coarse, size=SIZE, mode="bilinear")
-    return 0.5 + (smooth - 0.5) * torch.tensor([1.0, 0.1, 0.4]).view(3, 1, 1, 1)
+def pictures(pictures):
+    """Of three contrasts, so that they are done at different times."""
+    return 0.5 + (pictures - 0.5) * torch.tensor([1.0, 0.1, 0.4]).view(3, 1, 1, 1)
 
 
 def sampling():

@@ -120,9 +120,9 @@ def reconstruct(
 
     `network` yields the layers that the data term and the priors see; `names` are the images' names, on
     which their start noise depends; `mean` is the mean colour, 1 x 3 x 1 x 1 in [0, 1]; `terms` are the
-    priors by name. `start`, images N x 3 x H x W in
-    [0, 1], replaces the start noise. `truth`, likewise, is only compared with: the mean squared error
-    of the images becomes the term `image` of the trace, and now and then their SSIM the term `ssim`.
+    priors by name. `start`, images N x 3 x H x W in [0, 1], replaces the start noise. `truth`, likewise,
+    is only compared with: the mean squared error of the images becomes the term `image` of the trace,
+    and now and then their SSIM the term `ssim`.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
     finite or exceeds a thousand times its first value (or C times the data term's scale, where it starts
