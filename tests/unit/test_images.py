@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deep_restoration import images
+from deep_restoration import images, inventory
 from deep_restoration.images import UnusableImage, decode
 
 
@@ -297,3 +297,13 @@ def test_what_a_sample_holds_out_was_held_out_of_all(count, wanted, share):
     assert np.array_equal(kept[chosen], images.held_out(len(chosen), share))
     learned = np.sort(chosen[~kept[chosen]])
     assert np.diff([-1, *learned, count]).max() <= 2 * -(-count // max(1, len(learned))) + 1
+
+
+def test_some_images_are_spread_over_all_or_over_those_held_out():
+    file = {"names": np.array([f"{i}".encode() for i in range(40)]), "images": np.arange(40)}
+    names, pixels = images.some(file, 4)
+    assert (names, pixels.tolist()) == (["5", "15", "25", "35"], [5, 15, 25, 35])
+    held = np.flatnonzero(images.held_out(40, 0.1)).tolist()
+    names, pixels = images.some(file, 100, 0.1)
+    assert (names, pixels.tolist()) == ([str(i) for i in held], held)
+    assert images.some(file, 2, 0.1)[1].tolist() == inventory.spread(held, 2)

@@ -196,3 +196,14 @@ def sample(count: int, wanted: int, share: float) -> np.ndarray:
     for own, there in ((kept, places), (~kept, ~places)):
         result[there] = spread(np.flatnonzero(own).tolist(), int(there.sum()))
     return result
+
+
+def some(file, count: int, share: float | None = None) -> tuple[list[str], np.ndarray]:
+    """Names and pixels (N x H x W x 3, uint8) of at most `count` images of an open file, spread evenly:
+    of those held out, if their `share` is given, or of all."""
+    from . import storage
+
+    known = len(file["images"])
+    own = np.arange(known) if share is None else np.flatnonzero(held_out(known, share))
+    chosen, names = spread(own.tolist(), count), storage.read_names(file)
+    return [names[index] for index in chosen], file["images"][chosen]

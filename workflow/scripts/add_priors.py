@@ -5,7 +5,7 @@ from deep_restoration import runtime
 with runtime.job(snakemake.log[0], snakemake.threads):
     import numpy as np
 
-    from deep_restoration import adding, images, inventory, memo, recipes, search, storage
+    from deep_restoration import adding, images, memo, recipes, search, storage
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     names, how, seed = snakemake.wildcards, settings["adding"], settings["seed"]
@@ -14,18 +14,13 @@ with runtime.job(snakemake.log[0], snakemake.threads):
     recipe = search.apply(settings["recipe"], inputs.get("found"))
     restorer = recipes.Restorer(inputs.network, names.layer, settings["sees"], **learned)
 
-    def some(path: str, count: int, held_out: float | None = None) -> tuple:
+    sets = {}
+    for name, path, share in (
+        ("held_out", inputs.held_out, settings["held_out"]),
+        ("test", inputs.images, None),
+    ):
         with storage.open_hdf5(path, "images") as file:
-            known = len(file["images"])
-            kept = images.held_out(known, held_out) if held_out else np.ones(known, bool)
-            chosen = inventory.spread(np.flatnonzero(kept).tolist(), count)
-            every = storage.read_names(file)
-            return [every[index] for index in chosen], file["images"][chosen]
-
-    sets = {
-        "held_out": some(inputs.held_out, how["images"], settings["held_out"]),
-        "test": some(inputs.images, how["test"]),
-    }
+            sets[name] = images.some(file, how["images" if share else "test"], share)
     stamps = runtime.stamps(inputs.held_out, inputs.images, *restorer.files)
     done = memo.Memo(output.images, [provenance, recipe, *stamps])
     trials = adding.Trials(restorer, recipe, how["prior"], sets, seed, done)

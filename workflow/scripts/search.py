@@ -8,7 +8,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
 
     import numpy as np
 
-    from deep_restoration import images, inventory, metrics, recipes, search, storage
+    from deep_restoration import images, metrics, recipes, search, storage
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     recipe, how, seed = settings["recipe"], settings["search"], settings["seed"]
@@ -17,10 +17,7 @@ with runtime.job(snakemake.log[0], snakemake.threads):
         inputs.network, snakemake.wildcards.layer, settings["sees"], **learned
     )
     with storage.open_hdf5(inputs.images, "images") as file:
-        kept = images.held_out(len(file["images"]), settings["held_out"])
-        chosen = inventory.spread(np.flatnonzero(kept).tolist(), how["images"])
-        names = [storage.read_names(file)[index] for index in chosen]
-        pixels = file["images"][chosen]
+        names, pixels = images.some(file, how["images"], settings["held_out"])
     truth = pixels.astype(np.float64) / 255
     never = runtime.Checkpoint(f"{output.found}.trial", None, math.inf)
 
