@@ -163,7 +163,11 @@ def test_restored_optimiser_takes_exactly_the_same_steps(tmp_path, kind):
 
 
 def run_job(tmp_path, body):
-    code = "from deep_restoration import runtime\nwith runtime.job('logs/a.log', 2):\n" + body
+    code = (
+        "from types import SimpleNamespace\n"
+        "from deep_restoration import runtime\n"
+        "with runtime.job(SimpleNamespace(log=['logs/a.log'], threads=2)):\n" + body
+    )
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True

@@ -27,18 +27,23 @@ class DivergedError(RuntimeError):
 
 
 @contextmanager
-def job(log_file: str | os.PathLike, threads: int = 1) -> Iterator[None]:
-    """Surround a script: log to its file and to the terminal, write what breaks it into the log.
+def job(snakemake) -> Iterator[None]:
+    """Surround a script of the given job: log to its file and to the terminal, write what breaks it into
+    the log.
 
     Expected errors (ValueError, OSError, DivergedError) end the job with their message alone on the
     terminal; the log always holds the whole traceback.
     """
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # read by OpenMP and MKL when torch is imported
+    os.environ["OMP_NUM_THREADS"] = str(
+        snakemake.threads
+    )  # read by OpenMP and MKL when torch is imported
     # NumPy's matrices are small here: a second thread of OpenBLAS, which spins, makes them up to ten
     # times slower beside a busy neighbour.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    Path(log_file).parent.mkdir(parents=True, exist_ok=True)
-    to_file = logging.FileHandler(log_file, "w", encoding="utf-8", errors="backslashreplace")
+    Path(snakemake.log[0]).parent.mkdir(parents=True, exist_ok=True)
+    to_file = logging.FileHandler(
+        snakemake.log[0], "w", encoding="utf-8", errors="backslashreplace"
+    )
     to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)

@@ -2,7 +2,7 @@
 
 from deep_restoration import runtime
 
-with runtime.job(snakemake.log[0], snakemake.threads):
+with runtime.job(snakemake):
     from deep_restoration import metrics, storage
 
     rows = [row for path in snakemake.input for row in storage.read_rows(path)]

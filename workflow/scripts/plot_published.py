@@ -2,7 +2,7 @@
 
 from deep_restoration import runtime
 
-with runtime.job(snakemake.log[0], snakemake.threads):
+with runtime.job(snakemake):
     from deep_restoration import quality_figures, storage
 
     name = snakemake.wildcards.classifier

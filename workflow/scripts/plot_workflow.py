@@ -2,7 +2,7 @@
 
 from deep_restoration import runtime
 
-with runtime.job(snakemake.log[0], snakemake.threads):
+with runtime.job(snakemake):
     from deep_restoration import figures, storage
 
     figure = figures.rule_graph([tuple(edge) for edge in snakemake.params.edges])

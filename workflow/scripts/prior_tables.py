@@ -2,7 +2,7 @@
 
 from deep_restoration import runtime
 
-with runtime.job(snakemake.log[0], snakemake.threads):
+with runtime.job(snakemake):
     from deep_restoration import filters, metrics, storage
 
     inputs, output, names = snakemake.input, snakemake.output, snakemake.params.names

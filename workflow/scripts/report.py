@@ -2,7 +2,7 @@
 
 from deep_restoration import runtime
 
-with runtime.job(snakemake.log[0], snakemake.threads):
+with runtime.job(snakemake):
     from pathlib import Path
 
     from deep_restoration import report, storage
