@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from . import runtime
-from .images import held_out
+from . import classifiers, inverters, parallel, runtime, storage
+from .images import as_tensor, held_out
 from .inventory import spread
 from .inverters import Chain, ModuleSpec
 
@@ -83,10 +83,11 @@ def ahead(read: Read, batches: Epochs | list, steps: range) -> Iterator[Iterator
         yield run()
 
 
-class Losses:
+class Losses(nn.Module):
     """The losses of a batch of images under one of the regimes."""
 
     def __init__(self, network: nn.Module, chain: Chain, settings: Settings):
+        super().__init__()
         self.network, self.chain, self.settings = network, chain, settings
         self.layers = [spec.source for spec in chain.specs]
 
@@ -97,7 +98,7 @@ class Losses:
             found = self.network(images)
         return [*(found[layer] for layer in self.layers), images]
 
-    def __call__(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The loss to minimise, and the error of the image in units of its variance."""
         chain, regime, maps = self.chain, self.settings.regime, self.maps_of(images)
         with runtime.precision_context(self.settings.precision, images.device):
@@ -135,6 +136,7 @@ def train(
     seed: int,
     replicate: int,
     checkpoint: runtime.Checkpoint,
+    workers: parallel.Workers | None = None,
 ) -> tuple[Chain, list[tuple]]:
     """Train a chain in one of the regimes.
 
@@ -143,11 +145,13 @@ def train(
     another thread. `replicate` numbers repetitions with other weights and another order of the images,
     but the same held-out ones. The rate of Adam rises over the first fiftieth of the steps and falls
     by half a cosine. Returns the chain with the weights of the best validation image error (stacked, in
-    every regime), and the history as rows of COLUMNS, errors in squares of image values.
+    every regime), and the history as rows of COLUMNS, errors in squares of image values. `workers` share
+    every batch and the held-out images; each returns the same, the first saves checkpoints.
 
     Raises ValueError for too few images and DivergedError naming the step.
     """
-    where = runtime.device()
+    workers = workers or parallel.Workers()
+    where = workers.device()
     network.to(where, memory_format=torch.channels_last)
     kept = held_out(count, settings.held_out)
     held, pool = np.flatnonzero(kept).tolist(), np.flatnonzero(~kept).tolist()
@@ -173,30 +177,40 @@ def train(
         runtime.restore_optimiser(optimiser, tensors)
         first, history, before = values["step"], values["history"], values["seconds"]
         best_error = values["best_error"]
+    workers.wait()  # before the first writes another checkpoint
+    step_losses = workers.wrap(losses)
 
     def validate() -> float:
-        parts = [held[i : i + settings.batch] for i in range(0, len(held), settings.batch)]
-        return sum(losses.stacked(read(part).to(where)) for part in parts) / len(held)
+        own = held[workers.rank :: workers.count]
+        parts = [own[i : i + settings.batch] for i in range(0, len(own), settings.batch)]
+        (error,) = workers.total(sum(losses.stacked(read(part).to(where)) for part in parts))
+        return error / len(held)
+
+    def read_part(rows: list[int]) -> torch.Tensor:
+        return read([pool[rows[place]] for place in workers.part(len(rows))[0]])
 
     started = time.monotonic() - before
     every = max(1, settings.steps // 20)
     steps = range(first, settings.steps)
     batches = Epochs(len(pool), settings.batch, seed, *names, "order")
     scale = float(chain.get_buffer(f"scale_{len(specs)}") ** 2)
-    with ahead(lambda rows: read([pool[row] for row in rows]), batches, steps) as images_of:
+    with ahead(read_part, batches, steps) as images_of:
         for step, images in zip(
             runtime.progress(steps, "training the inverter"), images_of, strict=True
         ):
             optimiser.param_groups[0]["lr"] = settings.rate * rate_at(step, settings.steps)
+            whole = len(batches[step])
+            places, weight = workers.part(whole)
             if settings.mirror:  # a stream a step, so that a continued training mirrors the same
                 draw = runtime.generator(seed, *names, "mirror", step)
-                turned = torch.randint(2, (len(images), 1, 1, 1), generator=draw).bool()
+                turned = torch.randint(2, (whole, 1, 1, 1), generator=draw).bool()[places]
                 images = torch.where(turned, images.flip(3), images)
-            loss, image_error = losses(images.to(where, non_blocking=True))
+            loss, image_error = step_losses(images.to(where, non_blocking=True))
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            (weight * loss).backward()
             optimiser.step()
-            due, checked = checkpoint.due(), step % every == every - 1 or step == settings.steps - 1
+            due = workers.first and checkpoint.due()
+            checked = step % every == every - 1 or step == settings.steps - 1
             # Only now and then: to look at a loss is to wait for the device.
             value = loss.item() if due or checked else 0.0
             if not math.isfinite(value):
@@ -204,8 +218,13 @@ def train(
                     f"inverter training: the loss is {value} at step {step + 1} or shortly before"
                 )
             if checked:
+                shares = (
+                    weight * value / workers.count,
+                    weight * image_error.item() / workers.count,
+                )
+                value, image_value = workers.total(*shares)
                 error, seconds = validate(), time.monotonic() - started
-                history.append((step + 1, value, image_error.item() * scale, error, seconds))
+                history.append((step + 1, value, image_value * scale, error, seconds))
                 if error < best_error:
                     best_error = error
                     best = {k: v.clone() for k, v in chain.state_dict().items()}
@@ -219,6 +238,49 @@ def train(
                 )
     chain.load_state_dict(best)
     return chain, history
+
+
+def train_stored(
+    network: str,
+    images_file: str,
+    inverter: str,
+    history: str,
+    layers: dict[str, dict],
+    layer: str,
+    settings: dict,
+    replicate: int,
+    provenance: dict,
+) -> None:
+    """Train from and to files, in as many processes as parallel.run has started.
+
+    `network`, `images_file`: files of the classifier and of the training images. `inverter`, `history`: those
+    to write. `layers`: the geometry of all layers up to `layer`. `settings`: of the inverter in the
+    configuration, with seed and share of held-out images.
+    """
+    workers, settings = parallel.Workers(), dict(settings)
+    seed = settings.pop("seed")
+    plan = {key: settings.pop(key) for key in ("width", "kind", "modules")}
+    specs = inverters.plan_chain(layers, layer, **plan)
+    stamps = runtime.stamps(network, images_file)
+    checkpoint = runtime.Checkpoint(inverter, [provenance, *stamps])
+    with storage.open_hdf5(images_file, "images") as file:
+        data = file["images"]
+        chain, rows = train(
+            classifiers.load(network, [spec.source for spec in specs]),
+            specs,
+            lambda indices: as_tensor(data[indices]),
+            len(data),
+            Settings(**settings),
+            seed,
+            replicate,
+            checkpoint,
+            workers,
+        )
+    if workers.first:
+        inverters.save(inverter, chain, provenance)
+        storage.write_csv(history, COLUMNS, rows)
+        checkpoint.remove()
+        log.info("best validation image error %.5f", min(row[3] for row in rows))
 
 
 def rate_at(step: int, steps: int) -> float:

@@ -26,12 +26,15 @@ class DivergedError(RuntimeError):
     """An optimisation whose objective became NaN or infinite; the message names the iteration."""
 
 
+EXPECTED = (ValueError, OSError, DivergedError)  # their message is all that a user needs
+
+
 @contextmanager
 def job(snakemake) -> Iterator[None]:
     """Surround a script of the given job: log to its file and to the terminal, write what breaks it into
     the log.
 
-    Expected errors (ValueError, OSError, DivergedError) end the job with their message alone on the
+    Expected errors (EXPECTED) end the job with their message alone on the
     terminal; the log always holds the whole traceback.
     """
     os.environ["OMP_NUM_THREADS"] = str(
@@ -56,7 +59,7 @@ def job(snakemake) -> Iterator[None]:
     try:
         yield
         log.info("done in %.1f s", time.monotonic() - started)
-    except (ValueError, OSError, DivergedError) as error:
+    except EXPECTED as error:
         to_terminal.setLevel(logging.CRITICAL)
         log.exception("stopped after %.1f s", time.monotonic() - started)
         print(f"\nerror: {error}\n", file=sys.stderr)
