@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import pickle
 import re
@@ -273,12 +274,21 @@ def test_damaged_weights_in_the_cache_are_not_used(offline):
         classifiers.published_weights("squeezenet1_0", "IMAGENET1K_V1")
 
 
-def test_published_weights_in_the_cache_need_no_network(offline):
+def test_published_weights_in_the_cache_need_no_network(offline, monkeypatch):
     from torchvision.models import SqueezeNet1_0_Weights
 
     folder = offline / "hub" / "checkpoints"
     folder.mkdir(parents=True)
-    torch.save(STATE, folder / SqueezeNet1_0_Weights.IMAGENET1K_V1.url.rpartition("/")[2])
+    path = folder / SqueezeNet1_0_Weights.IMAGENET1K_V1.url.rpartition("/")[2]
+    torch.save(STATE, path)
+    with pytest.raises(ValueError, match="is not the file that torchvision publishes"):
+        classifiers.published_weights("squeezenet1_0", "DEFAULT")
+    published = dataclasses.replace(
+        SqueezeNet1_0_Weights.IMAGENET1K_V1.value,
+        url=f"https://example.org/squeezenet1_0-{file_hash(path)[:8]}.pth",
+    )
+    monkeypatch.setattr(SqueezeNet1_0_Weights.DEFAULT, "_value_", published)
+    path.rename(folder / published.url.rpartition("/")[2])
     assert_state(classifiers.published_weights("squeezenet1_0", "DEFAULT"))
 
 

@@ -166,7 +166,7 @@ def run_job(tmp_path, body):
     code = (
         "from types import SimpleNamespace\n"
         "from deep_restoration import runtime\n"
-        "with runtime.job(SimpleNamespace(log=['logs/a.log'], threads=2)):\n" + body
+        "with runtime.job(SimpleNamespace(log=['logs/a.log'], threads=2, params={})):\n" + body
     )
     environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
     done = subprocess.run(

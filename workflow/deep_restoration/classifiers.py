@@ -162,9 +162,11 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
 def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     """Weights that torchvision publishes, downloaded or from its cache.
 
-    Raises ValueError naming the file and its place when they cannot be downloaded.
+    Raises ValueError naming the file and its place when they cannot be downloaded or are others.
     """
     import torchvision.models as zoo
+
+    from .inventory import file_hash
 
     choices = zoo.get_model_weights(architecture)
     if name not in (*choices.__members__, "DEFAULT"):
@@ -176,17 +178,22 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     file = weights.url.rpartition("/")[2]
     path = os.path.join(folder, file)
+    start = file.rpartition("-")[2].partition(".")[0]  # of its hash, as in every name
     try:
         if not os.path.exists(path):
             os.makedirs(folder, exist_ok=True)
-            start = file.rpartition("-")[2].partition(".")[0]  # of its hash, as in every name
             torch.hub.download_url_to_file(weights.url, path, start, sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise ValueError(
             f"the weights {name} of {architecture} could not be downloaded ({error}). Put the file "
             f"{file} from {weights.url} into {folder}, or name a file in `weights:`"
         ) from None
-    return read_weights(path)
+    state = read_weights(path)
+    if not (found := file_hash(path)).startswith(start):
+        raise ValueError(
+            f"{path} is not the file that torchvision publishes: its sha256 is {found}"
+        )
+    return state
 
 
 def class_names(architecture: str, count: int) -> list[str]:

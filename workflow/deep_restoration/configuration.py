@@ -62,6 +62,7 @@ METHODS = {  # the keys of a learned prior, by how it is trained, with their def
     },
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+STORE = "RESTORATION_STORE"  # an environment variable
 
 
 class ConfigurationError(ValueError):
@@ -134,6 +135,12 @@ def prepare(
     if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
         raise ConfigurationError(faults)
     return config
+
+
+def with_store(config: dict) -> dict:
+    """The configuration with the store that the environment names, if it does: it knows this machine,
+    where a study may be another's. Set but empty, it stands for none."""
+    return config | {"store": os.environ[STORE] or None} if STORE in os.environ else config
 
 
 # ------------------------------------------------------------------------------ schema
@@ -241,6 +248,12 @@ def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
             inventory.image_files(folder(source))
         except (OSError, ValueError) as error:
             yield f"denoising.images is {source!r}: {error}; allowed: a folder, test, null"
+    store = config["store"]
+    if store and folder(store).exists() and not folder(store).is_dir():
+        yield (
+            f"store is {store!r}, which is no folder; allowed: a folder (made if its parent is there), "
+            f"null. It is the key of the configuration, or the environment variable {STORE}, which wins"
+        )
     for name, classifier in config["classifiers"].items():
         weights = classifier["weights"]
         if is_file(weights) and not folder(weights).is_file():

@@ -7,8 +7,8 @@ definitions that the script never reaches do not count; the versions of packages
 
 How reach is found: a top-level definition is reached when its name is mentioned by reached code, in its
 own module or through an import. Module-level statements other than definitions, assignments and imports
-always count, for every module that is imported. What cannot be seen this way does not occur in the
-project: imports by computed name, and data files opened by path.
+always count, for every module that is imported, but MOVERS. What cannot be seen this way does not occur
+in the project: imports by computed name, and data files opened by path.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ NUMERIC = {
     "PIL": "pillow",
 }
 PACKAGE = "deep_restoration"
+# Modules that move results and decide nothing in them: an edit of theirs reruns nothing.
+MOVERS = {f"{PACKAGE}.store"}
 
 
 @dataclass
@@ -174,7 +176,7 @@ def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
 
 def _module_path(name: str, library: Path) -> Path | None:
     parts = name.split(".")
-    if parts[0] != PACKAGE:
+    if parts[0] != PACKAGE or name in MOVERS:
         return None
     path = library.joinpath(*parts[1:])
     if (path / "__init__.py").is_file():

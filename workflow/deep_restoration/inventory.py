@@ -1,7 +1,7 @@
 """Which image files a folder holds, and a fingerprint of their content. Standard library only.
 
 Snakemake plans with it: a changed, added or removed image reruns the stages behind it, and a touched
-or copied one does not. Hashes are kept by path, size and time stamp, so that planning reads a file
+or copied one does not. Hashes are kept by path, size and time stamps, so that planning reads a file
 once.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -62,24 +63,34 @@ def content_hashes(folder: str | os.PathLike, files: list[str], cache: Path) -> 
     wanted: dict[str, list] = {}
     for name in files:
         path = os.path.abspath(os.path.join(folder, name))
-        stat = os.stat(path)
-        stamp = [stat.st_size, stat.st_mtime_ns]
-        entry = known.get(path)
-        if entry and entry[:2] == stamp:
+        now, entry = stamp(path), known.get(path)
+        if entry and entry[:-1] == now:
             fresh[path] = entry
         else:
-            wanted[path] = stamp
+            wanted[path] = now
     if wanted:
         with ThreadPoolExecutor(8) as pool:
-            for (path, stamp), digest in zip(
+            for (path, now), digest in zip(
                 wanted.items(), pool.map(file_hash, wanted), strict=True
             ):
-                fresh[path] = [*stamp, digest]
+                fresh[path] = [*now, digest]
         cache.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
+        temporary = cache.with_name(f"{cache.name}.{socket.gethostname()}.{os.getpid()}")
         temporary.write_text(json.dumps({**known, **fresh}))
         os.replace(temporary, cache)
-    return {name: fresh[os.path.abspath(os.path.join(folder, name))][2] for name in files}
+    return {name: fresh[os.path.abspath(os.path.join(folder, name))][-1] for name in files}
+
+
+def require(content: str, folder: str | os.PathLike, files: list[str], cache: Path) -> None:
+    """Raise ValueError when files that were just read no longer hold what the run was planned with."""
+    if digest(content_hashes(folder, files, cache)) != content:
+        raise ValueError(f"images of {folder} changed since the run was planned; run again")
+
+
+def stamp(path: str | os.PathLike) -> list[int]:
+    """What changes when a file is written to or replaced, even where its time stamp is set back."""
+    stat = os.stat(path)
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
 def file_hash(path: str | os.PathLike) -> str:

@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+from . import store
+
 log = logging.getLogger("deep_restoration")
 
 
@@ -32,7 +34,7 @@ EXPECTED = (ValueError, OSError, DivergedError)  # their message is all that a u
 @contextmanager
 def job(snakemake) -> Iterator[None]:
     """Surround a script of the given job: log to its file and to the terminal, write what breaks it into
-    the log.
+    the log. Where the store has the job's files, they are put in place and the script ends here.
 
     Expected errors (EXPECTED) end the job with their message alone on the
     terminal; the log always holds the whole traceback.
@@ -57,7 +59,11 @@ def job(snakemake) -> Iterator[None]:
         logger.addHandler(to_terminal)
     started = time.monotonic()
     try:
+        entry = store.Entry(snakemake)
+        if entry.take():
+            sys.exit()
         yield
+        entry.publish()
         log.info("done in %.1f s", time.monotonic() - started)
     except EXPECTED as error:
         to_terminal.setLevel(logging.CRITICAL)

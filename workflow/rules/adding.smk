@@ -25,6 +25,7 @@ rule add_priors:
     params:
         settings=adding_settings,
         code=code("add_priors.py"),
+        store=store,
     message:
         "Adding priors of feature maps for {wildcards.classifier} {wildcards.layer}"
     script:

@@ -21,6 +21,7 @@ rule classifier:
     params:
         settings=classifier_settings,
         code=code("classifier.py"),
+        store=store,
     message:
         "Preparing the classifier {wildcards.classifier}"
     script:

@@ -14,6 +14,7 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
 RESOURCES = Path(os.path.relpath(Path(workflow.basedir) / "resources"))
 CACHE = Path(".snakemake") / "deep_restoration"
+IMAGE_HASHES = CACHE / "images.json"
 
 sys.path.insert(0, str(LIBRARY.parent))
 
@@ -27,9 +28,12 @@ PLANNING = launch.is_dry_run(sys.argv[1:])
 
 try:
     SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
-    STUDY = configuration.prepare(config, SCHEMA, CACHE, PLANNING)
+    STUDY = configuration.prepare(configuration.with_store(config), SCHEMA, CACHE, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
+
+# Where results are shared: no part of the study, because nothing in them depends on it.
+STORE = STUDY.pop("store")
 
 
 def names(entries):
@@ -86,6 +90,12 @@ def recipes_of(pattern):
     return expand(pattern, recipe=STUDY["recipes"], allow_missing=True)
 
 
+def store(wildcards, threads):
+    """A param of every rule whose results are shared. Not recorded by Snakemake, because it depends on
+    threads: another store reruns nothing."""
+    return str(configuration.folder(STORE).absolute()) if STORE else ""
+
+
 # 1 where a GPU may be had: on a cluster, or on this machine. Without one, 0: jobs run beside each
 # other on the cores instead of one after the other.
 GPU = int(launch.has_gpu() or not workflow.local_exec)
@@ -132,7 +142,7 @@ def image_inventory(split):
     files = inventory.image_files(folder)
     if split == "test":
         files = inventory.spread(files, STUDY["images"]["test_count"])
-    return inventory.content_hashes(folder, files, CACHE / "images.json")
+    return inventory.content_hashes(folder, files, IMAGE_HASHES)
 
 
 def check_disjoint():

@@ -25,7 +25,9 @@ rule denoise:
         settings=denoising_settings,
         files=denoising_files(),
         folder=denoising_folder,
+        hashes=str(IMAGE_HASHES),
         code=code("denoise.py"),
+        store=store,
     message:
         "Denoising under {wildcards.prior}"
     script:

@@ -22,6 +22,7 @@ rule evaluate:
         recipes=list(STUDY["recipes"]),
         statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
         code=code("evaluate.py"),
+        store=store,
     message:
         "Measuring the images restored from {wildcards.classifier} {wildcards.layer}"
     script:

@@ -19,6 +19,7 @@ rule features:
     params:
         settings=STUDY["features"] | {"held_out": STUDY["images"]["held_out"]},
         code=code("features.py"),
+        store=store,
     message:
         "Computing feature maps of {wildcards.classifier} {wildcards.layer}"
     script:

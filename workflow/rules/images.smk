@@ -15,7 +15,9 @@ rule images:
     params:
         settings=image_settings,
         folder=image_folder,
+        hashes=str(IMAGE_HASHES),
         code=code("images.py"),
+        store=store,
     message:
         "Preparing the {wildcards.split} images"
     script:

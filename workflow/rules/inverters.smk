@@ -21,6 +21,7 @@ rule train_inverter:
         settings=inverter_settings,
         layers=layers_before,
         code=code("train_inverter.py"),
+        store=store,
     message:
         "Training the inverter {wildcards.inverter} {wildcards.replicate} for {wildcards.classifier} {wildcards.layer}"
     script:
@@ -46,6 +47,7 @@ rule evaluate_inverters:
     params:
         settings=inversion_settings(),
         code=code("evaluate_inverters.py"),
+        store=store,
     message:
         "Restoring images from {wildcards.classifier} {wildcards.layer} by its inverse networks"
     script:

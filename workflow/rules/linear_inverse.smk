@@ -22,6 +22,7 @@ rule linear_inverse:
     params:
         settings=canonical(STUDY["linear_inverse"] | {"seed": STUDY["seed"]}),
         code=code("linear_inverse.py"),
+        store=store,
     message:
         "Inverting the first convolution of {wildcards.classifier} linearly"
     script:

@@ -19,6 +19,7 @@ rule image_patches:
     params:
         settings=patch_settings,
         code=code("patches.py"),
+        store=store,
     message:
         "Sampling the patches {wildcards.patches}"
     script:
@@ -43,6 +44,7 @@ rule feature_patches:
     params:
         settings=patch_settings,
         code=code("patches.py"),
+        store=store,
     message:
         "Sampling the patches {wildcards.patches} of {wildcards.classifier} {wildcards.layer}"
     script:

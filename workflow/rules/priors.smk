@@ -22,6 +22,7 @@ rule train_prior:
     params:
         settings=prior_settings,
         code=code("train_prior.py"),
+        store=store,
     message:
         "Training the prior {wildcards.prior}"
     script:
@@ -49,6 +50,7 @@ rule train_feature_prior:
     params:
         settings=prior_settings,
         code=code("train_prior.py"),
+        store=store,
     message:
         "Training the prior {wildcards.prior} of {wildcards.classifier} {wildcards.layer}"
     script:
@@ -71,6 +73,7 @@ rule describe_filters:
         runtime=20,
     params:
         code=code("filters.py"),
+        store=store,
     message:
         "Describing the filters of {wildcards.prior}"
     script:
@@ -102,6 +105,7 @@ rule naturalness:
             "sets": every_layer("{recipe} of {classifier} {layer}", recipe=STUDY["recipes"]),
         },
         code=code("naturalness.py"),
+        store=store,
     message:
         "Asking image priors what is natural"
     script:
@@ -132,6 +136,7 @@ rule naturalness_of_maps:
         settings={"seed": STUDY["seed"]},
         names={"priors": priors_of("features"), "sets": list(STUDY["recipes"])},
         code=code("naturalness.py"),
+        store=store,
     message:
         "Asking priors of {wildcards.classifier} {wildcards.layer} what is natural"
     script:

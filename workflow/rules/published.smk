@@ -25,6 +25,7 @@ rule paper_measures:
     params:
         settings=paper_settings,
         code=code("paper_measures.py"),
+        store=store,
     message:
         "Measuring as the papers did: {wildcards.classifier} {wildcards.layer}"
     script:

@@ -23,6 +23,7 @@ rule search:
     params:
         settings=search_settings,
         code=code("search.py"),
+        store=store,
     message:
         "Searching weights of {wildcards.recipe} for {wildcards.classifier} {wildcards.layer}"
     script:
@@ -51,6 +52,7 @@ rule reconstruct:
     params:
         settings=recipe_settings,
         code=code("reconstruct.py"),
+        store=store,
     message:
         "Restoring images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
     script:

@@ -22,6 +22,7 @@ rule restore_starts:
     params:
         settings=starts_settings,
         code=code("restore_starts.py"),
+        store=store,
     message:
         "Restoring images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other starts"
     script:
@@ -45,6 +46,7 @@ rule measure_starts:
     params:
         recipes=STUDY["starts"]["recipe"],
         code=code("measure_starts.py"),
+        store=store,
     message:
         "Measuring how far starts lie apart for {wildcards.classifier} {wildcards.layer}"
     script:

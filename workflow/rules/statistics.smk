@@ -20,6 +20,7 @@ rule feature_statistics:
     params:
         settings=canonical(STUDY["statistics"] | {"seed": STUDY["seed"]}),
         code=code("statistics.py"),
+        store=store,
     message:
         "Measuring the feature maps of {wildcards.classifier} {wildcards.layer}"
     script:

@@ -29,6 +29,7 @@ rule visualise:
     params:
         settings=visualisation_job,
         code=code("visualise.py"),
+        store=store,
     message:
         "Making {wildcards.visualisation} from {wildcards.classifier} {wildcards.layer}"
     script:

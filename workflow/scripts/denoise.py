@@ -5,6 +5,7 @@ from deep_restoration import runtime
 with runtime.job(snakemake):
     import time
     from functools import partial
+    from pathlib import Path
 
     import numpy as np
 
@@ -53,6 +54,9 @@ with runtime.job(snakemake):
         rows.append((*row, found.iterations, 255 * found.residual, seconds))
         if len(shown) < settings["shown"]:
             shown[image] = [x[0].clamp(0, 1).cpu().numpy() for x in (truth, given, found.images)]
+    if snakemake.params.files:
+        content, hashes = inventory.digest(snakemake.params.files), Path(snakemake.params.hashes)
+        inventory.require(content, snakemake.params.folder, names, hashes)
     storage.write_csv(snakemake.output.table, denoising.COLUMNS, rows)
     with storage.create_hdf5(
         snakemake.output.images, "denoised", runtime.provenance(snakemake.params)

@@ -3,6 +3,8 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake):
+    from pathlib import Path
+
     import numpy as np
 
     from deep_restoration import images, inventory, storage
@@ -29,6 +31,9 @@ with runtime.job(snakemake):
             data[len(kept)] = image
             kept.append(name)
             total += image.mean((0, 1))
+        if settings["source"] == "folder":
+            hashes = Path(snakemake.params.hashes)
+            inventory.require(settings["content"], folder, files, hashes)
         if rejected:
             listing = "\n  ".join(rejected[:20] + ["..."] * (len(rejected) > 20))
             message = f"{len(rejected)} of {settings['count']} images cannot be used:\n  {listing}"
