@@ -268,6 +268,33 @@ def test_home_folder_is_understood(cache, tmp_path, monkeypatch):
     configuration.prepare(study(("images.test", "~/photos")), SCHEMA, cache)
 
 
+def test_a_store_is_a_folder_there_or_not_and_none_by_default(cache, tmp_path):
+    prepared = configuration.prepare(study(("store", DROP)), SCHEMA, cache)
+    assert prepared["store"] is None
+    for path in (tmp_path, tmp_path / "not there"):
+        prepared = configuration.prepare(study(("store", str(path))), SCHEMA, cache)
+        assert prepared["store"] == str(path)
+
+
+def test_the_store_of_the_environment_wins(monkeypatch):
+    given = {"seed": 3, "store": "of the study"}
+    monkeypatch.delenv("RESTORATION_STORE", raising=False)
+    assert configuration.with_store(given) == given
+    assert configuration.with_store({"seed": 3}) == {"seed": 3}
+    for value, store in (("of the machine", "of the machine"), ("", None)):
+        monkeypatch.setenv("RESTORATION_STORE", value)
+        assert configuration.with_store(given) == {"seed": 3, "store": store}
+        assert configuration.with_store({"seed": 3}) == {"seed": 3, "store": store}
+    assert given["store"] == "of the study"
+
+
+def test_a_file_is_no_store(cache, tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused(study(("store", str(tmp_path / "file"))), cache)
+    assert f"store is '{tmp_path / 'file'}', which is no folder" in message
+    assert "RESTORATION_STORE" in message
+
+
 def test_linear_inverses_and_statistics_have_defaults(cache):
     found = configuration.prepare(
         study(("linear_inverse", DROP), ("statistics", DROP)), SCHEMA, cache

@@ -176,6 +176,18 @@ def test_code_out_of_reach_does_not_count(usual, name, old, new):
     assert not usual.changes(name, old, new)
 
 
+def test_what_only_moves_results_does_not_count_and_what_calls_it_does(usual):
+    usual.write("store.py", "import os\nos.umask(1)\ndef take():\n    return 1\n")
+    before = usual.fingerprint()
+    call = "    from . import store\n    store.take()\n    return FACTOR * inner(side)"
+    assert usual.changes("tools.py", "    return FACTOR * inner(side)", call)
+    tools = (usual.package / "tools.py").read_text()
+    usual.write("tools.py", tools.replace("    return FACTOR * inner(side)", call))
+    assert usual.fingerprint() != before
+    assert not usual.changes("store.py", "return 1", "return 2")
+    assert not usual.changes("store.py", "umask(1)", "umask(2)")
+
+
 def test_modules_out_of_reach_do_not_count(usual):
     before = usual.fingerprint()
     usual.write("other.py", "import os\nos.environ['X'] = '1'\n")
@@ -382,4 +394,8 @@ def test_scripts_of_the_project_all_have_one():
     library = Path(deep_restoration.__file__).parent
     found = {script: fingerprint(script, library) for script in library.parent.glob("scripts/*.py")}
     assert len(found) > 10
+    for script in found:
+        pieces, _ = reached(script, library)
+        assert "deep_restoration.runtime:job" in pieces
+        assert not [name for name in pieces if name.startswith("deep_restoration.store")]
     assert len(set(found.values())) == len(found)

@@ -150,6 +150,24 @@ def test_changed_content_of_equal_size_changes_the_digest(photos, tmp_path):
     assert digest(photos, cache) != first
 
 
+def test_changed_content_behind_an_old_time_stamp_is_seen(photos, tmp_path):
+    cache, path = tmp_path / "hashes.json", photos / "b.jpg"
+    first, stat = digest(photos, cache), path.stat()
+    path.write_text("B.jpg")
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert path.stat().st_size == stat.st_size
+    assert digest(photos, cache) != first
+
+
+def test_files_read_must_hold_what_was_planned(photos, tmp_path):
+    cache, names = tmp_path / "hashes.json", inventory.image_files(photos)
+    planned = digest(photos, cache)
+    inventory.require(planned, photos, names, cache)
+    (photos / "b.jpg").write_text("B.jpg")
+    with pytest.raises(ValueError, match=r"images of .*photos changed since the run was planned"):
+        inventory.require(planned, photos, names, cache)
+
+
 def test_added_removed_and_renamed_files_change_the_digest(photos, tmp_path):
     cache = tmp_path / "hashes.json"
     found = [digest(photos, cache)]

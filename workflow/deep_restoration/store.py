@@ -46,7 +46,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from . import inventory
-from .fingerprint import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +170,8 @@ class Entry:
 
     def _no_longer_true(self) -> str:
         """What of the key does not hold for the files just made; empty if all of it does."""
+        from .fingerprint import fingerprint
+
         now = _stamps(self.watched)
         if touched := [str(path) for path in self.watched if now[path] != self.stamps[path]]:
             return f"{', '.join(touched[:3])} changed while the job ran"
@@ -191,7 +192,7 @@ class Entry:
     def _sparing_the_job(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, SyntaxError) as error:
             log.warning("the store %s cannot be used: %s; going on without it", self.store, error)
 
 
