@@ -44,7 +44,8 @@ class Tree:
         return [sys.executable, "-m", "snakemake", *arguments, *files]
 
     def environment(self, **more: str) -> dict[str, str]:
-        return {key: v for key, v in os.environ.items() if key != "PYTHONPATH"} | more
+        without = ("PYTHONPATH", "RESTORATION_STORE")
+        return {key: v for key, v in os.environ.items() if key not in without} | more
 
     def snakemake(
         self, *arguments: str, configs: tuple[str, ...] = (), check: bool = True, **more: str

@@ -162,7 +162,7 @@ class Entry:
             for temporary, output in zip(temporaries, outputs, strict=True):
                 os.replace(temporary, output)
                 for left in glob.glob(f"{glob.escape(output)}.*checkpoint"):
-                    os.unlink(left)  # of a computation that was interrupted and is no longer needed
+                    Path(left).unlink(missing_ok=True)  # of a computation that is not needed now
         finally:
             for temporary in temporaries:
                 temporary.unlink(missing_ok=True)
