@@ -16,11 +16,12 @@ A script has no other way to learn anything: tests/unit/test_store.py reads all 
 of Snakemake. What the key says must still hold when the work is done: where an input, the script or the
 library was touched meanwhile, or the device was another, nothing is published.
 
-Not in the key is what only rounds: the number of threads, the model of the processor or GPU. Sums are
-taken in another order and their last digits may differ, as they do when a results tree moves to another
-machine or runs on more cores, for which Snakemake reruns nothing either. Files say on which kind of
-device they were made, and hold seconds that are those of the machine that the manifest names. Nor is this
-module: it moves bytes and decides none, and the fingerprint leaves it out (fingerprint.MOVERS).
+Not in the key is what only rounds: the number of threads and of GPUs, the model of either, what the
+environment tells torch of speed. Sums are taken in another order and their last digits may differ, as they
+do when a results tree moves to another machine or runs on more cores, for which Snakemake reruns nothing
+either. Files say on which kind of device they were made, and hold seconds that are those of the machine
+that the manifest names. Nor is this module: it moves bytes and decides none, and the fingerprint leaves
+it out (fingerprint.MOVERS).
 
 Files are copied, by reference where the file system can, never linked: no working copy can change the
 store or another. Standard library only: a job that finds its files imports nothing else.
