@@ -153,6 +153,7 @@ def test_no_two_recipes_look_alike():
         ("mahendran2015", "mahendran2015"),
         ("inverter_end_to_end+foe_field", "inverter end\nto end+foe\nfield"),
         ("foe_field+features", "foe field+\nfeatures"),
+        ("somebodysname2015", "somebodysname\n2015"),
         ("a_name_withoutanyplacetobreakit", "a name without\nanyplacetobrea\nkit"),
     ],
 )

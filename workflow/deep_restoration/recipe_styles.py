@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 
@@ -29,9 +30,13 @@ def spoken(name: str) -> str:
 
 
 def heading(name: str, width: int = 13) -> str:
-    """A name over a column of `width` letters, broken at spaces and behind a plus, then anywhere."""
-    breakable = spoken(name).replace("+", "+ ")
-    return textwrap.fill(breakable, width).replace("+ ", "+")
+    """A name over a column of `width` letters, broken at spaces and behind a plus, a longer word in front of
+    its number, then anywhere."""
+    words = [
+        re.sub(r"(?<=[a-z])(?=\d)", " ", word, count=1) if len(word) > width else word
+        for word in spoken(name).replace("+", "+ ").split(" ")
+    ]
+    return textwrap.fill(" ".join(words), width).replace("+ ", "+")
 
 
 def legends(figure, handles: dict[str, object], sides: dict[str, str], columns: int = 2) -> None:
