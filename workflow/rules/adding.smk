@@ -19,9 +19,9 @@ rule add_priors:
     benchmark:
         "logs/benchmarks/add_priors/{classifier}/{layer}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=1440,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(1440),
     params:
         settings=adding_settings,
         code=code("add_priors.py"),
@@ -42,8 +42,8 @@ rule adding_table:
     benchmark:
         "logs/benchmarks/adding_table.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         code=code("adding_table.py"),
     message:
@@ -70,8 +70,8 @@ rule plot_adding:
     benchmark:
         "logs/benchmarks/plot_adding/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         layers=lambda wildcards: with_layers_in_front(wildcards.classifier),
         code=code("plot_adding.py"),

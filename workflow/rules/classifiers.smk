@@ -15,9 +15,9 @@ rule classifier:
         "logs/benchmarks/classifier/{classifier}.tsv"
     threads: 8
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=120,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(120),
     params:
         settings=classifier_settings,
         code=code("classifier.py"),

@@ -96,9 +96,20 @@ def store(wildcards, threads):
     return str(configuration.folder(STORE).absolute()) if STORE else ""
 
 
-# 1 where a GPU may be had: on a cluster, or on this machine. Without one, 0: jobs run beside each
-# other on the cores instead of one after the other.
-GPU = int(launch.has_gpu() or not workflow.local_exec)
+def gpu(wildcards):
+    """1 on a cluster, and where this machine has a GPU. Without one, 0: jobs run beside each other on the
+    cores instead of one after the other.
+
+    Asked job by job, because where jobs run is known only after the rules are read. A dry run has put
+    its own executor in place; there the `jobs` of a cluster's profile tell.
+    """
+    dry_run_of_cluster = workflow.dryrun and workflow.resource_settings.nodes
+    return int(bool(not workflow.local_exec or dry_run_of_cluster or launch.has_gpu()))
+
+
+def grows(first):
+    """So much memory (MB) or time (minutes) at the first attempt, twice as much at the second, and so on."""
+    return lambda wildcards, attempt: first * attempt
 
 
 def rule_edges(wildcards):

@@ -18,9 +18,9 @@ rule denoise:
         colour="images|grey",
     threads: 4
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=240,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         settings=denoising_settings,
         files=denoising_files(),

@@ -15,9 +15,9 @@ rule evaluate:
     benchmark:
         "logs/benchmarks/evaluate/{classifier}/{layer}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=3000,
-        runtime=30,
+        gpu=gpu,
+        mem_mb=grows(3000),
+        runtime=grows(30),
     params:
         recipes=list(STUDY["recipes"]),
         statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
@@ -59,8 +59,8 @@ rule tables:
     benchmark:
         "logs/benchmarks/tables.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         settings={"seed": STUDY["seed"]},
         learned=learned_recipes(),

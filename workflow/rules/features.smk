@@ -13,9 +13,9 @@ rule features:
         "logs/benchmarks/features/{classifier}/{layer}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=3000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         settings=STUDY["features"] | {"held_out": STUDY["images"]["held_out"]},
         code=code("features.py"),

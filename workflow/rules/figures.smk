@@ -16,8 +16,8 @@ rule plot_classifier:
     benchmark:
         "logs/benchmarks/plot_classifier/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_classifier.py"),
     script:
@@ -40,8 +40,8 @@ rule plot_statistics:
     benchmark:
         "logs/benchmarks/plot_statistics/{classifier}/{layer}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_statistics.py"),
     script:
@@ -68,8 +68,8 @@ rule plot_layers:
     benchmark:
         "logs/benchmarks/plot_layers/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_layers.py"),
     script:
@@ -98,8 +98,8 @@ rule plot_linear_inverse:
     benchmark:
         "logs/benchmarks/plot_linear_inverse/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_linear_inverse.py"),
     script:
@@ -117,8 +117,8 @@ rule plot_patches:
     benchmark:
         "logs/benchmarks/plot_patches/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_patches.py"),
     script:
@@ -138,8 +138,8 @@ rule plot_prior:
     benchmark:
         "logs/benchmarks/plot_prior/{prior}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_prior.py"),
     script:
@@ -158,8 +158,8 @@ rule plot_denoising:
     benchmark:
         "logs/benchmarks/plot_denoising/{colour}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         sigma=STUDY["denoising"]["sigma"],
         code=code("plot_denoising.py"),
@@ -178,8 +178,8 @@ rule plot_naturalness:
     benchmark:
         "logs/benchmarks/plot_naturalness/images.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_naturalness.py"),
     script:
@@ -202,8 +202,8 @@ rule plot_naturalness_of_maps:
     benchmark:
         "logs/benchmarks/plot_naturalness/{classifier}/{layer}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_naturalness.py"),
     script:
@@ -238,8 +238,8 @@ rule plot_inverters:
     benchmark:
         "logs/benchmarks/plot_inverters/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         layers=lambda wildcards: STUDY["classifiers"][wildcards.classifier]["layers"],
         inverters=list(STUDY["inverters"]),
@@ -284,8 +284,8 @@ rule plot_reconstructions:
     benchmark:
         "logs/benchmarks/plot_reconstructions/{classifier}/{layer}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         settings=canonical(
             {"images": STUDY["figures"]["images"], "recipes": list(STUDY["recipes"])}
@@ -309,8 +309,8 @@ rule plot_measures:
     benchmark:
         "logs/benchmarks/plot_measures/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         sides=recipe_sides(),
         code=code("plot_measures.py"),
@@ -334,8 +334,8 @@ rule plot_overview:
     benchmark:
         "logs/benchmarks/plot_overview/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_overview.py"),
     script:
@@ -351,8 +351,8 @@ rule plot_workflow:
     benchmark:
         "logs/benchmarks/plot_workflow.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         edges=rule_edges,
         code=code("plot_workflow.py"),

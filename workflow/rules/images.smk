@@ -10,8 +10,8 @@ rule images:
         "logs/benchmarks/images/{split}.tsv"
     threads: 4
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         settings=image_settings,
         folder=image_folder,

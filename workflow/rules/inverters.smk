@@ -14,9 +14,9 @@ rule train_inverter:
         "logs/benchmarks/train_inverter/{classifier}/{layer}/{inverter}/{replicate}.tsv"
     threads: 4
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=720,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(720),
     params:
         settings=inverter_settings,
         layers=layers_before,
@@ -41,9 +41,9 @@ rule evaluate_inverters:
     benchmark:
         "logs/benchmarks/evaluate_inverters/{classifier}/{layer}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=3000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(3000),
+        runtime=grows(60),
     params:
         settings=inversion_settings(),
         code=code("evaluate_inverters.py"),
@@ -73,8 +73,8 @@ rule inverter_tables:
     benchmark:
         "logs/benchmarks/inverter_tables.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         settings={"seed": STUDY["seed"]},
         code=code("inverter_tables.py"),

@@ -16,9 +16,9 @@ rule linear_inverse:
         "logs/benchmarks/linear_inverse/{classifier}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=6000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(6000),
+        runtime=grows(60),
     params:
         settings=canonical(STUDY["linear_inverse"] | {"seed": STUDY["seed"]}),
         code=code("linear_inverse.py"),

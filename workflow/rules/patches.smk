@@ -14,8 +14,8 @@ rule image_patches:
         patches=names(sets_of("images", "grey")),
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=grows(2000),
+        runtime=grows(60),
     params:
         settings=patch_settings,
         code=code("patches.py"),
@@ -39,8 +39,8 @@ rule feature_patches:
         patches=names(sets_of("features")),
     threads: 2
     resources:
-        mem_mb=6000,
-        runtime=60,
+        mem_mb=grows(6000),
+        runtime=grows(60),
     params:
         settings=patch_settings,
         code=code("patches.py"),

@@ -16,9 +16,9 @@ rule train_prior:
         prior=names(priors_of("images", "grey")),
     threads: 4
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=240,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         settings=prior_settings,
         code=code("train_prior.py"),
@@ -44,9 +44,9 @@ rule train_feature_prior:
         prior=names(priors_of("features")),
     threads: 4
     resources:
-        gpu=GPU,
-        mem_mb=6000,
-        runtime=240,
+        gpu=gpu,
+        mem_mb=grows(6000),
+        runtime=grows(240),
     params:
         settings=prior_settings,
         code=code("train_prior.py"),
@@ -69,8 +69,8 @@ rule describe_filters:
     wildcard_constraints:
         prior=names(experts_of("images", "grey")),
     resources:
-        mem_mb=1500,
-        runtime=20,
+        mem_mb=grows(1500),
+        runtime=grows(20),
     params:
         code=code("filters.py"),
         store=store,
@@ -95,9 +95,9 @@ rule naturalness:
         "logs/benchmarks/naturalness/images.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         settings={"seed": STUDY["seed"]},
         names={
@@ -129,9 +129,9 @@ rule naturalness_of_maps:
         "logs/benchmarks/naturalness/{classifier}/{layer}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         settings={"seed": STUDY["seed"]},
         names={"priors": priors_of("features"), "sets": list(STUDY["recipes"])},
@@ -168,8 +168,8 @@ rule prior_tables:
     benchmark:
         "logs/benchmarks/prior_tables.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         settings={"seed": STUDY["seed"]},
         names={

@@ -19,9 +19,9 @@ rule paper_measures:
     benchmark:
         "logs/benchmarks/paper_measures/{classifier}/{layer}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=5000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(5000),
+        runtime=grows(60),
     params:
         settings=paper_settings,
         code=code("paper_measures.py"),
@@ -52,8 +52,8 @@ rule published_tables:
     benchmark:
         "logs/benchmarks/published_tables.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         settings=published_settings(),
         code=code("published_tables.py"),
@@ -80,8 +80,8 @@ rule time_to_quality:
     benchmark:
         "logs/benchmarks/time_to_quality.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         sides=recipe_sides(),
         code=code("time_to_quality.py"),
@@ -109,8 +109,8 @@ rule plot_time_to_quality:
     benchmark:
         "logs/benchmarks/plot_time_to_quality/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         sides=recipe_sides(),
         code=code("plot_time_to_quality.py"),
@@ -132,8 +132,8 @@ rule plot_published:
     benchmark:
         "logs/benchmarks/plot_published/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         sides=recipe_sides(),
         code=code("plot_published.py"),
@@ -159,8 +159,8 @@ rule plot_details:
     benchmark:
         "logs/benchmarks/plot_details/{classifier}/{layer}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         settings=detail_settings(),
         sides=recipe_sides(),

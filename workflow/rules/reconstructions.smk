@@ -17,9 +17,9 @@ rule search:
     benchmark:
         "logs/benchmarks/search/{classifier}/{layer}/{recipe}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=720,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(720),
     params:
         settings=search_settings,
         code=code("search.py"),
@@ -46,9 +46,9 @@ rule reconstruct:
     benchmark:
         "logs/benchmarks/reconstruct/{classifier}/{layer}/{recipe}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=240,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         settings=recipe_settings,
         code=code("reconstruct.py"),

@@ -30,8 +30,8 @@ rule report:
     benchmark:
         "logs/benchmarks/report.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         figures=figure_entries(),
         study=canonical(STUDY),

@@ -16,9 +16,9 @@ rule restore_starts:
     benchmark:
         "logs/benchmarks/restore_starts/{classifier}/{layer}/{recipe}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=720,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(720),
     params:
         settings=starts_settings,
         code=code("restore_starts.py"),
@@ -40,9 +40,9 @@ rule measure_starts:
     benchmark:
         "logs/benchmarks/measure_starts/{classifier}/{layer}.tsv"
     resources:
-        gpu=GPU,
-        mem_mb=3000,
-        runtime=30,
+        gpu=gpu,
+        mem_mb=grows(3000),
+        runtime=grows(30),
     params:
         recipes=STUDY["starts"]["recipe"],
         code=code("measure_starts.py"),
@@ -63,8 +63,8 @@ rule starts_table:
     benchmark:
         "logs/benchmarks/starts_table.tsv"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=grows(1000),
+        runtime=grows(10),
     params:
         settings={"seed": STUDY["seed"]},
         code=code("starts_table.py"),
@@ -90,8 +90,8 @@ rule plot_starts:
     benchmark:
         "logs/benchmarks/plot_starts/{classifier}/{recipe}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         layers=lambda wildcards: STUDY["classifiers"][wildcards.classifier]["layers"],
         code=code("plot_starts.py"),
@@ -112,8 +112,8 @@ rule plot_ambiguity:
     benchmark:
         "logs/benchmarks/plot_ambiguity/{classifier}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         code=code("plot_ambiguity.py"),
     script:

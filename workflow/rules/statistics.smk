@@ -14,9 +14,9 @@ rule feature_statistics:
         "logs/benchmarks/statistics/{classifier}/{layer}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=60,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
     params:
         settings=canonical(STUDY["statistics"] | {"seed": STUDY["seed"]}),
         code=code("statistics.py"),

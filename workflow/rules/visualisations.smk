@@ -23,9 +23,9 @@ rule visualise:
             }
         ),
     resources:
-        gpu=GPU,
-        mem_mb=4000,
-        runtime=240,
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(240),
     params:
         settings=visualisation_job,
         code=code("visualise.py"),
@@ -54,8 +54,8 @@ rule plot_visualisations:
     benchmark:
         "logs/benchmarks/plot_visualisations/{classifier}/{kind}/{visualisation}.tsv"
     resources:
-        mem_mb=1500,
-        runtime=10,
+        mem_mb=grows(1500),
+        runtime=grows(10),
     params:
         settings=visualisation_drawing,
         code=code("plot_visualisations.py"),
