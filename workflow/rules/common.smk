@@ -98,13 +98,9 @@ def store(wildcards, threads):
 
 def gpu(wildcards):
     """1 on a cluster, and where this machine has a GPU. Without one, 0: jobs run beside each other on the
-    cores instead of one after the other.
-
-    Asked job by job, because where jobs run is known only after the rules are read. A dry run has put
-    its own executor in place; there the `jobs` of a cluster's profile tell.
-    """
-    dry_run_of_cluster = workflow.dryrun and workflow.resource_settings.nodes
-    return int(bool(not workflow.local_exec or dry_run_of_cluster or launch.has_gpu()))
+    cores instead of one after the other. A function, because while the rules are read nobody knows yet
+    where jobs will run."""
+    return int(not workflow.local_exec or launch.has_gpu())
 
 
 def grows(first):
