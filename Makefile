@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The environment is right when .venv was built from this very requirements.txt.
 $(VENV)/ready: requirements.txt pyproject.toml
@@ -18,8 +18,15 @@ $(VENV)/ready: requirements.txt pyproject.toml
 run: $(VENV)/ready ## run the default workflow: results/report.html
 	$(BIN)/python -m snakemake
 
-test: $(VENV)/ready ## run every test
+cluster: $(VENV)/ready ## the same on a SLURM cluster; after a breakdown, go on
+	$(BIN)/python workflow/profiles/slurm/start
+
+test: $(VENV)/ready ## run every test but those on a cluster
 	$(BIN)/python -m pytest
+
+test-cluster: $(VENV)/ready ## tests on a real SLURM, started on this machine (root)
+	tests/cluster/install
+	$(BIN)/python -m pytest tests/cluster
 
 lint: $(VENV)/ready ## ruff, snakefmt and snakemake --lint
 	$(BIN)/ruff check .
@@ -37,4 +44,4 @@ lock: $(VENV)/ready ## pin the newest versions that pyproject.toml allows
 clean: ## delete results, logs and Snakemake's records (not .venv)
 	rm -rf results logs benchmarks/stages .snakemake
 
-.PHONY: help run test lint report lock clean
+.PHONY: help run cluster test test-cluster lint report lock clean

@@ -200,7 +200,7 @@ class Cluster:
         victims = processes_of([job for job, where in self.running().items() if where == node])
         self.end(daemon, signal.SIGKILL)
         for pid in victims:
-            kill(pid)
+            send(pid, signal.SIGKILL)
         daemon.unlink()
 
     def running(self) -> dict[str, str]:
@@ -209,35 +209,35 @@ class Cluster:
         return dict(line.split() for line in lines)
 
     def jobs(self) -> list[dict[str, str]]:
-        """What SLURM's controller knows of every job, ended or not."""
-        fields = ("JobId", "Comment", "Partition", "JobState", "Restarts", "TresPerJob", "NodeList")
+        """What the controller knows of every job, ended or not: its words for names and values."""
         lines = run("scontrol", "--oneliner", "show", "job").splitlines()
-        found = [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines]
-        return [{name: job.get(name, "") for name in fields} for job in found if "JobId" in job]
+        jobs = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in lines]
+        return [job for job in jobs if "JobId" in job]
 
 
-def processes_of(jobs: list[str]) -> list[int]:
-    """The processes of running jobs: SLURM's step daemons with all their descendants."""
-    parents, names = {}, {}
+def processes_of(jobs: list[str]) -> dict[int, str]:
+    """The processes of running jobs on this machine, with their command lines: SLURM's step daemons and
+    all that descends from them."""
+    parents, commands = {}, {}
     for process in Path("/proc").glob("[0-9]*"):
-        try:
-            parents[int(process.name)] = int(
-                (process / "stat").read_text().rsplit(")", 1)[1].split()[1]
+        with contextlib.suppress(OSError):  # ended meanwhile
+            status = (process / "stat").read_text().rsplit(")", 1)[1].split()
+            commands[int(process.name)] = (
+                (process / "cmdline").read_bytes().decode(errors="replace")
             )
-            names[int(process.name)] = (process / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-    tops = {
-        pid
-        for pid, name in names.items()
-        if name.startswith(tuple(f"slurmstepd: [{j}." for j in jobs))
-    }
-    found = set(tops)
+            parents[int(process.name)] = int(status[1])
+    steps = tuple(f"slurmstepd: [{job}." for job in jobs)
+    found = {pid for pid, command in commands.items() if command.startswith(steps)}
     while more := {pid for pid, parent in parents.items() if parent in found} - found:
         found |= more
-    return sorted(found)
+    return {pid: commands[pid] for pid in sorted(found)}
 
 
-def kill(pid: int) -> None:
+def programs_of(job: str) -> list[int]:
+    """What a job runs, without SLURM's own step daemons."""
+    return [pid for pid, command in processes_of([job]).items() if "slurmstepd" not in command]
+
+
+def send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)

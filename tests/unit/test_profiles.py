@@ -1,0 +1,74 @@
+"""The profiles say the same where they must, and the cluster's knows every rule."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+import yte
+
+ROOT = Path(__file__).resolve().parents[2]
+PROFILES = ROOT / "workflow" / "profiles"
+CLUSTER = (PROFILES / "slurm" / "config.yaml").read_text()
+
+
+def filled(**variables: str) -> dict:
+    """The cluster's profile as Snakemake reads it, with some of its variables changed."""
+    text = CLUSTER
+    for name, value in variables.items():
+        text, found = re.subn(rf"^  {name}: \S+", f"  {name}: {value}", text, flags=re.M)
+        assert found == 1
+    return yte.process_yaml(text, require_use_yte=True)
+
+
+@pytest.fixture(scope="module")
+def rules() -> dict[str, str]:
+    """Rule -> its text, of all rules that run a script."""
+    text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
+    parts = re.split(r"^ *rule (\w+):$", text, flags=re.M)
+    found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    return {name: body for name, body in found.items() if "script:" in body}
+
+
+def test_what_decides_on_reruns_is_the_same_here_and_on_a_cluster():
+    default = yaml.safe_load((PROFILES / "default" / "config.yaml").read_text())
+    cluster = filled()
+    here_only = {"cores", "resources"}
+    assert {key: cluster.get(key) for key in default.keys() - here_only} == {
+        key: value for key, value in default.items() if key not in here_only
+    }
+
+
+def test_jobs_that_want_a_gpu_go_to_its_partition(rules):
+    profile = filled(gpu_partition="a100s", gpu_type="a100")
+    wanting = {name for name, body in rules.items() if "gpu=gpu," in body}
+    assert len(wanting) > 10
+    assert profile["set-resources"] == {
+        name: {"slurm_partition": "a100s", "gpu_model": "a100"} for name in wanting
+    }
+    assert filled()["set-resources"]["reconstruct"] == {"slurm_partition": "gpu"}
+
+
+def test_account_and_partition_are_those_written_at_the_top():
+    assert "slurm_account" not in filled()["default-resources"]
+    resources = filled(account="vision", cpu_partition="long")["default-resources"]
+    assert (resources["slurm_account"], resources["slurm_partition"]) == ("vision", "long")
+
+
+def test_jobs_of_seconds_are_grouped(rules):
+    profile = filled()
+    groups = profile["groups"]
+    assert set(groups.values()) == set(profile["group-components"]) == {"figures", "tables"}
+    assert groups.keys() <= rules.keys()
+    assert not groups.keys() & profile["set-resources"].keys()
+    figures = {name for name in rules if name.startswith("plot_")}
+    tables = {name for name in rules if name.endswith(("_table", "_tables"))}
+    assert figures | tables <= groups.keys()
+
+
+def test_every_job_may_grow_and_none_asks_for_more_cores_than_the_cluster_gives(rules):
+    for name, body in rules.items():
+        assert "mem_mb=grows(" in body, name
+        assert "runtime=grows(" in body, name
+        threads = re.search(r"^ *threads: (\d+)$", body, re.M)
+        assert not threads or int(threads[1]) <= filled()["cores"], name
