@@ -1,0 +1,99 @@
+"""A study on the cluster gives what it gives on this machine, and its jobs are where they belong."""
+
+import csv
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import slurm
+from tests.tree import TINY, Tree
+
+# One layer, a recipe with a learned prior and one without.
+SMALL = """
+classifiers: {alexnet: {layers: [conv1]}}
+recipes: {tv: null, mahendran2015: null, mahendran2016: null, tv+features: null, inverter_joint: null,
+  inverter_joint+foe: null}
+visualisations: {channels: null, caricature: null, texture: null, style: null, attribution: null}
+adding: null
+"""
+TARGETS = [
+    "results/tables/reconstruction.csv",
+    "results/statistics/alexnet/conv1.h5",
+    "results/figures/alexnet/conv1/gallery.png",
+    "results/figures/priors/foe.png",
+]
+ON_GPUS = {"classifier", "evaluate", "feature_statistics", "features", "reconstruct", "train_prior"}
+
+
+@pytest.fixture(scope="module")
+def study(cluster: slurm.Cluster, tmp_path_factory: pytest.TempPathFactory) -> Tree:
+    """The small study, run on the cluster. Cores as on this machine, because sums depend on the threads."""
+    tree = Tree.fresh(tmp_path_factory.mktemp("study"))
+    small = tree.config("small.yaml", SMALL)
+    options = ["--cores", "2", "--jobs", "4", "--slurm-init-seconds-before-status-checks", "1"]
+    start = [sys.executable, "workflow/profiles/slurm/start", *TARGETS, *options]
+    done = subprocess.run(
+        [*start, "--latency-wait", "5", "--configfile", TINY, small],
+        cwd=tree.root,
+        env=tree.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    return tree
+
+
+@pytest.fixture(scope="module")
+def jobs(cluster: slurm.Cluster, study: Tree) -> dict[str, dict[str, str]]:
+    """Rule -> what the controller knows of its last job."""
+    mine = [job for job in cluster.jobs() if job["WorkDir"] == str(study.root)]
+    names = [job["Comment"].removeprefix("rule_").split("_wildcards_")[0] for job in mine]
+    return dict(zip(names, mine, strict=True))
+
+
+def without_seconds(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def test_results_are_those_of_this_machine(study, tmp_path):
+    here = Tree(tmp_path / "here")
+    shutil.copytree(study.root, here.root, symlinks=True)
+    shutil.rmtree(here.root / "results")
+    here.snakemake(*TARGETS, "--cores", "2", configs=("small.yaml",))
+    made = [
+        path.relative_to(here.root)
+        for path in sorted((here.root / "results").rglob("*"))
+        if path.suffix in (".h5", ".safetensors", ".png")
+    ]
+    assert len(made) >= 12
+    for path in made:
+        assert (study.root / path).read_bytes() == (here.root / path).read_bytes(), path
+    tables = [tree.root / "results/tables/reconstruction.csv" for tree in (study, here)]
+    assert without_seconds(tables[0]) == without_seconds(tables[1])
+
+
+def test_afterwards_there_is_nothing_to_do_on_this_machine_either(study):
+    done = study.snakemake("--dry-run", *TARGETS, configs=("small.yaml",))
+    assert "Nothing to be done" in done.stdout
+
+
+def test_jobs_get_a_gpu_where_their_rule_wants_one(jobs):
+    wanting = {rule for rule, job in jobs.items() if job["Partition"] == "gpu"}
+    assert wanting == ON_GPUS
+    for rule, job in jobs.items():
+        assert job["JobState"] == "COMPLETED"
+        assert job.get("TresPerJob") == ("gres:gpu:1" if rule in ON_GPUS else None), rule
+        assert job["NodeList"][0] == ("g" if rule in ON_GPUS else "n")
+
+
+def test_jobs_of_seconds_share_one_of_the_cluster(study, jobs):
+    assert {"figures", "tables"} <= jobs.keys()
+    assert not any(rule.startswith("plot_") for rule in jobs)
+    assert (study.root / "logs/plot_prior/foe.log").exists()
+    assert (study.root / "logs/plot_reconstructions/alexnet/conv1.log").exists()
