@@ -52,13 +52,13 @@ class Run:
             assert self.process.poll() is None, self.output.read_text()[-3000:]
             return checkpoint.exists()
 
-        slurm.wait_for("a checkpoint", ready, 300)
+        slurm.wait_for("a checkpoint", ready, 1800)
         (job,) = [job["JobId"] for job in self.jobs() if job["JobState"] == "RUNNING"]
         return job
 
     def finish(self) -> None:
         try:
-            assert self.process.wait(600) == 0, self.output.read_text()[-5000:]
+            assert self.process.wait(1800) == 0, self.output.read_text()[-5000:]
         finally:
             self.end()
 
