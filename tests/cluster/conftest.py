@@ -27,7 +27,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Tree:
     """A tree that lacks nothing but a slow training."""
     tree = Tree.fresh(tmp_path_factory.mktemp("prepared"))
     tree.snakemake("results/priors/ica.safetensors", "--cores", "2")
-    tree.config("slow.yaml", "priors: {ica: {steps: 12000, batch: 1000}}")
+    tree.config("slow.yaml", "priors: {ica: {steps: 6000, batch: 1000}}")
     return tree
 
 
