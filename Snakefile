@@ -47,6 +47,11 @@ if STUDY["adding"]:
     include: "workflow/rules/adding.smk"
 
 
+if STUDY["shards"] > 1:
+
+    include: "workflow/rules/shards.smk"
+
+
 include: "workflow/rules/published.smk"
 include: "workflow/rules/visualisations.smk"
 include: "workflow/rules/figures.smk"

@@ -16,6 +16,23 @@ PARTS = ("Snakefile", "config", "resources", "workflow", "profiles", "tests/work
 TINY = "tests/workflow/tiny.yaml"
 
 
+def same_content(one: Path, other: Path, stage: str) -> bool:
+    """Whether two HDF5 files hold the same, bit for bit; HDF5 may have laid it out otherwise."""
+    from deep_restoration import storage
+
+    def content(path: Path) -> list:
+        with storage.open_hdf5(path, stage) as file:
+            found = [(key, str(value)) for key, value in file.attrs.items()]
+            for name, data in file.items():
+                attributes = {key: str(value) for key, value in data.attrs.items()}
+                values = data[...]
+                raw = values.tolist() if values.dtype.hasobject else values.tobytes()
+                found.append((name, data.shape, data.chunks, str(data.dtype), attributes, raw))
+        return found
+
+    return content(one) == content(other)
+
+
 class Tree:
     """A working copy with its own results."""
 

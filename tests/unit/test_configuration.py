@@ -91,6 +91,7 @@ def test_shortest_study_gets_every_default(cache):
     assert set(found) == set(schema["properties"])
     assert found["seed"] == 0
     assert found["images"]["held_out"] == 0.05
+    assert (found["shards"], found["batch"]) == (1, 64)
     assert found["patches"] == found["priors"] == found["inverters"] == {}
     assert found["denoising"]["images"] == "test"
     assert found["exemplar"]["rate"] == 5e-4
@@ -614,6 +615,8 @@ FAULTS = {
         ],
         ["recipes.tv.search.sigma.dae is [9.0, 1.0]", "the lower bound comes first"],
     ),
+    "no shard": ([("shards", 0)], ["shards is 0; it must be at least 1"]),
+    "half a batch": ([("batch", 0.5)], ["batch is 0.5; it must be of type integer"]),
     "a warm-up longer than its phase": (
         [("recipes.tv.phases", [{"iterations": 5, "rate": 1.0, "warmup": 6}])],
         ["recipes.tv.phases.0.warmup is 6", "at most the phase's iterations, 5"],

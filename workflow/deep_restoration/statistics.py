@@ -1,8 +1,9 @@
 """Statistics of feature maps in one streaming pass: covariances, precision, Gram matrices, sparsity.
 
 `FeatureStatistics` keeps sums only, in float64: its memory does not grow with the number of images,
-and passes over parts of the images add up to the pass over all of them. Everything else here is
-derived from those sums. Covariances are normalised by the count (maximum likelihood).
+and passes over parts of the images add up to the pass over all of them, but for the rounding of sums
+taken in another order. Everything else here is derived from those sums. Covariances are normalised by
+the count (maximum likelihood).
 
 Maps of more positions than asked for are seen through a grid: every s-th position of every s-th row,
 over the whole map. A stationary field stays stationary on it.
@@ -11,13 +12,17 @@ over the whole map. A stationary field stays stationary on it.
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from . import runtime, storage
+
 # Images are dealt to so many blocks, whose sums are kept apart: enough for bootstrap intervals.
 BLOCKS = 32
+BATCH = 16  # maps read at once
 CACHED = 1 << 17  # numbers that a CPU core's cache holds
 IMAGE_MEASURES = ("gini", "hoyer", "zeros", "kurtosis", "population")
 CHANNEL_MEASURES = ("gini", "hoyer", "zeros", "kurtosis", "lifetime")
@@ -377,6 +382,32 @@ class FeatureStatistics:
 
 
 # ------------------------------------------------------------------------------ spatial covariance
+
+
+def measure(maps, samples: range, **options) -> FeatureStatistics:
+    """Of these samples of an array or HDF5 dataset N x C x H x W, or N x C, BATCH of which are read at once.
+
+    `options` are those of FeatureStatistics.
+    """
+    shape = (*maps.shape[1:], 1, 1)[:3]
+    found = FeatureStatistics(*shape, **options)
+    for start in runtime.progress(samples[::BATCH], "measuring feature maps"):
+        part = maps[start : min(start + BATCH, samples.stop)]
+        found.add(part.reshape(len(part), *shape), start)
+    return found
+
+
+def write_sums(file, found: FeatureStatistics) -> None:
+    """Into the group `sums` of an open HDF5 file."""
+    for key, value in found.state().items():
+        file.create_dataset(f"sums/{key}", data=value, track_times=False)
+
+
+def read_sums(path: str | os.PathLike) -> FeatureStatistics:
+    """From a file of the stage, to be added to."""
+    with storage.open_hdf5(path, "statistics") as file:
+        state = {key: data[...] for key, data in file["sums"].items()}
+    return FeatureStatistics.from_state(state)
 
 
 @dataclass(frozen=True)

@@ -94,17 +94,27 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
         yield file
 
 
-def dataset(file, name: str, shape: Sequence[int], dtype, units: str, chunk_bytes: int = 1 << 20):
-    """A chunked, uncompressed dataset whose first axis counts samples, with its units.
+def dataset(
+    file,
+    name: str,
+    shape: Sequence[int],
+    dtype,
+    units: str,
+    chunk_bytes: int = 1 << 20,
+    samples: int = 0,
+):
+    """A chunked, uncompressed dataset with its units; `samples` is the axis that counts samples.
 
     Chunks hold whole samples, about `chunk_bytes` of them.
     """
-    sample = int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
-    rows = int(min(max(1, chunk_bytes // max(sample, 1)), max(1, shape[0])))
+    before, inside = shape[:samples], shape[samples + 1 :]
+    sample = int(np.prod(inside)) * np.dtype(dtype).itemsize
+    rows = int(min(max(1, chunk_bytes // max(sample, 1)), max(1, shape[samples])))
+    chunks = (*(1 for _ in before), rows, *inside)
     result = file.create_dataset(
-        name, shape, dtype=dtype, chunks=(rows, *shape[1:]), track_times=False, fillvalue=0
+        name, shape, dtype=dtype, chunks=chunks, track_times=False, fillvalue=0
     )
-    result.attrs["units"] = units
+    result.attrs.update({"units": units, "samples": samples})
     return result
 
 

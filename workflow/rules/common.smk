@@ -119,7 +119,9 @@ def rule_edges(wildcards):
     choices |= {"visualisation": list(STUDY["visualisations"]), "kind": ["texture"]}
     priors, features = priors_of("images", "grey"), priors_of("features")
     sets, maps = sets_of("images", "grey"), sets_of("features")
-    makers = [maker for maker in workflow.rules if maker.output]
+    # Shards do the work of another rule.
+    aside = re.compile(r".*_shard|gather_.*")
+    makers = [rule for rule in workflow.rules if rule.output and not aside.fullmatch(rule.name)]
     edges = set()
     for user in makers:
         free = sorted(user.wildcard_names)

@@ -269,6 +269,10 @@ def recipe_settings(wildcards):
     return canonical({"recipe": recipe, "sees": sight(wildcards), "seed": STUDY["seed"]})
 
 
+def reconstruction_settings(wildcards):
+    return canonical(recipe_settings(wildcards) | {"batch": STUDY["batch"]})
+
+
 def learned_recipes():
     """Names of the recipes that use anything learned."""
     return [

@@ -8,7 +8,7 @@ def started(pattern):
 
 def starts_settings(wildcards):
     how = {key: STUDY["starts"][key] for key in ("count", "images")}
-    return canonical(recipe_settings(wildcards) | {"starts": how})
+    return canonical(reconstruction_settings(wildcards) | {"starts": how})
 
 
 def base_recipe(wildcards):

@@ -50,7 +50,7 @@ rule reconstruct:
         mem_mb=grows(4000),
         runtime=grows(240),
     params:
-        settings=recipe_settings,
+        settings=reconstruction_settings,
         code=code("reconstruct.py"),
         store=store,
     message:

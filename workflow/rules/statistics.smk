@@ -3,7 +3,7 @@
 
 rule feature_statistics:
     input:
-        "results/features/{classifier}/{layer}.h5",
+        features="results/features/{classifier}/{layer}.h5",
     output:
         arrays="results/statistics/{classifier}/{layer}.h5",
         table="results/statistics/{classifier}/{layer}.csv",

@@ -1,4 +1,4 @@
-"""Measure the restored images of one layer: against the originals, and against their feature maps."""
+"""Measure the images of one layer that recipes restored: against the originals and their feature maps."""
 
 from deep_restoration import runtime
 
@@ -23,37 +23,35 @@ with runtime.job(snakemake):
         options = snakemake.params.statistics
         return statistics.FeatureStatistics(*maps.shape[1:], device=where, **options)
 
-    truth, rows, distances, natural = pixels.astype(np.float64) / 255, [], [], None
+    rows, distances, natural = [], [], None
     for recipe, path, trace in zip(
         snakemake.params.recipes, snakemake.input.restored, snakemake.input.traces, strict=True
     ):
-        with storage.open_hdf5(path, "reconstructions") as file:
-            restored = file["images"][...]
         terms = {row["term"]: row["value"] for row in storage.read_rows(trace)}
-        seconds = float(terms["seconds per image"])
-        error, first = [], natural is None
-        for start in range(0, len(names), 64):
-            part = slice(start, start + 64)
-            target = maps_of(images.as_tensor(pixels[part]))
-            maps = maps_of(torch.from_numpy(restored[part]).permute(0, 3, 1, 2))
-            error += metrics.representation_error(maps, target).tolist()
-            if start == 0:
-                found, natural = measuring(maps), natural or measuring(maps)
-            found.add(maps, start)
-            if first:
-                natural.add(target, start)
+        seconds, first = float(terms["seconds per image"]), natural is None
+        with storage.open_hdf5(path, "reconstructions") as file:
+            for start in range(0, len(names), 32):
+                part = slice(start, start + 32)
+                restored, truth = file["images"][part], pixels[part].astype(np.float64) / 255
+                target = maps_of(images.as_tensor(pixels[part]))
+                maps = maps_of(torch.from_numpy(restored).permute(0, 3, 1, 2))
+                if start == 0:
+                    found, natural = measuring(maps), natural or measuring(maps)
+                found.add(maps, start)
+                if first:
+                    natural.add(target, start)
+                columns = zip(
+                    names[part],
+                    metrics.mse(truth, restored).tolist(),
+                    metrics.psnr(truth, restored).tolist(),
+                    metrics.ssim(truth, restored).tolist(),
+                    *metrics.ssim_parts(truth, restored).T.tolist(),
+                    metrics.representation_error(maps, target).tolist(),
+                    strict=True,
+                )
+                rows += [(classifier, layer, recipe, *values, seconds) for values in columns]
         for row in statistics.compare(natural, found):
             distances.append((classifier, layer, recipe, len(names), *row.values()))
-        columns = zip(
-            names,
-            metrics.mse(truth, restored).tolist(),
-            metrics.psnr(truth, restored).tolist(),
-            metrics.ssim(truth, restored).tolist(),
-            *metrics.ssim_parts(truth, restored).T.tolist(),
-            error,
-            strict=True,
-        )
-        rows += [(classifier, layer, recipe, *values, seconds) for values in columns]
     storage.write_csv(snakemake.output.images, metrics.COLUMNS, rows)
     keys = ("classifier", "layer", "recipe", "images", *statistics.COMPARISON)
     storage.write_csv(snakemake.output.maps, keys, distances)

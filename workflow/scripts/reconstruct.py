@@ -1,14 +1,14 @@
-"""Restore all test images from the feature maps of one layer by one recipe."""
+"""Restore the test images, or a shard of them, from the feature maps of one layer by one recipe."""
 
 from deep_restoration import runtime
 
 with runtime.job(snakemake):
     import numpy as np
 
-    from deep_restoration import images, recipes, search, storage
+    from deep_restoration import images, recipes, search, shards, storage
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
-    provenance = runtime.provenance(snakemake.params)
+    provenance, batch = runtime.provenance(snakemake.params), settings["batch"]
     learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
     recipe = search.apply(settings["recipe"], inputs.get("found"))
     restorer = recipes.Restorer(
@@ -16,24 +16,24 @@ with runtime.job(snakemake):
     )
     stamps = runtime.stamps(inputs.images, *restorer.files)
     with storage.open_hdf5(inputs.images, "images") as file:
-        names, pixels = storage.read_names(file), file["images"][...]
-    batch, restored, rows, seconds = 64, [], [], 0.0
-    for start in range(0, len(names), batch):
-        key = [provenance, recipe, start, *stamps]
-        checkpoint = runtime.Checkpoint(f"{output.images}.{start}", key)
-        part = slice(start, start + batch)
-        result = restorer.restore(
-            recipe, images.as_tensor(pixels[part]), names[part], settings["seed"], checkpoint
-        )
-        restored.append(result.images.cpu().numpy())
-        rows += [(start, *row) for row in result.trace]
-        seconds += result.seconds
-        checkpoint.remove()
-    restored = np.concatenate(restored).transpose(0, 2, 3, 1)
+        names = storage.read_names(file)
+        mine = shards.part(len(names), batch, snakemake.wildcards)
+        names, pixels = names[mine], file["images"][mine]
+    rows, seconds = [], 0.0
     with storage.create_hdf5(output.images, "reconstructions", provenance) as file:
-        shape = restored.shape
-        data = storage.dataset(file, "images", shape, np.float32, "sRGB, 0..1, N x H x W x 3")
-        data[...] = restored
+        units = "sRGB, 0..1, N x H x W x 3"
+        data = storage.dataset(file, "images", pixels.shape, np.float32, units)
+        for start in range(0, len(names), batch):
+            first, part = mine.start + start, slice(start, start + batch)
+            key = [provenance, recipe, first, *stamps]
+            checkpoint = runtime.Checkpoint(f"{output.images}.{first}", key)
+            result = restorer.restore(
+                recipe, images.as_tensor(pixels[part]), names[part], settings["seed"], checkpoint
+            )
+            data[part] = result.images.permute(0, 2, 3, 1).cpu().numpy()
+            rows += [(first, *row) for row in result.trace]
+            seconds += result.seconds
+            checkpoint.remove()
         storage.write_names(file, names)
-    rows.append((0, 0, "seconds per image", seconds / len(names), seconds))
-    storage.write_csv(output.trace, ("batch", "iteration", "term", "value", "seconds"), rows)
+    rows.append(shards.time_row(seconds, len(names)))
+    storage.write_csv(output.trace, shards.TRACE, rows)

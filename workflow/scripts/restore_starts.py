@@ -1,11 +1,12 @@
-"""Restore some test images of one layer by one recipe from further starts, beside the one they have."""
+"""Restore some test images of one layer, or a shard of them, by one recipe from further starts, beside the
+one they have."""
 
 from deep_restoration import runtime
 
 with runtime.job(snakemake):
     import numpy as np
 
-    from deep_restoration import images, inventory, memo, recipes, search, starts, storage
+    from deep_restoration import images, inventory, memo, recipes, search, shards, starts, storage
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
     provenance, how = runtime.provenance(snakemake.params), settings["starts"]
@@ -16,9 +17,9 @@ with runtime.job(snakemake):
     )
     with storage.open_hdf5(inputs.images, "images") as file:
         chosen = inventory.spread(list(range(len(file["images"]))), how["images"])
+        mine = shards.part(len(chosen), settings["batch"], snakemake.wildcards)
+        chosen = chosen[mine]
         names, pixels = np.array(storage.read_names(file))[chosen].tolist(), file["images"][chosen]
-    with storage.open_hdf5(inputs.restored, "reconstructions") as file:
-        restored = [file["images"][chosen]]
     stamps = runtime.stamps(inputs.images, inputs.restored, *restorer.files)
     done = memo.Memo(output, [provenance, recipe, *stamps])
 
@@ -29,15 +30,18 @@ with runtime.job(snakemake):
             result = restorer.restore(recipe, truth, names[part], seed, checkpoint, watched=False)
             return result.images.cpu(), {"seconds": result.seconds}
 
-        found, _ = done(f"start {start}, images from {part.start}", compute)
+        found, _ = done(f"start {start}, images from {mine.start + part.start}", compute)
         return found.permute(0, 2, 3, 1).numpy()
 
-    batches = [slice(first, first + 64) for first in range(0, len(names), 64)]
-    for start in range(1, how["count"]):
-        restored.append(np.concatenate([restore(start, part) for part in batches]))
     with storage.create_hdf5(output, "starts", provenance) as file:
-        shape, units = (len(restored), *restored[0].shape), "sRGB, 0..1, starts x N x H x W x 3"
-        storage.dataset(file, "images", shape, np.float32, units)[...] = np.stack(restored)
+        shape, units = (how["count"], *pixels.shape), "sRGB, 0..1, starts x N x H x W x 3"
+        data = storage.dataset(file, "images", shape, np.float32, units, samples=1)
+        with storage.open_hdf5(inputs.restored, "reconstructions") as restored:
+            data[0] = restored["images"][chosen]
+        for start in range(1, how["count"]):
+            for first in range(0, len(names), settings["batch"]):
+                part = slice(first, first + settings["batch"])
+                data[start, part] = restore(start, part)
         units = "sRGB, 0..255, N x H x W x 3"
         storage.dataset(file, "originals", pixels.shape, np.uint8, units)[...] = pixels
         storage.write_names(file, names)

@@ -7,18 +7,15 @@ with runtime.job(snakemake):
 
     settings, provenance = snakemake.params.settings, runtime.provenance(snakemake.params)
     names = {key: snakemake.wildcards[key] for key in ("classifier", "layer")}
-    with storage.open_hdf5(snakemake.input[0], "features") as source:
-        maps, batch = source["features"], 16
-        shape = (*maps.shape[1:], 1, 1)[:3]
-        found = statistics.FeatureStatistics(
-            *shape,
-            positions=settings["positions"],
-            radius=settings["radius"],
-            device=runtime.device(),
-        )
-        for start in runtime.progress(range(0, len(maps), batch), "measuring feature maps"):
-            part = maps[start : start + batch]
-            found.add(part.reshape(len(part), *shape), start)
+    options = {key: settings[key] for key in ("positions", "radius")}
+    if paths := snakemake.input.get("shards"):
+        found = statistics.read_sums(paths[0])
+        for path in paths[1:]:
+            found.merge(statistics.read_sums(path))
+    else:
+        with storage.open_hdf5(snakemake.input.features, "features") as source:
+            maps = source["features"]
+            found = statistics.measure(maps, range(len(maps)), device=runtime.device(), **options)
     moments = found.spatial_moments()
     runtime.log.info("distance from stationary against the number of images")
     curve = stationarity.curve(
@@ -41,8 +38,7 @@ with runtime.job(snakemake):
     with storage.create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
         for key, value in arrays.items():
             file.create_dataset(key, data=value, track_times=False)
-        for key, value in found.state().items():  # what FeatureStatistics.from_state continues from
-            file.create_dataset(f"sums/{key}", data=value, track_times=False)
+        statistics.write_sums(file, found)
         file.attrs["grid"] = found.grid.shape
     row = names | found.summary()
     storage.write_csv(snakemake.output.table, row.keys(), [row.values()])

@@ -1,0 +1,14 @@
+"""Put the shards of restored images together: what one job would have written."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake):
+    from pathlib import Path
+
+    from deep_restoration import shards
+
+    inputs, output = snakemake.input, snakemake.output
+    stage = Path(output[0]).parts[1]  # results/<stage>/
+    images = shards.gather_arrays(inputs.shards, output[0], stage)
+    if traces := inputs.get("traces"):
+        shards.gather_traces(traces, output.trace, images)

@@ -1,0 +1,10 @@
+"""Put the shards of a layer's tables together."""
+
+from deep_restoration import runtime
+
+with runtime.job(snakemake):
+    from deep_restoration import shards
+
+    inputs, output = snakemake.input, snakemake.output
+    shards.gather_rows(inputs.image_shards, output.images)
+    shards.gather_rows(inputs.map_shards, output.maps)
