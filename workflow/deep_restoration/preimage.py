@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from . import metrics, runtime
+from . import batches, metrics, runtime
 from .data_terms import DataTerm
 from .optimisers import OPTIMISERS
 from .parametrisations import PARAMETRISATIONS
@@ -134,9 +134,66 @@ def reconstruct(
     With `plan.converged` an image that is done waits, as it is, for the next phase, in which it takes
     part again; a phase ends when all are done. Iterations keep their numbers, those of no image are
     left out.
+
+    Images that do not fit into memory together are optimised half by half, each with a checkpoint of its
+    own. Raises batches.TooLargeError when a single one does not fit.
     """
-    run = _Run(network, data_term, names, size, mean, terms, plan, seed, checkpoint, truth)
-    return run(start)
+    count = len(names)
+
+    def run(part: slice) -> Result:
+        if part == slice(0, count):
+            own = (data_term, terms, checkpoint, truth, start)
+        else:
+            index = torch.arange(part.start, part.stop, device=data_term.scale.device)
+            own = (
+                data_term.select(index),
+                select(terms, index),
+                checkpoint.part(part),
+                None if truth is None else truth[part],
+                None if start is None else start[part],
+            )
+        term, priors, kept, compared, begin = own
+        optimisation = _Run(
+            network, term, names[part], size, mean, priors, plan, seed, kept, compared
+        )
+        return optimisation(begin)
+
+    return joined([result for _, result in batches.Batches(count, "optimising images")(run, count)])
+
+
+def select(terms: dict[str, Term], index: torch.Tensor) -> dict[str, Term]:
+    """The terms for the images of these numbers alone."""
+    return {
+        name: term._replace(prior=term.prior.select(index))
+        if isinstance(term.prior, PerImage)
+        else term
+        for name, term in terms.items()
+    }
+
+
+def joined(parts: Sequence[Result]) -> Result:
+    """One result of images that were optimised in parts, one after the other.
+
+    The trace has means over all images; a part that stopped earlier counts as it was then. Seconds are
+    those that all parts took so far.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    images = torch.cat([part.images for part in parts])
+    tables = [{tuple(row[:2]): row[2:] for row in part.trace} for part in parts]
+    shares = [len(part.images) / len(images) for part in parts]
+    latest: list[dict] = [{} for _ in parts]
+    labels = list(dict.fromkeys(row[1] for row in parts[0].trace))
+    trace = []
+    for key in sorted(set().union(*tables), key=lambda key: (key[0], labels.index(key[1]))):
+        for table, last in zip(tables, latest, strict=True):
+            if key in table:
+                last[key[1]] = table[key]
+        known = [last[key[1]] for last in latest if key[1] in last]
+        if len(known) == len(parts):
+            value = sum(share * value for share, (value, _) in zip(shares, known, strict=True))
+            trace.append((*key, value, sum(seconds for _, seconds in known)))
+    return Result(images, trace, sum(part.seconds for part in parts))
 
 
 class _Run:
@@ -241,12 +298,7 @@ class _Run:
         complete = len(active) == len(rows.everyone)
         if not complete:
             data_term, truth = data_term.select(active), None if truth is None else truth[active]
-            terms = {
-                name: term._replace(prior=term.prior.select(active))
-                if isinstance(term.prior, PerImage)
-                else term
-                for name, term in terms.items()
-            }
+            terms = select(terms, active)
         self.data_term, self.terms, self.truth = data_term, terms, truth
 
     def _begin(self, number: int) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import classifiers, inverters, preimage, runtime
+from . import batches, classifiers, inverters, preimage, runtime
 from .data_terms import DATA_TERMS
 from .preimage import Term
 from .priors import UNITS, Prior, load
@@ -116,13 +116,16 @@ class Restorer:
 
         If `watched`, an optimisation's trace tells how far from `truth` it is on its way.
         """
-        truth = truth.to(self.where)
+        truth, count = truth.to(self.where), len(names)
+        seen = batches.Batches(count, "looking at images")
         with torch.no_grad():
-            target = self.network(truth)[self.layer]
+            target = seen.join(lambda part: self.network(truth[part])[self.layer], count)
         began, predicted = time.monotonic(), None
         if self.inverter is not None:
             with torch.no_grad():
-                predicted = self.inverter.image(target).clamp(0, 1)
+                predicted = seen.join(
+                    lambda part: self.inverter.image(target[part]).clamp(0, 1), count
+                )
             if predicted.is_cuda:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began

@@ -163,6 +163,15 @@ class Checkpoint:
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.interval = interval
         self.last = time.monotonic()
+        self.parts: list[Checkpoint] = []
+
+    def part(self, of: slice) -> Checkpoint:
+        """That of a part of the computation, which is removed with this one."""
+        own = Checkpoint(
+            f"{self.path}.{of.start}-{of.stop}", [self.key, of.start, of.stop], self.interval
+        )
+        self.parts.append(own)
+        return own
 
     def load(self) -> tuple[dict, dict] | None:
         """The tensors and the values last saved, or None."""
@@ -192,7 +201,8 @@ class Checkpoint:
         self.last = time.monotonic()
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        for own in (self, *self.parts):
+            own.path.unlink(missing_ok=True)
 
 
 def optimiser_state(optimiser) -> dict:

@@ -110,7 +110,8 @@ def dataset(
     before, inside = shape[:samples], shape[samples + 1 :]
     sample = int(np.prod(inside)) * np.dtype(dtype).itemsize
     rows = int(min(max(1, chunk_bytes // max(sample, 1)), max(1, shape[samples])))
-    chunks = (*(1 for _ in before), rows, *inside)
+    # Nothing at all has no chunks: HDF5 wants none larger than its dataset.
+    chunks = (*(1 for _ in before), rows, *inside) if all(shape) else None
     result = file.create_dataset(
         name, shape, dtype=dtype, chunks=chunks, track_times=False, fillvalue=0
     )

@@ -11,13 +11,27 @@ wildcard_constraints:
     shards=r"\d+",
 
 
-def recorded_inputs(persistence, job, every=PersistenceBase._input):
-    """Shards are a way to a file, nothing that its content depends on: another number must rerun nothing.
-    So they are not among the inputs that Snakemake remembers and compares."""
-    return [path for path in every(persistence, job) if not re.search(r"\.shards/\d+-of-", path)]
+# Shards are a way to a file, nothing that its content depends on: another number of them must rerun
+# nothing. Snakemake has no word for that, so two of its methods learn it (test_shards.py watches them).
+SHARD = re.compile(r"\.shards/\d+-of-\d+")
 
 
-PersistenceBase._input = recorded_inputs
+def inputs_but_shards(persistence, job, every=PersistenceBase._input):
+    """The inputs of a job that Snakemake remembers, and compares with the next time."""
+    return [path for path in every(persistence, job) if not SHARD.search(path)]
+
+
+def record_of(persistence, path, known=PersistenceBase.metadata):
+    """What Snakemake remembers of a file. Of a shard that is gone only what the file that it went into was
+    made from: settings are compared there (a record of version 0 is taken to know none)."""
+    if not SHARD.search(path) or os.path.exists(path):
+        return known(persistence, path)
+    record = persistence._read_record(SHARD.sub("", path))
+    return record and record.model_copy(update={"record_format_version": 0})
+
+
+PersistenceBase._input = inputs_but_shards
+PersistenceBase.metadata = record_of
 
 
 def shard(path):

@@ -6,7 +6,7 @@ with runtime.job(snakemake):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, metrics, statistics, storage
+    from deep_restoration import batches, classifiers, images, metrics, statistics, storage
 
     classifier, layer = snakemake.wildcards.classifier, snakemake.wildcards.layer
     where = runtime.device()
@@ -23,23 +23,25 @@ with runtime.job(snakemake):
         options = snakemake.params.statistics
         return statistics.FeatureStatistics(*maps.shape[1:], device=where, **options)
 
+    def both(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+        restored = torch.from_numpy(file["images"][part]).permute(0, 3, 1, 2)
+        return maps_of(images.as_tensor(pixels[part])), maps_of(restored)
+
     rows, distances, natural = [], [], None
+    measured = batches.Batches(32, "measuring restored images")
     for recipe, path, trace in zip(
         snakemake.params.recipes, snakemake.input.restored, snakemake.input.traces, strict=True
     ):
         terms = {row["term"]: row["value"] for row in storage.read_rows(trace)}
         seconds, first = float(terms["seconds per image"]), natural is None
         with storage.open_hdf5(path, "reconstructions") as file:
-            for start in range(0, len(names), 32):
-                part = slice(start, start + 32)
-                restored, truth = file["images"][part], pixels[part].astype(np.float64) / 255
-                target = maps_of(images.as_tensor(pixels[part]))
-                maps = maps_of(torch.from_numpy(restored).permute(0, 3, 1, 2))
-                if start == 0:
+            for part, (target, maps) in measured(both, len(names)):
+                if part.start == 0:
                     found, natural = measuring(maps), natural or measuring(maps)
-                found.add(maps, start)
+                found.add(maps, part.start)
                 if first:
-                    natural.add(target, start)
+                    natural.add(target, part.start)
+                truth, restored = pixels[part].astype(np.float64) / 255, file["images"][part]
                 columns = zip(
                     names[part],
                     metrics.mse(truth, restored).tolist(),

@@ -8,25 +8,30 @@ with runtime.job(snakemake):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, inverters, metrics, storage
+    from deep_restoration import batches, classifiers, images, inverters, metrics, storage
 
     wildcards, settings = snakemake.wildcards, snakemake.params.settings
     layer, where = wildcards.layer, runtime.device()
     network = classifiers.load(snakemake.input.network, [layer]).to(where)
     with storage.open_hdf5(snakemake.input.images, "images") as file:
         names, pixels = storage.read_names(file), file["images"][...]
+
+    def invert(part: slice) -> tuple[np.ndarray, list[float]]:
+        with torch.inference_mode():
+            (target,) = network(images.as_tensor(pixels[part]).to(where)).values()
+            restored = chain.image(target).clamp(0, 1)
+            (again,) = network(restored).values()
+        errors = metrics.representation_error(again, target).tolist()
+        return restored.permute(0, 2, 3, 1).cpu().numpy(), errors
+
     truth, rows, shown = pixels.astype(np.float64) / 255, [], {}
+    inverted = batches.Batches(64, "inverting test images")
     for path in map(Path, snakemake.input.inverters):
         inverter, replicate = path.parent.name, int(path.stem)
         chain, found, errors = inverters.load(path).to(where), [], []
-        for start in range(0, len(names), 64):
-            with torch.inference_mode():
-                part = images.as_tensor(pixels[start : start + 64]).to(where)
-                (target,) = network(part).values()
-                restored = chain.image(target).clamp(0, 1)
-                (again,) = network(restored).values()
-            errors += metrics.representation_error(again, target).tolist()
-            found.append(restored.permute(0, 2, 3, 1).cpu().numpy())
+        for _, (restored, wrong) in inverted(invert, len(names)):
+            found.append(restored)
+            errors += wrong
         found = np.concatenate(found)
         if replicate == 0:
             shown[inverter] = found[:1]

@@ -6,9 +6,9 @@ with runtime.job(snakemake):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, storage
+    from deep_restoration import batches, classifiers, images, storage
 
-    layer, where, batch = snakemake.wildcards.layer, runtime.device(), 32
+    layer, where = snakemake.wildcards.layer, runtime.device()
     network = classifiers.load(snakemake.input.network, [layer])
     network.to(where, memory_format=torch.channels_last)
     provenance = runtime.provenance(snakemake.params)
@@ -19,18 +19,21 @@ with runtime.job(snakemake):
     ):
         settings = snakemake.params.settings
         chosen = images.sample(len(source["images"]), settings["images"], settings["held_out"])
-        data = None
-        for start in runtime.progress(range(0, len(chosen), batch), "computing feature maps"):
-            rows = chosen[start : start + batch]
+
+        def maps_of(part: slice) -> np.ndarray:
+            rows = chosen[part]
             order = np.argsort(rows)
             pixels = images.as_tensor(source["images"][rows[order]][np.argsort(order)])
             (maps,) = network(pixels.to(where)).values()
-            maps = maps.float().cpu().numpy()
+            return maps.float().cpu().numpy()
+
+        computing, data = batches.Batches(32, "computing feature maps"), None
+        for part, maps in computing(maps_of, len(chosen)):
             if data is None:
                 shape = (len(chosen), *maps.shape[1:])
                 data = storage.dataset(
                     file, "features", shape, np.float32, "activation, N x C x H x W"
                 )
-            data[start : start + len(maps)] = maps
+            data[part] = maps
         file["names"] = source["names"][...][chosen]
     runtime.log.info("feature maps %s", shape)

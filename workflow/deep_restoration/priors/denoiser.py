@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import runtime, storage
+from ..batches import Batches
 
 log = logging.getLogger(__name__)
 
@@ -224,7 +225,8 @@ def train(
     The loss is the mean squared error of the noise in units of its standard deviation, every level
     counting alike: denoising score matching (Vincent 2011). Images are turned and mirrored at random.
     History rows: (step, objective, held-out objective, seconds); the weights of the best held-out
-    objective are kept. Raises DivergedError naming the step.
+    objective are kept. Batches that do not fit into memory are halved, and their gradients added up.
+    Raises DivergedError naming the step.
     """
     where, image = runtime.device(), maps.dtype == np.uint8
     sample = maps[:: max(1, len(maps) // 200)].astype(np.float32) / (255 if image else 1)
@@ -256,12 +258,19 @@ def train(
         noise = torch.randn(clean.shape, generator=draw).to(where)
         return clean, sigma.to(where), noise
 
-    def loss(source: np.ndarray, count: int, draw: torch.Generator) -> torch.Tensor:
+    def losses(source: np.ndarray, count: int, draw: torch.Generator):
         clean, sigma, noise = batch(source, count, draw)
-        level = sigma.view(-1, 1, 1, 1)
-        with runtime.precision_context(settings.precision, where):
-            restored = network(clean + level * noise, sigma)
-        return ((restored - clean) / level).square().mean()
+
+        def loss(part: slice) -> tuple[torch.Tensor]:
+            level = sigma[part].view(-1, 1, 1, 1)
+            with runtime.precision_context(settings.precision, where):
+                restored = network(clean[part] + level * noise[part], sigma[part])
+            return (((restored - clean[part]) / level).square().mean(),)
+
+        return loss
+
+    what, parameters = "training the denoiser", list(network.parameters())
+    learning, testing = Batches(settings.batch, what), Batches(64, what)
 
     first, history, before, best = 0, [], 0.0, float("inf")
     kept = {name: value.clone() for name, value in network.state_dict().items()}
@@ -277,18 +286,21 @@ def train(
         warm = min(1.0, (step + 1) / (0.05 * settings.steps))
         fall = 0.5 * (1 + np.cos(np.pi * step / settings.steps))
         optimiser.param_groups[0]["lr"] = settings.rate * warm * max(fall, 1e-3)
-        value = loss(maps, settings.batch, runtime.generator(seed, "denoiser", "batch", step))
+        loss = losses(maps, settings.batch, runtime.generator(seed, "denoiser", "batch", step))
+        (value,) = learning.backward(loss, settings.batch, parameters)
         if not torch.isfinite(value):
             raise runtime.DivergedError(
                 f"training of the denoiser: the objective is {value.item()} at step {step}"
             )
-        optimiser.zero_grad()
-        value.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
         if step % 100 == 99 or step == settings.steps - 1:
             with torch.no_grad():
-                held = loss(held_out, 64, torch.Generator().manual_seed(0)).item()
+                loss = losses(held_out, 64, torch.Generator().manual_seed(0))
+                held = sum(
+                    value.item() * (part.stop - part.start) / 64
+                    for part, (value,) in testing(loss, 64)
+                )
             history.append((step + 1, value.item(), held, time.monotonic() - started))
             if held < best:
                 best = held

@@ -1,0 +1,182 @@
+"""Batches that do not fit into memory are halved: told by real refusals of the allocator."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from deep_restoration import batches, preimage
+
+# Restores eight images at once, with as many megabytes to spare as the first argument says.
+RESTORING = """
+import logging, math, re, resource, sys
+import torch
+from torch import nn
+from deep_restoration import data_terms, graph, preimage, runtime
+from deep_restoration.schedules import Phase
+
+logging.basicConfig(level=logging.WARNING, format="%(message)s")
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = nn.Sequential()
+model.add_module("conv1", nn.Conv2d(3, 32, 5, stride=2))
+network = graph.Network(graph.trace(model), ["conv1"]).load(model.state_dict())
+truth = torch.rand(8, 3, 160, 160)
+target = network(truth)["conv1"].detach()
+mean = torch.full((1, 3, 1, 1), 0.5)
+plan = preimage.Plan(1.0, "adam", [Phase(2, 8.0, jitter=True)], jitter=2)
+
+def restore(count):
+    names = [str(index) for index in range(count)]
+    term = data_terms.Matching("conv1", target[:count], names)
+    checkpoint = runtime.Checkpoint(sys.argv[2], None, 0)  # saved after every iteration
+    found = preimage.reconstruct(
+        network, term, names, 160, mean, {}, plan, 0, checkpoint, truth=truth[:count]
+    )
+    checkpoint.remove()
+    return found
+
+restore(1)  # what libraries keep
+if spare := int(sys.argv[1]):
+    size = int(re.search(r"VmSize:\\s+(\\d+)", open("/proc/self/status").read())[1]) << 10
+    resource.setrlimit(resource.RLIMIT_AS, (size + (spare << 20),) * 2)
+found = restore(8)
+torch.save({"images": found.images, "trace": found.trace}, sys.argv[2])
+"""
+
+
+def restored(spare, path):
+    return subprocess.run(
+        [sys.executable, "-c", RESTORING, str(spare), str(path)],
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by what Linux offers")
+def test_images_restored_in_halves_are_those_restored_at_once(tmp_path):
+    whole, halves = restored(0, tmp_path / "whole.pt"), restored(20, tmp_path / "halves.pt")
+    assert whole.returncode == 0, whole.stderr
+    assert whole.stderr == ""
+    assert halves.returncode == 0, halves.stderr
+    first, *_ = lines = halves.stderr.splitlines()
+    assert first == "optimising images: not enough memory for 8 images; going on with 4"
+    assert all("not enough memory for" in line for line in lines)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["halves.pt", "whole.pt"]
+    one, other = (torch.load(tmp_path / f"{name}.pt") for name in ("whole", "halves"))
+    # Not bit for bit: oneDNN chooses its algorithm by the size of the batch.
+    assert torch.allclose(one["images"], other["images"], atol=1e-4)
+    assert one["images"].std() > 0.1
+    assert [row[:2] for row in one["trace"]] == [row[:2] for row in other["trace"]]
+    values = [[row[2] for row in found["trace"]] for found in (one, other)]
+    assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited by what Linux offers")
+def test_a_single_image_too_large_says_what_to_change(tmp_path):
+    done = restored(2, tmp_path / "x.pt")
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "TooLargeError: optimising images: there is not enough memory for a single image" in last
+    assert "images.size" in last
+    assert "batch" in last
+    assert [int(n) for n in re.findall(r"going on with (\d+)", done.stderr)] == [4, 2, 1]
+
+
+def test_parts_behind_a_halved_one_are_as_small():
+    tried = []
+
+    def compute(part):
+        tried.append((part.start, part.stop))
+        if part.stop - part.start > 3:
+            torch.empty(1 << 50)  # more than any machine has
+        return part.start
+
+    found = list(batches.Batches(10, "x")(compute, 12))
+    assert tried == [(0, 10), (0, 5), (0, 3), (3, 6), (6, 9), (9, 12)]
+    assert [part.start for part, _ in found] == [result for _, result in found] == [0, 3, 6, 9]
+
+
+def test_no_images_are_no_parts():
+    assert list(batches.Batches(4, "x")(lambda part: part, 0)) == []
+
+
+def test_any_other_error_is_left_alone():
+    with pytest.raises(RuntimeError, match="must match"):
+        list(batches.Batches(4, "x")(lambda part: torch.ones(2) + torch.ones(3), 4))
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (MemoryError(), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("expected scalar type Float"), False),
+        (ValueError("not enough memory"), False),
+    ],
+)
+def test_errors_of_memory_are_known(error, expected):
+    assert batches.is_out_of_memory(error) is expected
+
+
+class Greedy(torch.autograd.Function):
+    """The identity, whose gradient needs more memory than there is for more than three images."""
+
+    @staticmethod
+    def forward(context, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(context, gradient):
+        if len(gradient) > 3:
+            torch.empty(1 << 50)
+        return gradient
+
+
+def test_gradients_of_halves_are_those_of_the_whole():
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(5, 7), torch.nn.Tanh(), torch.nn.Linear(7, 2))
+    x, y = torch.randn(10, 5), torch.randn(10, 2)
+    parameters = list(network.parameters())
+
+    def losses(part, between=lambda values: values):
+        # The last layer's gradient is known before the memory is not enough for the first's.
+        error = (network[2](between(network[:2](x[part]))) - y[part]).square()
+        return error.mean(), error.max().detach()
+
+    losses(slice(0, 10))[0].backward()
+    expected = [parameter.grad.clone() for parameter in parameters]
+    at_once = batches.Batches(10, "x")
+    loss, _ = at_once.backward(losses, 10, parameters)
+    assert all(map(torch.equal, expected, (parameter.grad for parameter in parameters)))
+    halving = batches.Batches(10, "x")
+    for _ in range(2):  # the second time, there is nothing left of the first
+        found, _ = halving.backward(lambda part: losses(part, Greedy.apply), 10, parameters)
+        assert halving.size == 3
+        assert found.item() == pytest.approx(loss.item(), rel=1e-6)
+        for gradient, parameter in zip(expected, parameters, strict=True):
+            assert torch.allclose(parameter.grad, gradient, rtol=1e-5, atol=1e-7)
+
+
+def result(count, *rows, seconds):
+    return preimage.Result(torch.full((count, 3, 2, 2), float(count)), list(rows), seconds)
+
+
+def test_traces_of_parts_become_means_over_all_images():
+    one = result(
+        3, (1, "total", 8.0, 1.0), (1, "ssim", 0.1, 1.0), (2, "total", 4.0, 2.0), seconds=2.0
+    )
+    other = result(1, (1, "total", 4.0, 0.5), (1, "ssim", 0.5, 0.5), seconds=0.5)
+    found = preimage.joined([one, other])
+    assert found.images[:, 0, 0, 0].tolist() == [3, 3, 3, 1]
+    assert found.trace == [
+        (1, "total", 7.0, 1.5),
+        (1, "ssim", pytest.approx(0.2), 1.5),
+        (2, "total", 4.0, 2.5),  # the other had come to rest
+    ]
+    assert found.seconds == 2.5
+    assert preimage.joined([one]) is one
