@@ -27,6 +27,8 @@ def rules() -> dict[str, str]:
     text = "".join(path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk")))
     parts = re.split(r"^ *rule (\w+):$", text, flags=re.M)
     found = dict(zip(parts[1::2], parts[2::2], strict=True))
+    for name, other in re.findall(r"use rule (\w+) as (\w+) with:", text):
+        found[other] = found[name]
     return {name: body for name, body in found.items() if "script:" in body}
 
 

@@ -118,7 +118,6 @@ SETTINGS = {
     "the weights of added priors": ("adding: {weights: [1.0e-3]}", ADDED),
     "the images that added priors are tested on": ("adding: {test: 1}", ADDED),
     "where results are shared": ("store: shared", set()),
-    "the number of shards": ("shards: 2", set()),
     "the images restored together": ("batch: 2", RESTORED | STARTED),
     "nothing but the order of keys": (
         "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",

@@ -1,37 +1,12 @@
 # Stages whose work grows with the number of images, or of recipes, in parts that are jobs of their own.
 # Only with `shards:` of more than one. What the parts are gathered in are the files that one job writes.
 
-from snakemake.persistence import PersistenceBase
-
 from deep_restoration import shards
 
 
 wildcard_constraints:
     shard=r"\d+",
     shards=r"\d+",
-
-
-# Shards are a way to a file, nothing that its content depends on: another number of them must rerun
-# nothing. Snakemake has no word for that, so two of its methods learn it (test_shards.py watches them).
-SHARD = re.compile(r"\.shards/\d+-of-\d+")
-
-
-def inputs_but_shards(persistence, job, every=PersistenceBase._input):
-    """The inputs of a job that Snakemake remembers, and compares with the next time."""
-    return [path for path in every(persistence, job) if not SHARD.search(path)]
-
-
-def record_of(persistence, path, known=PersistenceBase.metadata):
-    """What Snakemake remembers of a file. Of a shard that is gone only what the file that it went into was
-    made from: settings are compared there (a record of version 0 is taken to know none)."""
-    if not SHARD.search(path) or os.path.exists(path):
-        return known(persistence, path)
-    record = persistence._read_record(SHARD.sub("", path))
-    return record and record.model_copy(update={"record_format_version": 0})
-
-
-PersistenceBase._input = inputs_but_shards
-PersistenceBase.metadata = record_of
 
 
 def shard(path):
@@ -87,9 +62,9 @@ if SHARDS["statistics"] > 1:
             shard("logs/benchmarks/statistics/{classifier}/{layer}.tsv")
         threads: 2
         resources:
-            gpu=GPU,
-            mem_mb=4000,
-            runtime=60,
+            gpu=gpu,
+            mem_mb=grows(4000),
+            runtime=grows(60),
         params:
             settings=rules.feature_statistics.params.settings,
             code=code("statistics_shard.py"),
@@ -137,8 +112,8 @@ if SHARDS["reconstructions"] > 1:
         benchmark:
             "logs/benchmarks/gather_reconstructions/{classifier}/{layer}/{recipe}.tsv"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=grows(1000),
+            runtime=grows(30),
         params:  # those of `reconstruct`, since it is its file
             settings=reconstruction_settings,
             code=code("reconstruct.py"),
@@ -173,8 +148,8 @@ if SHARDS["starts"] > 1:
         benchmark:
             "logs/benchmarks/gather_starts/{classifier}/{layer}/{recipe}.tsv"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=grows(1000),
+            runtime=grows(30),
         params:
             settings=starts_settings,
             code=code("restore_starts.py"),
@@ -223,8 +198,8 @@ if SHARDS["evaluation"] > 1:
         benchmark:
             "logs/benchmarks/gather_evaluation/{classifier}/{layer}.tsv"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=grows(1000),
+            runtime=grows(10),
         params:
             recipes=list(STUDY["recipes"]),
             statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
