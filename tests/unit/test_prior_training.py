@@ -38,7 +38,7 @@ def pixels(count=12, side=8, seed=0):
 
 def write_maps(path, stage, data):
     with storage.create_hdf5(path, stage, {}) as file:
-        storage.dataset(file, stage, data.shape, data.dtype, "units")[...] = data
+        storage.write_array(file, stage, data, "units")
     return path
 
 
@@ -56,10 +56,10 @@ def write_patches(path, maps, size, dc, contrast=None, scale=1):
     moments.add(patches.normalise_contrast(flat, contrast))
     with storage.create_hdf5(path, "patches", {}) as file:
         for name, data in parts.items():
-            storage.dataset(file, name, data.shape, data.dtype, "units")[...] = data
+            storage.write_array(file, name, data, "units")
         file.attrs.update({"dc": dc, "contrast": contrast or 0.0, "scale": scale})
-        file.create_dataset("mean", data=moments.mean)
-        file.create_dataset("covariance", data=moments.covariance)
+        storage.write_array(file, "mean", moments.mean)
+        storage.write_array(file, "covariance", moments.covariance)
     return path
 
 

@@ -132,12 +132,15 @@ def test_names_round_trip(tmp_path, names):
 def test_chunks_hold_whole_samples_of_about_a_mebibyte(tmp_path, shape, dtype, rows):
     with storage.create_hdf5(tmp_path / "a.h5", "features", {}) as file:
         data = storage.dataset(file, "maps", shape, dtype, "")
+        data[...] = 1
         assert data.chunks == (rows, *shape[1:])
 
 
 def test_dataset_can_shrink(tmp_path):
     with storage.create_hdf5(tmp_path / "a.h5", "features", {}) as file:
-        storage.dataset(file, "maps", (9, 3), np.uint8, "").resize(4, axis=0)
+        data = storage.dataset(file, "maps", (9, 3), np.uint8, "")
+        data[:4] = 1
+        data.resize(4, axis=0)
     with storage.open_hdf5(tmp_path / "a.h5", "features") as file:
         assert file["maps"].shape == (4, 3)
 
@@ -373,3 +376,207 @@ def test_tensors_can_be_read_by_whom_the_user_allows(umask, mode, tmp_path):
         os.umask(before)
     for name in ("prior", "table.csv"):
         assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
+
+# ------------------------------------------------------------------------------ decay
+
+VALUES = np.random.default_rng(0).standard_normal((12, 3, 4, 4)).astype(np.float32)
+
+
+def write_all_of_hdf5(path):
+    with storage.create_hdf5(path, "features", {"settings": {"a": [1, 2.5, None]}}) as file:
+        data = storage.dataset(file, "maps", VALUES.shape, VALUES.dtype, "activation", 512)
+        data[...] = VALUES
+        storage.write_names(file, NAMES)
+        storage.write_array(file, "covariance", -VALUES.reshape(12, -1), "activation squared")
+        group = file.create_group("sums")
+        storage.write_array(group, "count", 3)
+        storage.write_array(group, "empty", np.zeros((0, 3)))
+        group.attrs["name"] = NAMES[5]
+        file.attrs["labels"] = NAMES[:3]
+
+
+def read_all_of_hdf5(path):
+    with storage.open_hdf5(path, "features") as file:
+        attributes = [(key, str(file.attrs[key])) for key in ("provenance", "labels")]
+        attributes += [str(file["sums"].attrs["name"]), str(file["maps"].attrs["units"])]
+        arrays = ("maps", "covariance", "sums/count", "sums/empty")
+        return [file[key][()].tolist() for key in arrays], storage.read_names(file), attributes
+
+
+def write_all_of_tensors(path):
+    import torch
+
+    values = torch.from_numpy(VALUES[:2])
+    tensors = {"w": values, "half": values.bfloat16(), "count": torch.tensor(3), "none": values[:0]}
+    storage.save_tensors(path, tensors, "prior", {"settings": {"rate": 0.1, "names": NAMES}})
+
+
+def read_all_of_tensors(path):
+    tensors, facts = storage.load_tensors(path, "prior")
+    return {k: (str(v.dtype), v.shape, v.tolist()) for k, v in tensors.items()}, facts
+
+
+def write_table(path):
+    storage.write_csv(
+        path, ["image", "value"], [(name, index / 3) for index, name in enumerate(NAMES)]
+    )
+
+
+KINDS = {
+    "hdf5": (write_all_of_hdf5, read_all_of_hdf5),
+    "safetensors": (write_all_of_tensors, read_all_of_tensors),
+    "table": (write_table, storage.read_rows),
+}
+
+
+@pytest.mark.parametrize("kind", ["hdf5", "safetensors"])
+def test_a_flipped_bit_anywhere_is_noticed_or_without_effect(tmp_path, kind):
+    write, read = KINDS[kind]
+    path = tmp_path / "file"
+    write(path)
+    whole, content = path.read_bytes(), read(path)
+    refused, rng = 0, np.random.default_rng(1)
+    for place in rng.integers(8 * len(whole), size=400).tolist():
+        damaged = bytearray(whole)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            assert read(path) == content, f"bit {place} changes what is read"
+        except StorageError:
+            refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_file_cut_anywhere_is_refused(tmp_path, kind):
+    write, read = KINDS[kind]
+    path = tmp_path / "file"
+    write(path)
+    whole = path.read_bytes()
+    lines = [index + 1 for index, byte in enumerate(whole) if byte == ord("\n")]
+    for length in np.random.default_rng(2).integers(len(whole), size=60).tolist():
+        if kind == "table" and (length in lines or not length):
+            continue  # a table without its last rows is a table
+        path.write_bytes(whole[:length])
+        with pytest.raises(StorageError, match="delete it and run again"):
+            read(path)
+
+
+def test_damaged_data_are_named_when_they_are_read_and_other_errors_are_left_alone(tmp_path):
+    path = tmp_path / "a.h5"
+    write_all_of_hdf5(path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(VALUES[5].tobytes()) + 7] ^= 4
+    path.write_bytes(whole)
+    with pytest.raises(StorageError, match=r"a\.h5 is damaged \(/maps.*delete it and run again"):
+        read_all_of_hdf5(path)
+    write_all_of_hdf5(path)
+    with pytest.raises(OSError, match="elsewhere"), storage.open_hdf5(path, "features"):
+        raise OSError("elsewhere")
+
+
+def test_weights_are_checked_only_where_they_are_read(tmp_path):
+    path = tmp_path / "a.safetensors"
+    write_all_of_tensors(path)
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(VALUES[1].tobytes()) + 7] ^= 4
+    path.write_bytes(whole)
+    with storage.open_tensors(path, "prior") as (file, _):
+        assert file.get_tensor("count") == 3
+        with pytest.raises(StorageError, match=r"damaged \(tensor w does not"):
+            file.get_tensor("w")
+        with pytest.raises(StorageError, match="it has no tensor v"):
+            file.get_tensor("v")
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1\n", "a,b\n1,2", 'a,b\n"1,2\n', "a,b\n1,2,3\n"])
+@pytest.mark.parametrize("read", [storage.read_rows, storage.read_csv])
+def test_tables_cut_off_are_refused(tmp_path, text, read):
+    path = tmp_path / "a.csv"
+    path.write_text(text)
+    check_error(path, "damaged .*delete it", read)
+    path.write_bytes(b"a\n\xff\n")
+    check_error(path, "damaged .*delete it", read)
+    path.unlink()
+    check_error(path, "does not exist", read)
+
+
+def test_values_found_by_a_search_are_refused_when_cut_off(tmp_path):
+    from deep_restoration import search
+
+    path = tmp_path / "a.json"
+    storage.write_text(path, '{"values": {"rate": 2.0}}\n')
+    recipe = {"phases": [{"rate": 1.0}]}
+    assert search.apply(recipe, [path]) == {"phases": [{"rate": 2.0}]}
+    path.write_text('{"values": {"ra')
+    check_error(path, "damaged .*delete it", lambda p: search.apply(recipe, [p]))
+
+
+# ------------------------------------------------------------------------------ hostile files
+
+
+def link(file, tmp_path):
+    with h5py.File(tmp_path / "secret.h5", "w") as other:
+        other["maps"] = VALUES
+    return h5py.ExternalLink(tmp_path / "secret.h5", "maps")
+
+
+def virtual(file, tmp_path):
+    link(file, tmp_path)
+    layout = h5py.VirtualLayout(VALUES.shape, VALUES.dtype)
+    layout[...] = h5py.VirtualSource(tmp_path / "secret.h5", "maps", VALUES.shape)
+    file.create_virtual_dataset("maps", layout)
+
+
+def external(file, tmp_path):
+    (tmp_path / "secret").write_bytes(VALUES.tobytes())
+    file.create_dataset(
+        "maps", VALUES.shape, VALUES.dtype, external=[(str(tmp_path / "secret"), 0, VALUES.nbytes)]
+    )
+
+
+HOSTILE = {
+    "link to another file": lambda f, p: f.__setitem__("maps", link(f, p)),
+    "link within": lambda f, p: f.__setitem__("maps", h5py.SoftLink("/other")),
+    "virtual": virtual,
+    "external": external,
+    "absurd": lambda f, p: f.create_dataset(
+        "maps", (1 << 40, 64), np.float32, chunks=(1, 64), fletcher32=True
+    ),
+    "absurd and without chunks": lambda f, p: f.create_dataset("maps", (1 << 40, 64), np.float32),
+    "inflated": lambda f, p: f.create_dataset(
+        "maps", data=np.zeros(1 << 22), compression="gzip", chunks=(1 << 18,)
+    ),
+    "of any length": lambda f, p: f.create_dataset("maps", data=["a"], dtype=h5py.string_dtype()),
+    "without checksum": lambda f, p: f.create_dataset("maps", data=VALUES),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_hdf5_from_elsewhere_leads_nowhere_and_takes_no_memory(tmp_path, what):
+    path = tmp_path / "a.h5"
+    with h5py.File(path, "w", libver="latest") as file:
+        file.attrs["stage"] = "features"
+        HOSTILE[what](file, tmp_path)
+        file.attrs["checksum"], file.attrs["complete"] = 0, True
+    check_error(path, "is damaged .*maps", read_hdf5)
+    with (
+        pytest.raises(StorageError, match="maps"),  # nor is it written
+        storage.create_hdf5(tmp_path / "b.h5", "features", {}) as file,
+    ):
+        HOSTILE[what](file, tmp_path)
+    assert not (tmp_path / "b.h5").exists()
+
+
+def test_safetensors_with_absurd_shapes_are_refused(tmp_path):
+    import json
+
+    path = tmp_path / "a.safetensors"
+    for shape, end in (([1 << 40, 64], 4), ([1 << 40, 64], 1 << 48), ([-1], 4)):
+        entry = {"dtype": "F32", "shape": shape, "data_offsets": [0, end]}
+        header = json.dumps({"w": entry}).encode()
+        path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+        check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))
+    path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
+    check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))

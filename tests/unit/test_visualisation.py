@@ -272,7 +272,7 @@ def test_training_batches_hold_no_held_out_image(tmp_path):
     pixels = np.zeros((40, 4, 4, 3), np.uint8)
     pixels[:] = np.arange(40, dtype=np.uint8)[:, None, None, None]
     with storage.create_hdf5(tmp_path / "x.h5", "images", {}) as file:
-        file.create_dataset("images", data=pixels, track_times=False)
+        storage.write_array(file, "images", pixels)
     kept = set(np.flatnonzero(images.held_out(40, 0.2)).tolist())
     with storage.open_hdf5(tmp_path / "x.h5", "images") as file:
         batches = list(visualisation.training_batches(file, 20, 0.2, batch=8))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -62,10 +61,11 @@ def shorter(recipe: dict, share: float) -> dict:
 
 def apply(recipe: dict, found: Sequence[str | os.PathLike] = ()) -> dict:
     """The recipe with the values that a search has written to the file in `found`, if there is one."""
+    from . import storage
+
     values: Values = {}
     for path in found:
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)["values"]
+        values = storage.read_json(path)["values"]
     return replace(recipe, values)
 
 

@@ -399,8 +399,9 @@ def measure(maps, samples: range, **options) -> FeatureStatistics:
 
 def write_sums(file, found: FeatureStatistics) -> None:
     """Into the group `sums` of an open HDF5 file."""
+    sums = file.create_group("sums")
     for key, value in found.state().items():
-        file.create_dataset(f"sums/{key}", data=value, track_times=False)
+        storage.write_array(sums, key, value)
 
 
 def read_sums(path: str | os.PathLike) -> FeatureStatistics:

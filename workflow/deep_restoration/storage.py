@@ -2,21 +2,37 @@
 
 Every file is written under a unique temporary name and moved into place, so that a reader never sees
 half a file. It carries its stage, its provenance and its layout, and no time stamp: equal content
-gives equal bytes. Readers check the stage before they trust the content.
+gives equal bytes. Readers check the stage and checksums before they trust the content: HDF5's own of
+its structure, Fletcher's of every chunk, CRC-32 of the rest and of tensors. They are there to notice
+decay, not malice; against that, a file is read as plain arrays within itself or not at all.
 """
 
 from __future__ import annotations
 
 import csv
+import errno
+import io
 import json
+import math
 import os
 import secrets
 import socket
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+
+MEND = "delete it and run again"
+# Why a file cannot be written though nothing is wrong with it, and what to do.
+HINDRANCES = {
+    errno.ENOSPC: "free some",
+    errno.EDQUOT: "free some",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
+    errno.EROFS: "make its folder writable, or run elsewhere (snakemake --directory)",
+    errno.EACCES: "make its folder writable, or run elsewhere (snakemake --directory)",
+}
 
 
 class StorageError(ValueError):
@@ -25,19 +41,39 @@ class StorageError(ValueError):
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; move it into place when the block succeeds."""
+    """Yield a temporary path beside `path`; move it into place when the block succeeds.
+
+    Raises StorageError naming `path` when its disk is full or not to be written to.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(path)
     name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
     temporary = path.with_name(name)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except StorageError:
+        raise
+    except Exception as error:
+        own = (None, str(temporary), *map(str, path.parents))
+        hindrance = _hindrance(error) if getattr(error, "filename", None) in own else ""
+        if hindrance:
+            raise StorageError(f"{path} cannot be written: {hindrance} and run again") from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # a folder that cannot be written to
+            temporary.unlink(missing_ok=True)
+
+
+def _hindrance(error: Exception) -> str:
+    """What keeps a file from being written, and what to do; h5py and safetensors say it in words alone."""
+    for code, mend in HINDRANCES.items():
+        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
+            return f"{os.strerror(code)}; {mend}"
+    return ""
 
 
 def _sweep(path: Path) -> None:
@@ -62,21 +98,38 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
     """Write an HDF5 file; `complete` is set last, and the file appears only when it is whole."""
     import h5py
 
-    with (
-        atomic(path) as temporary,
-        h5py.File(temporary, "w", libver="latest", track_order=True) as file,
-    ):
-        file.attrs["stage"] = stage
-        file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
-        yield file
-        file.attrs["complete"] = True
+    with atomic(path) as temporary:
+        file = h5py.File(temporary, "w", libver="latest", track_order=True)
+        descriptor = file.id.get_vfd_handle()
+        try:
+            file.attrs["stage"] = stage
+            file.attrs["provenance"] = json.dumps(provenance, sort_keys=True)
+            yield file
+            file.flush()
+            try:
+                _check_plain(file)
+            except ValueError as error:
+                raise StorageError(f"{path} could not be written whole: {error}") from None
+            file.attrs["checksum"] = _checksum_of_attributes(file)
+            file.attrs["complete"] = True
+            file.flush()
+        except BaseException:
+            # HDF5 cannot close a file that it cannot write (a full disk): the space would stay taken
+            # and the process end with a segmentation fault. What is still to be written goes nowhere.
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, descriptor)
+            os.close(nowhere)
+            raise
+        finally:
+            file.close()
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     """Read an HDF5 file of a stage.
 
-    Raises StorageError when it is missing, not HDF5, of another stage, or unfinished.
+    Raises StorageError when it is missing, not HDF5, of another stage, unfinished, or damaged; where
+    the data are, when they are read.
     """
     import h5py
 
@@ -84,14 +137,92 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     try:
         file = h5py.File(path, "r")
     except OSError as error:
-        raise StorageError(
-            f"{path} is not a readable HDF5 file ({error}); delete it and run again"
-        ) from None
+        raise StorageError(f"{path} is not a readable HDF5 file ({error}); {MEND}") from None
     with file:
-        _check_stage(path, str(file.attrs.get("stage", "none")), stage)
-        if not file.attrs.get("complete", False):
-            raise StorageError(f"{path} is unfinished; delete it and run again")
-        yield file
+        try:
+            found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
+            _check_stage(path, found, stage)
+            if complete:
+                _check_plain(file)
+                complete = file.attrs["complete"]
+                intact = file.attrs["checksum"] == _checksum_of_attributes(file)
+        except StorageError:
+            raise
+        except Exception as error:  # what h5py raises on damaged files is not one family
+            raise _damaged(path, error) from None
+        if not complete:
+            raise StorageError(f"{path} is unfinished; {MEND}")
+        if not intact:
+            raise _damaged(path, "its attributes do not have their checksum")
+        try:
+            yield file
+        except OSError as error:
+            if fault := _unreadable(file):  # otherwise the error is another file's
+                raise _damaged(path, fault) from error
+            raise
+
+
+def _damaged(path: str | os.PathLike, reason: object) -> StorageError:
+    return StorageError(f"{path} is damaged ({reason}); {MEND}")
+
+
+def _objects(file) -> list:
+    """The file itself, its groups and its datasets."""
+    found = [file]
+    file.visititems(lambda _, item: found.append(item))
+    return found
+
+
+def _check_plain(file) -> None:
+    """Raise ValueError unless the file holds nothing but whole, checksummed arrays, within itself.
+
+    A chunk can be missing where a full disk kept HDF5 from writing it: h5py does not say so. A file
+    from elsewhere might lead to other files, or claim arrays that no memory holds.
+    """
+    import h5py
+
+    size = os.path.getsize(file.filename)
+    for item in _objects(file):
+        if isinstance(item, h5py.Group):
+            for name in item:
+                if not isinstance(item.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name} is a link to elsewhere")
+            continue
+        plan, name = item.id.get_create_plist(), item.name
+        if item.dtype.hasobject or item.is_virtual or item.external:
+            raise ValueError(f"{name} does not hold its values itself")
+        if item.nbytes > size:
+            raise ValueError(f"{name} claims more bytes than the file has")
+        if item.chunks:
+            chunks = math.prod(-(-n // m) for n, m in zip(item.shape, item.chunks, strict=True))
+            if item.id.get_num_chunks() != chunks:
+                raise ValueError(f"{name} lacks some of its values")
+        checked = plan.get_nfilters() == 1 and plan.get_filter(0)[0] == h5py.h5z.FILTER_FLETCHER32
+        # HDF5 keeps a compact array within its own structure, which has a checksum.
+        if item.size and not checked and plan.get_layout() != h5py.h5d.COMPACT:
+            raise ValueError(f"{name} has no checksum of its kind")
+
+
+def _checksum_of_attributes(file) -> int:
+    """Of all but those that say that the file is whole; HDF5 has none of texts of any length."""
+    texts = [
+        f"{item.name} {key} {np.asarray(value).tolist()!r}"
+        for item in _objects(file)
+        for key, value in sorted(item.attrs.items())
+        if key not in ("checksum", "complete")
+    ]
+    return zlib.crc32("\n".join(texts).encode("utf-8", "surrogateescape"))
+
+
+def _unreadable(file) -> str:
+    """Why the data cannot be read, or nothing."""
+    for item in _objects(file):
+        try:
+            for rows in item.iter_chunks() if getattr(item, "chunks", None) else ():
+                item[rows]
+        except OSError as error:
+            return f"{item.name}: {error}"
+    return ""
 
 
 def dataset(
@@ -105,26 +236,51 @@ def dataset(
 ):
     """A chunked, uncompressed dataset with its units; `samples` is the axis that counts samples.
 
-    Chunks hold whole samples, about `chunk_bytes` of them.
+    Chunks hold whole samples, about `chunk_bytes` of them, and a checksum. Keep the dataset until the
+    file is closed: what HDF5 fails to write when it closes a dataset that nobody holds is lost without
+    an error (a full disk), and only `create_hdf5` notices.
     """
     before, inside = shape[:samples], shape[samples + 1 :]
     sample = int(np.prod(inside)) * np.dtype(dtype).itemsize
     rows = int(min(max(1, chunk_bytes // max(sample, 1)), max(1, shape[samples])))
-    # Nothing at all has no chunks: HDF5 wants none larger than its dataset.
-    chunks = (*(1 for _ in before), rows, *inside) if all(shape) else None
-    result = file.create_dataset(
-        name, shape, dtype=dtype, chunks=chunks, track_times=False, fillvalue=0
-    )
-    result.attrs.update({"units": units, "samples": samples})
+    options = {"chunks": (*(1 for _ in before), rows, *inside), "fletcher32": True}
+    if not all(shape):  # nothing at all: HDF5 wants no chunks larger than their dataset
+        options = {}
+    result = file.create_dataset(name, shape, dtype=dtype, track_times=False, fillvalue=0, **options)
+    result.attrs["samples"] = samples
+    if units:
+        result.attrs["units"] = units
     return result
+
+
+def write_array(file, name: str, values, units: str = "") -> None:
+    """Write a whole array of any shape, with a checksum."""
+    import h5py
+
+    values = np.asarray(values)
+    if values.nbytes < 1024:  # within HDF5's structure; a chunk would have to hold something
+        layout = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        layout.set_layout(h5py.h5d.COMPACT)
+        layout.set_obj_track_times(False)
+        kind = h5py.h5t.py_create(values.dtype, logical=True)
+        space = h5py.h5s.create_simple(values.shape)
+        if values.ndim == 0:  # for which h5py's own create_dataset takes no layout
+            space = h5py.h5s.create(h5py.h5s.SCALAR)
+        data = h5py.Dataset(h5py.h5d.create(file.id, name.encode(), kind, space, layout))
+        if values.size:
+            data[...] = values
+        if units:
+            data.attrs["units"] = units
+    else:
+        data = dataset(file, name, values.shape, values.dtype, units)
+        data[...] = values
+        data.flush()
 
 
 def write_names(file, names: Sequence[str]) -> None:
     """Write file names, those that are not UTF-8 as the bytes they are."""
-    import h5py
-
-    data = file.create_dataset("names", (len(names),), h5py.string_dtype(), track_times=False)
-    data[...] = [name.encode("utf-8", "surrogateescape") for name in names]
+    encoded = [name.encode("utf-8", "surrogateescape") for name in names]
+    write_array(file, "names", np.array(encoded, f"S{max(map(len, encoded), default=1) or 1}"))
 
 
 def read_names(file) -> list[str]:
@@ -132,12 +288,15 @@ def read_names(file) -> list[str]:
 
 
 def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance: dict) -> None:
-    """Write torch tensors as safetensors with their stage and provenance."""
+    """Write torch tensors as safetensors with their stage, provenance and checksums."""
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    checksums = {name: _checksum(tensor) for name, tensor in tensors.items()}
+    facts = {"stage": stage, **provenance, "checksums": checksums}
+    facts["checksum"] = _checksum_of_facts(facts)
     # One entry only: safetensors writes several in an order that changes from run to run.
-    metadata = {"deep_restoration": json.dumps({"stage": stage, **provenance}, sort_keys=True)}
+    metadata = {"deep_restoration": json.dumps(facts, sort_keys=True)}
     with atomic(path) as temporary:
         save_file(tensors, temporary, metadata)
         umask = os.umask(0)
@@ -145,9 +304,44 @@ def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance:
         os.chmod(temporary, 0o666 & ~umask)  # safetensors lets nobody else read
 
 
+class Tensors:
+    """The tensors of an open safetensors file, each held against its checksum when it is read."""
+
+    def __init__(self, path: str | os.PathLike, handle, checksums: dict[str, int]):
+        self.path, self._handle, self._checksums = path, handle, checksums
+
+    def names(self) -> list[str]:
+        return sorted(self._checksums)
+
+    def get_tensor(self, name: str):
+        """Raises StorageError when it is damaged or not there."""
+        if name not in self._checksums:
+            raise _damaged(self.path, f"it has no tensor {name}")
+        tensor = self._handle.get_tensor(name)
+        if _checksum(tensor) != self._checksums[name]:
+            raise _damaged(self.path, f"tensor {name} does not have its checksum")
+        return tensor
+
+
+def _checksum(tensor) -> int:
+    """CRC-32 of kind, shape and values of a torch tensor or a NumPy array."""
+    kind = f"{str(tensor.dtype).rpartition('.')[2]} {list(tensor.shape)}"
+    flat = tensor.reshape(-1)
+    if not isinstance(flat, np.ndarray):
+        import torch
+
+        flat = flat.view(torch.uint8).numpy()
+    return zlib.crc32(flat.view(np.uint8), zlib.crc32(kind.encode()))
+
+
+def _checksum_of_facts(facts: dict) -> int:
+    rest = {key: value for key, value in facts.items() if key != "checksum"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode())
+
+
 @contextmanager
 def open_tensors(path: str | os.PathLike, stage: str, framework: str = "pt") -> Iterator[tuple]:
-    """Yield (handle, provenance) of a safetensors file; tensors are read one by one.
+    """Yield (Tensors, provenance) of a safetensors file; tensors are read one by one.
 
     Raises StorageError as `open_hdf5` does.
     """
@@ -157,19 +351,26 @@ def open_tensors(path: str | os.PathLike, stage: str, framework: str = "pt") -> 
     try:
         handle = safe_open(path, framework)
     except (SafetensorError, OSError) as error:
-        raise StorageError(
-            f"{path} is not a readable safetensors file ({error}); delete it and run again"
-        ) from None
+        raise StorageError(f"{path} is not a readable safetensors file ({error}); {MEND}") from None
     with handle as file:
-        metadata = json.loads((file.metadata() or {}).get("deep_restoration", '{"stage": "none"}'))
-        _check_stage(path, metadata.pop("stage"), stage)
-        yield file, metadata
+        try:
+            facts = json.loads((file.metadata() or {}).get("deep_restoration", "{}"))
+            found = facts.pop("stage", "none")
+        except (ValueError, AttributeError) as error:
+            raise _damaged(path, error) from None
+        _check_stage(path, found, stage)
+        if facts.pop("checksum", None) != _checksum_of_facts({"stage": found, **facts}):
+            raise _damaged(path, "its facts do not have their checksum")
+        checksums = facts.pop("checksums")
+        if set(checksums) != set(file.keys()):
+            raise _damaged(path, "its tensors are not those that were written")
+        yield Tensors(path, file, checksums), facts
 
 
 def load_tensors(path: str | os.PathLike, stage: str) -> tuple[dict, dict]:
     """All tensors and the provenance of a safetensors file of a stage."""
     with open_tensors(path, stage) as (file, provenance):
-        return {name: file.get_tensor(name) for name in file.keys()}, provenance  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.names()}, provenance
 
 
 def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
@@ -188,16 +389,33 @@ def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Se
         )
 
 
+def _read_table(path: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows. Raises StorageError where the table was cut off or is no text."""
+    try:
+        text = Path(path).read_bytes().decode("utf-8")
+        columns, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+    except FileNotFoundError:
+        _require(path)
+        raise
+    except (ValueError, csv.Error) as error:
+        raise _damaged(path, error) from None
+    for number, row in enumerate(rows, 1):
+        if len(row) != len(columns):
+            raise _damaged(path, f"row {number} has {len(row)} of {len(columns)} values")
+    if not text.endswith("\n"):
+        raise _damaged(path, "its last line does not end")
+    return columns, rows
+
+
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """A table's rows as they stand in the file."""
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    columns, rows = _read_table(path)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """A table's columns; those that hold only numbers as float64."""
-    with open(path, newline="", encoding="utf-8") as file:
-        columns, *rows = list(csv.reader(file))
+    columns, rows = _read_table(path)
     result = {}
     for index, column in enumerate(columns):
         values = np.array([row[index] for row in rows])
@@ -206,6 +424,16 @@ def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
         except ValueError:
             result[column] = values
     return result
+
+
+def read_json(path: str | os.PathLike) -> dict:
+    try:
+        return json.loads(Path(path).read_bytes())
+    except FileNotFoundError:
+        _require(path)
+        raise
+    except ValueError as error:
+        raise _damaged(path, error) from None
 
 
 def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -222,7 +450,7 @@ def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarra
 def load_arrays(path: str | os.PathLike, stage: str) -> dict[str, np.ndarray]:
     """All tensors of a safetensors file of a stage as NumPy arrays, without importing torch."""
     with open_tensors(path, stage, "numpy") as (file, _):
-        return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return {name: file.get_tensor(name) for name in file.names()}
 
 
 def first_filters(path: str | os.PathLike) -> np.ndarray:

@@ -32,10 +32,9 @@ with runtime.job(snakemake):
         file.attrs["sets"] = list(trials.pictures)
         restored = np.stack(list(trials.pictures.values()))
         units = "sRGB, 0..1, sets x H x W x 3, of the first test image"
-        storage.dataset(file, "restored", restored.shape, np.float32, units)[...] = restored
-        original = sets["test"][1][:1]
+        storage.write_array(file, "restored", restored.astype(np.float32), units)
         units = "sRGB, 0..255, 1 x H x W x 3"
-        storage.dataset(file, "original", original.shape, np.uint8, units)[...] = original
+        storage.write_array(file, "original", sets["test"][1][:1], units)
     storage.write_csv(output.trials, adding.TRIALS, trials.rows())
     where = (names.classifier, names.layer)
     storage.write_csv(output.table, adding.COLUMNS, [(*where, *row) for row in rows])

@@ -66,5 +66,5 @@ with runtime.job(snakemake):
             group.attrs["name"] = image.encode("utf-8", "surrogateescape")
             for key, plane in zip(("clean", "noisy", "restored"), planes, strict=True):
                 data = np.rint(255 * plane.transpose(1, 2, 0)).astype(np.uint8)
-                group.create_dataset(key, data=data, track_times=False)
+                storage.write_array(group, key, data)
     runtime.log.info("weight %.4g: %.2f dB", weight, np.mean([row[6] for row in rows]))

@@ -53,7 +53,5 @@ with runtime.job(snakemake):
     provenance = runtime.provenance(snakemake.params)
     with storage.create_hdf5(snakemake.output.images, "inversions", provenance) as file:
         for inverter, restored in shown.items():
-            data = storage.dataset(
-                file, inverter, restored.shape, np.float32, "sRGB, 0..1, N x H x W x 3"
-            )
-            data[...] = restored
+            units = "sRGB, 0..1, N x H x W x 3"
+            storage.write_array(file, inverter, restored.astype(np.float32), units)

@@ -35,5 +35,6 @@ with runtime.job(snakemake):
                     file, "features", shape, np.float32, "activation, N x C x H x W"
                 )
             data[part] = maps
-        file["names"] = source["names"][...][chosen]
+        names = storage.read_names(source)
+        storage.write_names(file, [names[index] for index in chosen])
     runtime.log.info("feature maps %s", shape)

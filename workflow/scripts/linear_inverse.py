@@ -48,6 +48,6 @@ with runtime.job(snakemake):
     provenance = runtime.provenance(snakemake.params)
     with storage.create_hdf5(snakemake.output.arrays, "linear_inverse", provenance) as file:
         for key, value in shown.items():
-            file.create_dataset(key, data=value.cpu().numpy(), track_times=False)
+            storage.write_array(file, key, value.cpu().numpy())
         file.attrs["labels"] = labels
         file.attrs["stride"] = convolution.stride[0]

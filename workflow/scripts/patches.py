@@ -51,10 +51,11 @@ with runtime.job(snakemake):
                     if name == "patches":
                         flat = patches.remove_dc(block.astype(np.float64) / scale, dc)
                         moments.add(patches.normalise_contrast(flat, contrast))
+            data.flush()
         spectrum = np.maximum(np.linalg.eigvalsh(moments.covariance)[::-1], 0)
         facts = {"dc": dc, "contrast": contrast or 0.0, "scale": scale}
         file.attrs.update(facts)
         arrays = {"mean": moments.mean, "covariance": moments.covariance, "eigenvalues": spectrum}
         for name, array in arrays.items():
-            file.create_dataset(name, data=array, track_times=False)
+            storage.write_array(file, name, array)
     runtime.log.info("rank %d of %d", patches.rank(spectrum), channels * size * size)

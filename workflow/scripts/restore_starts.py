@@ -43,6 +43,7 @@ with runtime.job(snakemake):
                 part = slice(first, first + settings["batch"])
                 data[start, part] = restore(start, part)
         units = "sRGB, 0..255, N x H x W x 3"
-        storage.dataset(file, "originals", pixels.shape, np.uint8, units)[...] = pixels
+        originals = storage.dataset(file, "originals", pixels.shape, np.uint8, units)
+        originals[...] = pixels
         storage.write_names(file, names)
     done.remove()

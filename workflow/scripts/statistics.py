@@ -37,7 +37,7 @@ with runtime.job(snakemake):
     }
     with storage.create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
         for key, value in arrays.items():
-            file.create_dataset(key, data=value, track_times=False)
+            storage.write_array(file, key, value)
         statistics.write_sums(file, found)
         file.attrs["grid"] = found.grid.shape
     row = names | found.summary()

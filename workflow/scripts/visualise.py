@@ -63,17 +63,16 @@ with runtime.job(snakemake):
 
         def store(name, pictures, units):
             array = pictures.permute(0, 2, 3, 1).cpu().numpy()
-            storage.dataset(file, name, array.shape, np.float32, units)[...] = array
+            storage.write_array(file, name, array.astype(np.float32), units)
 
         if entry["kind"] == "attribution":
             for name in ("image", "units", "extents"):
-                file.create_dataset(name, data=np.array(getattr(made, name)), track_times=False)
+                storage.write_array(file, name, getattr(made, name))
             for method, maps in made.maps.items():
                 store(f"maps/{method}", maps, "sensitivity, K x H x W x 3")
         else:
             store("images", made.images, "sRGB, 0..1, N x H x W x 3")
             storage.write_names(file, made.labels)
-            data = torch.as_tensor(made.values).cpu().numpy()
-            file.create_dataset("values", data=data, track_times=False)
+            storage.write_array(file, "values", torch.as_tensor(made.values).cpu().numpy())
             file.attrs["measure"] = made.measure
     checkpoint.remove()
