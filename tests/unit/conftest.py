@@ -95,3 +95,17 @@ def small_pictures():
 
     coarse = torch.rand(30, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return torch.nn.functional.interpolate(coarse, size=21, mode="bilinear")
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder on a file system of its own with room for 2 MB."""
+    import subprocess
+
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can be mounted only by root")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)

@@ -291,7 +291,7 @@ WORSE = {"steps": 102, "width": 2, "batch": 2, "rate": 0.3}
 
 
 def test_the_weights_of_the_best_held_out_objective_are_kept(train, stopping_after, tmp_path):
-    with stopping_after(100):
+    with stopping_after(101):
         train(settings(**WORSE), interval=0, kept=unlike(20))
     checkpoint = runtime.Checkpoint(tmp_path / "prior", "key")
     tensors, values = checkpoint.load()

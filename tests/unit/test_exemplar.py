@@ -165,7 +165,7 @@ def test_a_resumed_training_ends_as_an_unbroken_one(
 
 
 def test_divergence_names_the_step(dropping_steps, photographs, tmp_path):
-    with pytest.raises(runtime.DivergedError, match=r"at step [1-5]$"):
+    with pytest.raises(runtime.DivergedError, match=r"at step [1-5]; lower its rate$"):
         train(dropping_steps, "conv2", photographs, settings(rate=1e38), checkpoint(tmp_path))
 
 

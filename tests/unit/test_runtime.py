@@ -5,6 +5,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -212,3 +213,67 @@ def test_warnings_and_any_file_name_reach_log_and_terminal(tmp_path):
         assert "odd data" in text
         assert "skipped \\udcff" in text
     assert "Logging error" not in done.stderr
+
+
+# ------------------------------------------------------------------------------ faults around a job
+
+
+def test_a_job_ends_when_what_started_it_is_killed(tmp_path):
+    """An orphan that went on could write over its successor's file."""
+    job = (
+        "import os, pathlib, time; from types import SimpleNamespace\n"
+        "from deep_restoration import runtime\n"
+        "with runtime.job(SimpleNamespace(log=['a.log'], threads=1)):\n"
+        "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
+        "    time.sleep(600)\n"
+    )
+    parent = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {job!r}])"
+    environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+    process = subprocess.Popen([sys.executable, "-c", parent], cwd=tmp_path, env=environment)
+    wait_for(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text())
+    pid = int((tmp_path / "pid").read_text())
+    time.sleep(1.5)
+    assert is_alive(pid)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not is_alive(pid))
+    assert "stopped, because Snakemake is gone" in (tmp_path / "a.log").read_text()
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_checkpoint_that_cannot_be_saved_is_said_once_and_stops_nothing(small_disk, caplog):
+    state = runtime.Checkpoint(small_disk / "out.h5", "key", interval=0)
+    assert state.save({"x": torch.ones(1000)}, step=1)
+    with caplog.at_level(logging.INFO, "deep_restoration"):
+        assert not state.save({"x": torch.ones(1 << 20)}, step=2)
+        assert not state.save({"x": torch.ones(1 << 20)}, step=3)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+    assert "the computation goes on without" in caplog.messages[0]
+    assert "out.h5.checkpoint cannot be written: No space left on device" in caplog.messages[0]
+    assert os.listdir(small_disk) == ["out.h5.checkpoint"]
+    assert state.load()[1] == {"step": 1}
+    assert state.save({"x": torch.ones(1000)}, step=4)
+
+
+@pytest.mark.parametrize("place", range(0, 2000, 97))
+def test_a_checkpoint_with_a_flipped_bit_is_left_aside(tmp_path, caplog, place):
+    state = checkpoint(tmp_path)
+    state.save({"x": torch.arange(100.0)}, step=4)
+    damaged = bytearray(state.path.read_bytes())
+    damaged[place % len(damaged)] ^= 16
+    state.path.write_bytes(damaged)
+    assert state.load() is None
+    assert "starting afresh" in caplog.text

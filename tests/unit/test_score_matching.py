@@ -476,7 +476,7 @@ def test_a_resumed_training_ends_as_an_unbroken_one(problem, tmp_path, stopping_
     with stopping_after(110):
         score_matching.train(problem(), plan, 0, checkpoint(tmp_path, 0))
     tensors, values = checkpoint(tmp_path).load()
-    assert values["step"] == 110
+    assert values["step"] == 109  # the last whose objective was seen to be finite
     rest = score_matching.train(problem(), plan, 0, checkpoint(tmp_path))
     assert torch.equal(rest[0], whole[0])
     assert torch.equal(rest[1], whole[1])
@@ -555,7 +555,9 @@ def test_divergence_names_the_step(tmp_path):
     first = next(step for step, rows in enumerate(batches) if 17 in rows)
     assert first > 0
     plan = settings("logistic", 100, batch=20)
-    with pytest.raises(runtime.DivergedError, match=f"training of the prior.* at step {first}$"):
+    with pytest.raises(
+        runtime.DivergedError, match=f"training of the prior.* at step {first}; lower"
+    ):
         score_matching.train(Patches(data, data), plan, 0, checkpoint(tmp_path))
 
 

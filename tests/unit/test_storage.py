@@ -580,3 +580,89 @@ def test_safetensors_with_absurd_shapes_are_refused(tmp_path):
         check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))
     path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
     check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))
+
+
+# ------------------------------------------------------------------------------ full and closed disks
+
+FULL = {
+    "hdf5": """
+with storage.create_hdf5(path, 'features', {}) as file:
+    data = storage.dataset(file, 'maps', (900, 1000), np.float32, 'units')
+    data[...] = 1
+""",
+    "hdf5, which fails when it is closed": """
+with storage.create_hdf5(path, 'features', {}) as file:
+    data = storage.dataset(file, 'maps', (550, 1000), np.float32, 'units')
+    for row in range(550):
+        data[row] = 1
+""",
+    "hdf5, a whole array": """
+with storage.create_hdf5(path, 'features', {}) as file:
+    storage.write_array(file, 'maps', np.ones((900, 1000)))
+""",
+    "safetensors": """
+import torch
+storage.save_tensors(path, {'w': torch.ones(1 << 20)}, 'prior', {})
+""",
+    "table": "storage.write_csv(path, ['n'], ([n] for n in range(1 << 20)))",
+    "text": "storage.write_text(path, 'x' * (3 << 20))",
+    "figure": """
+from matplotlib.figure import Figure
+figure = Figure((20, 20))
+figure.add_subplot().imshow(np.random.default_rng(0).random((3000, 3000)))
+storage.save_figure(figure, path, path + '.svg')
+""",
+}
+
+
+def run(code, *arguments):
+    """In a process of its own, the way a job ends: HDF5 may crash when the interpreter does."""
+    environment = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(storage.__file__))}
+    body = "\n".join(f"    {line}" for line in code.strip().splitlines())
+    code = (
+        "import sys; import numpy as np; from types import SimpleNamespace\n"
+        "from deep_restoration import runtime, storage\n"
+        "path, log = sys.argv[1:]\n"
+        f"with runtime.job(SimpleNamespace(log=[log], threads=1)):\n{body}\n"
+    )
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_is_named_and_leaves_no_litter(small_disk, what):
+    path = small_disk / "a.file"
+    path.write_text("old")
+    done = run(FULL[what], path, small_disk / "a.log")
+    message = f"error: {path} cannot be written: No space left on device; free some and run again"
+    assert done.stderr.strip() == message
+    assert done.returncode == 1
+    assert sorted(os.listdir(small_disk)) == ["a.file", "a.log"]
+    assert path.read_text() == "old"
+    room = os.statvfs(small_disk)
+    assert room.f_bavail * room.f_bsize > 1.9e6
+
+
+def test_what_hdf5_loses_without_an_error_is_noticed(small_disk):
+    code = f"""
+import os
+filler = {str(small_disk / "filler")!r}
+with storage.create_hdf5(path, 'features', {{}}) as file:
+    with open(filler, 'wb') as full:
+        full.write(bytes((2 << 20) - (64 << 10)))
+    storage.dataset(file, 'maps', (200, 1000), np.float32, '')[...] = 1
+    os.unlink(filler)
+"""
+    done = run(code, small_disk / "a.h5", small_disk / "a.log")
+    assert "a.h5 could not be written whole: /maps lacks some of its values" in done.stderr
+    assert done.returncode != 0
+    assert os.listdir(small_disk) == ["a.log"]
+
+
+def test_a_folder_that_cannot_be_written_to_is_named(small_disk, tmp_path):
+    (small_disk / "results").mkdir()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    for path in (small_disk / "results/a.csv", small_disk / "new/folder/a.csv"):
+        with pytest.raises(StorageError, match="Read-only file system; make its folder") as error:
+            storage.write_csv(path, ["n"], [[1]])
+        assert str(path) in str(error.value)

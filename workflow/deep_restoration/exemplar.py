@@ -181,12 +181,18 @@ def train(
         for group in optimiser.param_groups:
             group["lr"] = settings.rate * one_cycle(step / settings.steps)
         batch, labels = views("train", step)
+        due, state = checkpoint.due(), {}
+        if due:  # as it is now: the forward pass moves running means
+            state = {f"network.{k}": v.clone() for k, v in network.state_dict().items()}
         torch.manual_seed(runtime.seed_of(seed, "exemplar", "dropout", step))
         with runtime.precision_context(settings.precision, where):
             scores = network(batch)
         loss = F.cross_entropy(scores.float(), labels)
-        if not torch.isfinite(loss):
-            raise runtime.DivergedError(f"classifier training: the loss is {loss} at step {step}")
+        checkpoint.check("training of the classifier", step, loss.item())
+        if due:
+            state |= runtime.optimiser_state(optimiser)
+            seconds = time.monotonic() - started
+            checkpoint.save(state, step=step, history=history, seconds=seconds)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 5.0)
@@ -194,17 +200,15 @@ def train(
         if step % 10 == 9 or step == settings.steps - 1:
             accuracy = (scores.argmax(1) == labels).float().mean().item()
             history.append((step + 1, loss.item(), accuracy, time.monotonic() - started))
-        if checkpoint.due():
-            weights = {f"network.{k}": v for k, v in network.state_dict().items()}
-            weights |= runtime.optimiser_state(optimiser)
-            seconds = time.monotonic() - started
-            checkpoint.save(weights, step=step + 1, history=history, seconds=seconds)
     network.eval()
     right = total = 0
     with torch.no_grad():
         for step in range(math.ceil(4 * classes / settings.batch)):
             batch, labels = views("held-out", step)
-            right += int((network(batch).argmax(1) == labels).sum())
+            scores = network(batch)
+            if not scores.isfinite().all():
+                raise checkpoint.diverged("training of the classifier: its last step is not finite")
+            right += int((scores.argmax(1) == labels).sum())
             total += len(labels)
     return trunk.weights.state_dict(), history, right / total
 

@@ -206,17 +206,23 @@ def train(
                 turned = torch.randint(2, (whole, 1, 1, 1), generator=draw).bool()[places]
                 images = torch.where(turned, images.flip(3), images)
             loss, image_error = step_losses(images.to(where, non_blocking=True))
-            optimiser.zero_grad(set_to_none=True)
-            (weight * loss).backward()
-            optimiser.step()
             due = workers.first and checkpoint.due()
             checked = step % every == every - 1 or step == settings.steps - 1
             # Only now and then: to look at a loss is to wait for the device.
-            value = loss.item() if due or checked else 0.0
-            if not math.isfinite(value):
-                raise runtime.DivergedError(
-                    f"inverter training: the loss is {value} at step {step + 1} or shortly before"
+            if due or checked:
+                value = loss.item()
+                checkpoint.check("training of the inverter", step, value)
+            if due:
+                tensors = {f"chain.{k}": v for k, v in chain.state_dict().items()}
+                tensors |= {f"best.{k}": v for k, v in best.items()}
+                tensors |= runtime.optimiser_state(optimiser)
+                seconds = time.monotonic() - started
+                checkpoint.save(
+                    tensors, step=step, history=history, best_error=best_error, seconds=seconds
                 )
+            optimiser.zero_grad(set_to_none=True)
+            (weight * loss).backward()
+            optimiser.step()
             if checked:
                 shares = (
                     weight * value / workers.count,
@@ -224,18 +230,11 @@ def train(
                 )
                 value, image_value = workers.total(*shares)
                 error, seconds = validate(), time.monotonic() - started
+                checkpoint.check("training of the inverter", step, error)
                 history.append((step + 1, value, image_value * scale, error, seconds))
                 if error < best_error:
                     best_error = error
                     best = {k: v.clone() for k, v in chain.state_dict().items()}
-            if due:
-                tensors = {f"chain.{k}": v for k, v in chain.state_dict().items()}
-                tensors |= {f"best.{k}": v for k, v in best.items()}
-                tensors |= runtime.optimiser_state(optimiser)
-                seconds = time.monotonic() - started
-                checkpoint.save(
-                    tensors, step=step + 1, history=history, best_error=best_error, seconds=seconds
-                )
     chain.load_state_dict(best)
     return chain, history
 

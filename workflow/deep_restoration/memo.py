@@ -29,8 +29,8 @@ class Memo:
         if name not in self.facts:
             own = self._own(name)
             self.tensors[name], self.facts[name] = compute(own)
-            self.checkpoint.save(self.tensors, facts=self.facts)
-            own.remove()
+            if self.checkpoint.save(self.tensors, facts=self.facts):
+                own.remove()
             log.info("%s: done, %d in all", name, len(self.facts))
         return self.tensors[name], self.facts[name]
 

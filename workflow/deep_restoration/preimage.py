@@ -328,9 +328,9 @@ class _Run:
         self.trace = values["trace"]
         return values["iteration"], values["seconds"]
 
-    def _save(self, iteration: int, diverged: str = "") -> None:
+    def _save(self, iteration: int, diverged: str = "") -> bool:
         self._flush()
-        self.checkpoint.save(
+        return self.checkpoint.save(
             {**self.rows.tensors(), "draws": self.draws.get_state()},
             iteration=iteration,
             trace=self.trace,
@@ -435,8 +435,11 @@ class _Run:
             self.rows["variable"][diverged] = self.rows["anchor"][diverged]
             for state in self.optimiser.state.values():
                 state[diverged] = 0
-            error += f"; the last good state is in {self.checkpoint.path}: remove it to try again"
-            self._save(iteration, error)
+            told = (
+                f"{error}; the last good state is in {self.checkpoint.path}: remove it to try again"
+            )
+            if self._save(iteration, told):
+                error = told
         raise runtime.DivergedError(error)
 
     def _bounded(self, u: torch.Tensor) -> torch.Tensor:

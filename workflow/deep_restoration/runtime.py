@@ -13,7 +13,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import hashlib
 import json
 import logging
+import math
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -39,6 +41,7 @@ def job(snakemake) -> Iterator[None]:
     Expected errors (EXPECTED) end the job with their message alone on the
     terminal; the log always holds the whole traceback.
     """
+    end_with_parent()
     os.environ["OMP_NUM_THREADS"] = str(
         snakemake.threads
     )  # read by OpenMP and MKL when torch is imported
@@ -73,6 +76,23 @@ def job(snakemake) -> Iterator[None]:
     except Exception:
         log.exception("stopped after %.1f s", time.monotonic() - started)
         raise
+
+
+def end_with_parent(interval: float = 0.5) -> None:
+    """End this process soon after the one that started it has gone.
+
+    Snakemake killed outright leaves its jobs behind: one that went on, with settings of then, could
+    write over the file of its successor.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(interval)
+        log.error("stopped, because Snakemake is gone; the next run goes on from the checkpoint")
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def device():
@@ -151,9 +171,10 @@ def stamps(*paths: str | os.PathLike) -> list[str]:
 class Checkpoint:
     """The state of a long computation beside its output: `<output>.checkpoint`.
 
-    It is valid only for the same `key` (settings, code and inputs); any other state, or a file that
-    cannot be read, is left aside and said so. Tensors and JSON only, no pickles. Saved every `interval`
-    seconds, by default those of the environment variable RESTORATION_CHECKPOINT_SECONDS, or 20.
+    It is valid only for the same `key` (settings, code and inputs); any other state, or a damaged file,
+    is left aside and said so. Where none can be saved, the computation goes on. Tensors and JSON only, no
+    pickles. Saved every `interval` seconds, by default those of the environment variable
+    RESTORATION_CHECKPOINT_SECONDS, or 20.
     """
 
     def __init__(self, output: str | os.PathLike, key: object, interval: float | None = None):
@@ -163,6 +184,8 @@ class Checkpoint:
         self.key = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         self.interval = interval
         self.last = time.monotonic()
+        self.exists = False  # a state of this computation
+        self.failed = False
         self.parts: list[Checkpoint] = []
 
     def part(self, of: slice) -> Checkpoint:
@@ -188,17 +211,37 @@ class Checkpoint:
             log.info("%s belongs to other settings; starting afresh", self.path)
             return None
         log.info("continuing from %s", self.path)
+        self.exists = True
         return tensors, values
 
     def due(self) -> bool:
         """Whether `interval` seconds have passed since the last save."""
         return time.monotonic() - self.last >= self.interval
 
-    def save(self, tensors: dict, **values: object) -> None:
+    def save(self, tensors: dict, **values: object) -> bool:
+        """Whether it could be saved; if not, that is said once, and an earlier one stays."""
         from . import storage
 
-        storage.save_tensors(self.path, tensors, "checkpoint", {"key": self.key, **values})
+        try:
+            storage.save_tensors(self.path, tensors, "checkpoint", {"key": self.key, **values})
+        except (storage.StorageError, OSError) as error:
+            say = log.info if self.failed else log.warning
+            say("no checkpoint, the computation goes on without: %s", error)
+            self.failed = True
+        else:
+            self.exists, self.failed = True, False
         self.last = time.monotonic()
+        return not self.failed
+
+    def diverged(self, what: str) -> DivergedError:
+        """The error of a training, with what is left of it."""
+        left = f"; the last good state is in {self.path}" * self.exists
+        return DivergedError(f"{what}{left}; lower its rate")
+
+    def check(self, what: str, step: int, objective: float) -> None:
+        """Raise DivergedError unless the objective is finite: the state that has it may be saved."""
+        if not math.isfinite(objective):
+            raise self.diverged(f"{what}: the objective is {objective} at step {step}")
 
     def remove(self) -> None:
         for own in (self, *self.parts):

@@ -310,9 +310,21 @@ def train(
             value, by_filters, by_alphas = problem.gradient(
                 filters, alphas, expert, settings.batch, draw
             )
-            if not torch.isfinite(value):
-                raise runtime.DivergedError(
-                    f"training of the {what}: the objective is {value} at step {step}"
+            checkpoint.check(f"training of the {what}", step, value.item())
+            if checkpoint.due():
+                checkpoint.save(
+                    {
+                        "filters": filters,
+                        "log_alphas": log_alphas,
+                        "best.filters": best[1],
+                        "best.alphas": best[2],
+                        **runtime.optimiser_state(optimiser),
+                    },
+                    step=step,
+                    history=history,
+                    best=best[0],
+                    rate=optimiser.param_groups[0]["lr"],
+                    seconds=time.monotonic() - started,
                 )
             if problem.span is not None:
                 by_filters = by_filters @ problem.span
@@ -328,24 +340,10 @@ def train(
             if step % 100 == 99 or step == settings.steps - 1:
                 alphas = log_alphas.exp()
                 held = problem.held_out(filters, alphas, expert)
+                checkpoint.check(f"training of the {what}", step, held)
                 history.append((step + 1, value.item(), held, time.monotonic() - started))
                 if held < best[0]:
                     best = held, filters.detach().clone(), alphas.clone()
-        if checkpoint.due():
-            checkpoint.save(
-                {
-                    "filters": filters,
-                    "log_alphas": log_alphas,
-                    "best.filters": best[1],
-                    "best.alphas": best[2],
-                    **runtime.optimiser_state(optimiser),
-                },
-                step=step + 1,
-                history=history,
-                best=best[0],
-                rate=optimiser.param_groups[0]["lr"],
-                seconds=time.monotonic() - started,
-            )
     return best[1], best[2], history
 
 

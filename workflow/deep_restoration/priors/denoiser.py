@@ -288,9 +288,16 @@ def train(
         optimiser.param_groups[0]["lr"] = settings.rate * warm * max(fall, 1e-3)
         loss = losses(maps, settings.batch, runtime.generator(seed, "denoiser", "batch", step))
         (value,) = learning.backward(loss, settings.batch, parameters)
-        if not torch.isfinite(value):
-            raise runtime.DivergedError(
-                f"training of the denoiser: the objective is {value.item()} at step {step}"
+        checkpoint.check("training of the denoiser", step, value.item())
+        if checkpoint.due():
+            checkpoint.save(
+                {f"network.{name}": value for name, value in network.state_dict().items()}
+                | {f"best.{name}": value for name, value in kept.items()}
+                | runtime.optimiser_state(optimiser),
+                step=step,
+                history=history,
+                best=best,
+                seconds=time.monotonic() - started,
             )
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
@@ -301,20 +308,11 @@ def train(
                     value.item() * (part.stop - part.start) / 64
                     for part, (value,) in testing(loss, 64)
                 )
+            checkpoint.check("training of the denoiser", step, held)
             history.append((step + 1, value.item(), held, time.monotonic() - started))
             if held < best:
                 best = held
                 kept = {name: value.clone() for name, value in network.state_dict().items()}
-        if checkpoint.due():
-            checkpoint.save(
-                {f"network.{name}": value for name, value in network.state_dict().items()}
-                | {f"best.{name}": value for name, value in kept.items()}
-                | runtime.optimiser_state(optimiser),
-                step=step + 1,
-                history=history,
-                best=best,
-                seconds=time.monotonic() - started,
-            )
     network.load_state_dict(kept)
     sigma = settings.sigma * unit * scale
     prior = Denoiser(network, scale, centre, sigma, probes=settings.probes, facts=asdict(settings))
