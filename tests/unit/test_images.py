@@ -1,5 +1,12 @@
 """Decoding, cropping and streaming of photographs, on files written here."""
 
+import os
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -307,3 +314,91 @@ def test_some_images_are_spread_over_all_or_over_those_held_out():
     names, pixels = images.some(file, 100, 0.1)
     assert (names, pixels.tolist()) == ([str(i) for i in held], held)
     assert images.some(file, 2, 0.1)[1].tolist() == inventory.spread(held, 2)
+
+
+# ------------------------------------------------------------------------------ hostile and huge files
+
+
+def hostile(folder):
+    """Everything a folder of photographs should not hold, beside one photograph."""
+    save(folder / "a.png", photo())
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "nowhere.png").symlink_to(folder / "gone.png")
+    (folder / "itself.png").symlink_to(folder / "itself.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    (folder / "round").symlink_to(folder)
+    return ["a.png", "device.png", "itself.png", "nowhere.png", "pipe.jpg"]
+
+
+def test_pipes_devices_and_links_to_nowhere_are_named_and_hold_up_nothing(tmp_path):
+    folder = tmp_path / "images"
+    folder.mkdir()
+    names = hostile(folder)
+    assert inventory.image_files(folder) == names
+    hashes = inventory.content_hashes(folder, names, tmp_path / "cache.json")
+    assert [name for name, value in hashes.items() if value] == ["a.png"]
+    assert len(inventory.digest(hashes)) == 16
+    found = dict(images.folder_images(folder, names, 32, 2))
+    assert found["a.png"].shape == (32, 32, 3)
+    for name in names[1:]:
+        assert isinstance(found[name], UnusableImage)
+    assert "a pipe, a device" in str(found["pipe.jpg"])
+    assert "No such file" in str(found["nowhere.png"])
+    with pytest.raises(ValueError, match=r"pipe\.jpg cannot be used .*remove it"):
+        images.read(f"{folder}/pipe.jpg")
+
+
+def black_png(path, width, height):
+    """A two-coloured PNG of any size, a few bytes a million pixels."""
+    packer, row = zlib.compressobj(9), bytes(1 + -(-width // 8))
+    data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    with open(path, "wb") as file:
+        file.write(b"\x89PNG\r\n\x1a\n")
+        for kind, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
+            file.write(struct.pack(">I", len(content)) + kind + content)
+            file.write(struct.pack(">I", zlib.crc32(kind + content)))
+    return path
+
+
+def memory_of(path, shorter_side=227):
+    """What `decode` says, and by how many MiB it raises the memory of a fresh process."""
+    code = (
+        "import resource, sys; from PIL import Image; from deep_restoration import images\n"
+        "def most(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "Image.preinit(); before = most()\n"
+        "try: found = images.decode(sys.argv[1], int(sys.argv[2])).shape\n"
+        "except images.UnusableImage as error: found = error\n"
+        "print(found, most() - before, sep='|')"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(images.__file__).parent.parent)}
+    command = [sys.executable, "-W", "ignore", "-c", code, path, str(shorter_side)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    found, more = done.stdout.split("|")
+    return found, float(more)
+
+
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path):
+    path = black_png(tmp_path / "a.png", 60000, 60000)
+    assert path.stat().st_size < 500_000
+    found, more = memory_of(path)
+    assert found.startswith("not readable: Image size (3600000000 pixels) exceeds limit")
+    assert more < 50
+
+
+LIMITS = {"jpg": 60, "RGB": 330, "RGBA": 560, "I;16": 480, "P": 400}
+
+
+@pytest.mark.parametrize("kind", LIMITS)
+def test_photographs_of_60_megapixels_take_bounded_memory(tmp_path, kind):
+    """MiB beside what the libraries take; 60 million pixels of 3 bytes are 172."""
+    line = np.linspace(0, 255, 9000).astype(np.uint8)
+    grey = Image.fromarray(np.broadcast_to(line, (6667, 9000)).copy())
+    path = tmp_path / ("a.jpg" if kind == "jpg" else "a.png")
+    if kind == "I;16":
+        Image.fromarray(np.asarray(grey).astype(np.uint16) * 257).save(path, compress_level=1)
+    else:
+        grey.convert("RGB" if kind == "jpg" else kind).save(path, compress_level=1)
+    found, more = memory_of(path)
+    assert found == "(227, 306, 3)"
+    assert more < LIMITS[kind]

@@ -6,10 +6,14 @@ packages (`embedded`, train and test photographs disjoint), and a folder of imag
 
 from __future__ import annotations
 
+import math
 import os
+import stat
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from importlib.resources import files
 from pathlib import Path
 
@@ -35,6 +39,11 @@ EMBEDDED = {
 # Where the closer test views lie, as fractions of the free width and height.
 QUARTERS = ((0.1, 0.2), (0.9, 0.8), (0.9, 0.2), (0.1, 0.8))
 
+# Larger ones, in pixels, are decoded one at a time, whatever the number of threads: they take up to
+# 8 bytes a pixel, and Pillow refuses those of more than 179 million.
+LARGE = 40_000_000
+_large = threading.Lock()
+
 
 class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about the program)
     """An image file that cannot be used; the message says why."""
@@ -51,39 +60,65 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
+        if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
+            raise UnusableImage("no file but a pipe, a device or a folder")
         with Image.open(path) as image:
             if shorter_side and min(image.size) < shorter_side:
                 width, height = image.size
                 raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
+            large = math.prod(image.size) > LARGE
             if shorter_side and image.format == "JPEG":
                 scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
                 image.draft(None, tuple(int(side * scale) for side in image.size))
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
+            with _large if large else nullcontext():
+                ImageOps.exif_transpose(image, in_place=True)
+                rgb = _to_rgb(image, shorter_side)
     except (UnusableImage, MemoryError):
         raise
     except (UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise UnusableImage(f"not readable: {error}") from None
     except Exception as error:  # what Pillow's decoders raise on damaged files is not one family
         raise UnusableImage(f"damaged: {str(error) or type(error).__name__}") from None
-    if shorter_side:
-        rgb = _reduce(rgb, shorter_side)
     return np.asarray(rgb)
 
 
-def _to_rgb(image):
+def read(path: str) -> np.ndarray:
+    """`decode`, but what cannot be used is a ValueError that names the file."""
+    try:
+        return decode(path)
+    except UnusableImage as error:
+        raise ValueError(f"the image {path} cannot be used ({error}); remove it") from None
+
+
+def _to_rgb(image, shorter_side: int | None):
+    """In few copies, because an image may be large: most of it happens when it is reduced."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":  # 16-bit and float: no scale in the file
-        values = np.asarray(image, dtype=np.float64)
-        high = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
-        if image.mode == "I" and values.max() <= 255:
-            high = 255.0
-        values = np.clip(values / high, 0, 1) * 255
-        return Image.fromarray(np.repeat(values.round().astype(np.uint8)[..., None], 3, axis=2))
-    if image.has_transparency_data:
-        ground = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(ground, image.convert("RGBA"))
+        image = _to_8_bits(image)
+    elif image.has_transparency_data:
+        image = image if image.mode == "RGBA" else image.convert("RGBA")
+    elif image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    if shorter_side:
+        image = _reduce(image, shorter_side)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB")
+
+
+def _to_8_bits(image):
+    from PIL import Image
+
+    values = np.asarray(image)
+    high = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
+    if image.mode == "I" and values.max() <= 255:
+        high = 255.0
+    result = np.empty(values.shape, np.uint8)
+    for start in range(0, len(values), 64):
+        block = values[start : start + 64].astype(np.float64)
+        result[start : start + 64] = (np.clip(block / high, 0, 1) * 255).round()
+    return Image.fromarray(result)
 
 
 def _reduce(image, shorter_side: int):

@@ -52,9 +52,11 @@ def spread(items: list, count: int | None) -> list:
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
 
 
-def content_hashes(folder: str | os.PathLike, files: list[str], cache: Path) -> dict[str, str]:
+def content_hashes(
+    folder: str | os.PathLike, files: list[str], cache: Path
+) -> dict[str, str | None]:
     """SHA-256 of each file, by its relative path; those unchanged since the last call come from
-    `cache`."""
+    `cache`. None for what cannot be read: pipes, devices, links that lead nowhere."""
     try:
         known = json.loads(cache.read_text())
     except (OSError, ValueError):
@@ -63,6 +65,8 @@ def content_hashes(folder: str | os.PathLike, files: list[str], cache: Path) -> 
     wanted: dict[str, list] = {}
     for name in files:
         path = os.path.abspath(os.path.join(folder, name))
+        if not os.path.isfile(path) or not os.access(path, os.R_OK):
+            continue
         now, entry = stamp(path), known.get(path)
         if entry and entry[:-1] == now:
             fresh[path] = entry
@@ -78,7 +82,8 @@ def content_hashes(folder: str | os.PathLike, files: list[str], cache: Path) -> 
         temporary = cache.with_name(f"{cache.name}.{socket.gethostname()}.{os.getpid()}")
         temporary.write_text(json.dumps({**known, **fresh}))
         os.replace(temporary, cache)
-    return {name: fresh[os.path.abspath(os.path.join(folder, name))][-1] for name in files}
+    paths = {name: os.path.abspath(os.path.join(folder, name)) for name in files}
+    return {name: fresh.get(path, [None])[-1] for name, path in paths.items()}
 
 
 def require(content: str, folder: str | os.PathLike, files: list[str], cache: Path) -> None:

@@ -88,7 +88,11 @@ def run(function: Callable, arguments: dict, processes: int | None = None) -> No
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
         command += ["--nproc-per-node", str(count), "-m", __name__, str(job)]
         threads = str(max(1, int(os.environ.get("OMP_NUM_THREADS", 1)) // count))
-        environment = {**os.environ, "OMP_NUM_THREADS": threads}
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "RESTORATION_JOB": str(os.getpid()),
+        }
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
@@ -116,6 +120,7 @@ def main(path: str) -> None:
     import torch
 
     module, name, arguments = json.loads(Path(path).read_text(encoding="utf-8"))
+    runtime.end_with_parent(int(os.environ["RESTORATION_JOB"]))
     workers = Workers()
     if workers.first:
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)

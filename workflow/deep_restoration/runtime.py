@@ -56,6 +56,7 @@ def job(snakemake) -> Iterator[None]:
     to_terminal = logging.StreamHandler(sys.stderr)
     to_terminal.setLevel(logging.WARNING)
     logging.captureWarnings(True)
+    logging.raiseExceptions = False  # on a full disk, the message must be seen all the same
     log.setLevel(logging.INFO)
     for logger in (log, logging.getLogger("py.warnings")):
         logger.addHandler(to_file)
@@ -78,17 +79,23 @@ def job(snakemake) -> Iterator[None]:
         raise
 
 
-def end_with_parent(interval: float = 0.5) -> None:
-    """End this process soon after the one that started it has gone.
+def end_with_parent(job: int | None = None) -> None:
+    """End this process soon after the one that started it, or the process `job`, has gone.
 
     Snakemake killed outright leaves its jobs behind: one that went on, with settings of then, could
     write over the file of its successor.
     """
     parent = os.getppid()
 
+    def alive() -> bool:
+        try:
+            return os.getppid() == parent and (job is None or os.kill(job, 0) is None)
+        except ProcessLookupError:
+            return False
+
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(interval)
+        while alive():
+            time.sleep(0.5)
         log.error("stopped, because Snakemake is gone; the next run goes on from the checkpoint")
         os._exit(1)
 

@@ -158,7 +158,7 @@ def check_disjoint():
     """Test images that are also training images would make the study's claim void."""
     train, test = image_inventory("train"), image_inventory("test")
     if train and test:
-        seen = {digest: name for name, digest in train.items()}
+        seen = {digest: name for name, digest in train.items() if digest}
         both = [f"{name} = {seen[digest]}" for name, digest in test.items() if digest in seen]
         if both:
             raise WorkflowError(

@@ -38,7 +38,7 @@ with runtime.job(snakemake):
             names, pixels = storage.read_names(file), list(file["images"][...])
     else:
         names = list(snakemake.params.files)
-        pixels = (images.decode(f"{snakemake.params.folder}/{name}") for name in names)
+        pixels = (images.read(f"{snakemake.params.folder}/{name}") for name in names)
     rows, shown = [], {}
     for image, photograph in zip(names, pixels, strict=True):
         planes = images.grey(photograph)[None] if of == "grey" else photograph.transpose(2, 0, 1)
