@@ -1,6 +1,7 @@
 """What Snakemake's command line asks for, and the environment that jobs get."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,11 @@ def test_a_wait_policy_of_the_users_stays(monkeypatch):
     launch.prepare_environment()
     assert os.environ["PYTHONPATH"] == LIBRARY
     assert os.environ["OMP_WAIT_POLICY"] == "ACTIVE"
+
+
+def test_folders_that_cannot_be_written_to_are_found(small_disk):
+    (small_disk / "results/priors").mkdir(parents=True)
+    tops = (str(small_disk / "results"), str(small_disk / "logs"))
+    assert launch.closed_folders(*tops) == []
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    assert launch.closed_folders(*tops) == [tops[0], f"{tops[0]}/priors"]

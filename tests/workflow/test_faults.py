@@ -1,10 +1,12 @@
 """kill -9 in the middle, and bad input at the command line."""
 
+import json
 import os
 import signal
 import subprocess
 import time
 
+import h5py
 import pytest
 
 from tests.tree import Tree
@@ -59,7 +61,13 @@ def test_killed_in_the_middle_the_next_run_continues(finished, tmp_path, stage):
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.05)
     time.sleep(0.7)
-    os.killpg(process.pid, signal.SIGKILL)
+    if stage == "training":  # Snakemake alone: its job must not go on beside its successor
+        process.kill()
+        while "Snakemake is gone" not in (root / log).read_text():
+            assert time.monotonic() < deadline, "the job goes on"
+            time.sleep(0.05)
+    else:
+        os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert not (root / target).exists()  # neither whole nor truncated
 
@@ -82,6 +90,18 @@ FAULTS = {
         ["alexnet_lrn has no layer 'conv11'", "conv1"],
     ),
     "missing folder": ("images: {train: no/such/folder}", ["images.train", "no/such/folder"]),
+    "a name that leads elsewhere": (
+        'recipes: {"../../tv": {phases: [{iterations: 1, rate: 1.0}]}}',
+        ["recipes: the name '../../tv' is not allowed"],
+    ),
+    "a name with a line break": (
+        'recipes: {"tv\\n": {phases: [{iterations: 1, rate: 1.0}]}}',
+        ["recipes: the name 'tv\\n' is not allowed"],
+    ),
+    "YAML that would run code": (
+        "seed: !!python/object/apply:os.system [touch hacked]",
+        ["Config file is not valid"],
+    ),
     "unknown prior": (
         "recipes: {tv: {priors: {tvv: {weight: 1}}}}",
         ["recipes.tv.priors.tvv", "tv"],
@@ -97,6 +117,7 @@ def test_bad_configuration_stops_before_any_job(finished, fault):
     assert "Traceback" not in done.stdout
     for word in words:
         assert word in done.stdout
+    assert not (finished.root / "hacked").exists()
 
 
 def test_test_images_among_the_training_images_are_refused(finished, tmp_path):
@@ -114,7 +135,89 @@ def test_test_images_among_the_training_images_are_refused(finished, tmp_path):
     assert "3 of 3 test images are also training images" in done.stdout
 
 
-def test_damaged_input_is_named(finished, tmp_path):
+def test_a_results_folder_that_cannot_be_written_to_is_named_before_any_job(tmp_path):
+    tree = Tree.fresh(tmp_path / "tree")
+    results = tree.root / "results"
+    results.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", results]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("a file system can be mounted only by root")
+    try:
+        done = tree.snakemake(check=False)
+    finally:
+        subprocess.run(["umount", results], check=True)
+    assert done.returncode == 1
+    assert "results cannot be written to: make it writable" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+NAMES = ["with space.png", 'it\'s "quoted".png', "two\nlines.png", "-rf.png", "Grüße 日本.png"]
+NAMES = [*NAMES, "$(touch hacked).png", "{split}.png", os.fsdecode(b"\xff\xfe.png")]
+
+
+def test_images_of_any_name_are_prepared_and_a_second_snakemake_is_refused(tmp_path):
+    from PIL import Image
+
+    from deep_restoration import storage
+
+    tree = Tree.fresh(tmp_path / "a tree's; $(touch hacked)")
+    folder = tmp_path / 'the "photographs"\n; $(touch hacked)'
+    folder.mkdir()
+    for index, name in enumerate(NAMES):
+        Image.new("RGB", (64, 64), (20 * index, 2, 3)).save(folder / name)
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "nowhere.png").symlink_to("gone.png")
+    change = tree.config(
+        "change.yaml", f"images: {{test: {json.dumps(str(folder))}, test_count: null}}"
+    )
+    target = "results/images/test.h5"
+    process = subprocess.Popen(
+        tree.command(target, configs=(change,)),
+        cwd=tree.root,
+        env=tree.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    locks, deadline = tree.root / ".snakemake/locks", time.monotonic() + 300
+    while not (locks.is_dir() and any(locks.iterdir())):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGSTOP)  # as long as the second one looks
+    refused = tree.snakemake(target, configs=(change,), check=False)
+    process.send_signal(signal.SIGCONT)
+    output, _ = process.communicate()
+    assert refused.returncode == 1
+    assert "Directory cannot be locked" in refused.stdout
+    assert process.returncode == 0, output
+    with storage.open_hdf5(tree.root / target, "images") as file:
+        assert sorted(storage.read_names(file)) == sorted(NAMES)
+    log = (tree.root / "logs/images/test.log").read_text()
+    assert "2 of 10 images cannot be used" in log
+    assert "pipe.jpg: no file but a pipe" in log
+    assert "nowhere.png: damaged: [Errno 2]" in log
+    assert not list(tmp_path.rglob("hacked"))
+    assert not [path for path in tree.root.iterdir() if path.name not in KNOWN]
+
+
+KNOWN = {"Snakefile", "config", "resources", "workflow", "profiles", "tests", "change.yaml"}
+KNOWN |= {"results", "logs", ".snakemake"}
+
+
+def test_every_array_of_the_study_has_a_checksum(finished):
+    from deep_restoration import storage
+
+    files = [*finished.root.glob("results/**/*.h5")]
+    assert len(files) > 20
+    for path in files:
+        with h5py.File(path) as file:
+            stage = file.attrs["stage"]
+        with storage.open_hdf5(path, stage) as file:  # which refuses arrays without
+            assert storage._unreadable(file) == ""
+
+
+def test_damaged_input_is_named_and_computed_again_once_deleted(finished, tmp_path):
     import shutil
 
     tree = Tree(tmp_path / "tree")
@@ -124,3 +227,7 @@ def test_damaged_input_is_named(finished, tmp_path):
     done = tree.snakemake("results/evaluation/alexnet/conv1.csv", check=False)
     assert done.returncode == 1
     assert "results/images/test.h5 is not a readable HDF5 file" in done.stdout
+    assert "delete it and run again" in done.stdout
+    damaged.unlink()
+    tree.snakemake("results/evaluation/alexnet/conv1.csv")
+    assert damaged.read_bytes() == (finished.root / "results/images/test.h5").read_bytes()

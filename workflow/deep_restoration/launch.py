@@ -35,6 +35,11 @@ def is_dry_run(arguments: Sequence[str]) -> bool:
     return False
 
 
+def closed_folders(*tops: str) -> list[str]:
+    """Folders, these and below, in which nothing can be written."""
+    return [here for top in tops for here, _, _ in os.walk(top) if not os.access(here, os.W_OK)]
+
+
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU, found out without importing torch."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()

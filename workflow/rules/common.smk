@@ -26,6 +26,13 @@ launch.prepare_environment()
 # Snakemake itself knows only later.
 PLANNING = launch.is_dry_run(sys.argv[1:])
 
+# Now rather than at the end of the first long job.
+if not PLANNING and (closed := launch.closed_folders("results", "logs")):
+    raise WorkflowError(
+        f"{closed[0]} cannot be written to{f', nor {len(closed) - 1} others' * (len(closed) > 1)}: "
+        "make it writable, or compute elsewhere (snakemake --directory)"
+    )
+
 try:
     SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
     STUDY = configuration.prepare(configuration.with_store(config), SCHEMA, CACHE, PLANNING)
