@@ -52,7 +52,7 @@ def train(small_classifier, small_pictures, tmp_path_factory):
     classifiers.save(folder / "network.safetensors", steps, ["conv2"], state, *means, {})
     with storage.create_hdf5(folder / "images.h5", "images", {}) as file:
         pixels = (255 * small_pictures).byte().permute(0, 2, 3, 1).numpy()
-        storage.dataset(file, "images", pixels.shape, np.uint8, "sRGB")[...] = pixels
+        storage.write_array(file, "images", pixels, "sRGB")
 
     def run(name, processes, **changes):
         settings = {"regime": "joint", "steps": 30, "batch": 5, "rate": 5e-3, "held_out": 0.2}

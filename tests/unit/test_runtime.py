@@ -223,7 +223,7 @@ def test_a_job_ends_when_what_started_it_is_killed(tmp_path):
     job = (
         "import os, pathlib, time; from types import SimpleNamespace\n"
         "from deep_restoration import runtime\n"
-        "with runtime.job(SimpleNamespace(log=['a.log'], threads=1)):\n"
+        "with runtime.job(SimpleNamespace(log=['a.log'], threads=1, params={})):\n"
         "    pathlib.Path('pid').write_text(str(os.getpid()))\n"
         "    time.sleep(600)\n"
     )

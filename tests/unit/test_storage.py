@@ -623,7 +623,7 @@ def run(code, *arguments):
         "import sys; import numpy as np; from types import SimpleNamespace\n"
         "from deep_restoration import runtime, storage\n"
         "path, log = sys.argv[1:]\n"
-        f"with runtime.job(SimpleNamespace(log=[log], threads=1)):\n{body}\n"
+        f"with runtime.job(SimpleNamespace(log=[log], threads=1, params=dict())):\n{body}\n"
     )
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
