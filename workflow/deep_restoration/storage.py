@@ -246,7 +246,9 @@ def dataset(
     options = {"chunks": (*(1 for _ in before), rows, *inside), "fletcher32": True}
     if not all(shape):  # nothing at all: HDF5 wants no chunks larger than their dataset
         options = {}
-    result = file.create_dataset(name, shape, dtype=dtype, track_times=False, fillvalue=0, **options)
+    result = file.create_dataset(
+        name, shape, dtype=dtype, track_times=False, fillvalue=0, **options
+    )
     result.attrs["samples"] = samples
     if units:
         result.attrs["units"] = units
