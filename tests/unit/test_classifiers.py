@@ -87,7 +87,7 @@ def test_a_stored_classifier_normalises_inside_and_yields_the_same_maps(squeezen
 def test_a_stored_classifier_holds_only_what_its_layers_need(stored):
     path, _ = stored
     with storage.open_tensors(path, "classifier") as (file, description):
-        names = set(file.keys())
+        names = set(file.names())
     assert description["origin"] == "random"
     assert "features.4.squeeze.weight" in names
     assert not any(name.startswith(("features.4.expand", "features.5")) for name in names)
