@@ -49,6 +49,9 @@ def test_jobs_that_want_a_gpu_go_to_its_partition(rules):
         name: {"slurm_partition": "a100s", "gpu_model": "a100"} for name in wanting
     }
     assert filled()["set-resources"]["reconstruct"] == {"slurm_partition": "gpu"}
+    several = filled(training_gpus="4")["set-resources"]
+    assert several["train_inverter"] == {"slurm_partition": "gpu", "gpu": 4}
+    assert "gpu" not in several["train_prior"]
 
 
 def test_account_and_partition_are_those_written_at_the_top():
