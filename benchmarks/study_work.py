@@ -1,0 +1,570 @@
+"""How much work each job of a study is: floating-point operations, bytes, calls, memory, disk.
+
+Counted from the configuration and the networks' shapes; nothing is run. An operation is an addition
+or a multiplication, of convolutions and matrix products; bytes are what layers write and read, in
+float32, as if nothing stayed in a cache. `jobs` names every job as its benchmark file is called.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from deep_restoration import (
+    classifiers,
+    configuration,
+    graph,
+    inverters,
+    storage,
+    visualisation_settings,
+)
+from deep_restoration.priors import denoiser
+
+ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".snakemake/deep_restoration"
+BATCH = 64  # images restored at once
+CHUNK = 1 << 20  # storage.dataset
+STATISTICS_BLOCKS = 32  # statistics.BLOCKS
+HALVES = 6  # matrices inverted for a draw of blocks (stationarity)
+
+
+@dataclass(frozen=True)
+class Work:
+    """flops, bytes: in all. calls: passes through a network with all its small steps, which cost time
+    even of an empty batch. memory: bytes held at once beside what an empty job holds. disk: bytes
+    written to stay. mixed: whether most of it may be computed in bfloat16."""
+
+    flops: float = 0.0
+    bytes: float = 0.0
+    calls: float = 0.0
+    memory: float = 0.0
+    disk: float = 0.0
+    mixed: bool = False
+
+    def __add__(self, other: Work) -> Work:
+        """Both, one after the other."""
+        return Work(
+            self.flops + other.flops,
+            self.bytes + other.bytes,
+            self.calls + other.calls,
+            max(self.memory, other.memory),
+            self.disk + other.disk,
+            self.mixed or other.mixed,
+        )
+
+    def times(self, count: float, calls: float = 1) -> Work:
+        """The work of so many images, in so many calls."""
+        more = {"flops": self.flops * count, "bytes": self.bytes * count}
+        return replace(self, **more, calls=self.calls * calls)
+
+
+class Job(NamedTuple):
+    rule: str
+    name: str  # classifier/layer/recipe, as its benchmark file is called
+    work: Work
+
+
+# ------------------------------------------------------------------------------ studies and networks
+
+
+def study(*files: str | Path) -> dict:
+    """The checked configuration of config.yaml with these files on top, as Snakemake merges them."""
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    for file in files:
+        config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
+    return configuration.prepare(config, ROOT / "config/schema.yaml", CACHE, planning=True)
+
+
+def _merged(base: dict, changes: dict) -> dict:
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = _merged(result[key], value) if both else value
+    return result
+
+
+@functools.cache
+def steps_of(architecture: str) -> list[dict]:
+    """As classifiers.steps_of; kept in a file, because importing torchvision takes seconds."""
+    file = CACHE / f"steps-{architecture}-{version('torchvision')}.json"
+    if not file.exists():
+        with torch.device("meta"):
+            steps = classifiers.steps_of(architecture)
+        storage.write_text(file, json.dumps(steps))
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def counted(function, *arguments) -> tuple[int, object]:
+    """Operations of a call on meta tensors, as torch counts them, and its result."""
+    with FlopCounterMode(display=False) as counter:
+        result = function(*arguments)
+    return counter.get_total_flops(), result
+
+
+@functools.cache
+def _walk(architecture: str, size: int, layers: tuple[str, ...]) -> dict[str, tuple[int, int]]:
+    """Operations of every step for one image, and the numbers it yields."""
+    found: dict[str, tuple[int, int]] = {}
+    with torch.device("meta"):
+        network = graph.Network(steps_of(architecture), layers)
+    network.mean, network.std = network.mean.to("meta"), network.std.to("meta")
+
+    def call(step, function, arguments, keywords):
+        flops, result = counted(functools.partial(function, *arguments, **keywords))
+        found[step["name"]] = flops, result.numel() if isinstance(result, torch.Tensor) else 0
+        return result
+
+    with torch.no_grad():
+        network(torch.empty(1, 3, size, size, device="meta"), call)
+    return found
+
+
+def forward(architecture: str, size: int, layers: tuple[str, ...], layer: str) -> Work:
+    """An image through the network up to a layer; `memory` is that of all maps on the way."""
+    walked = _walk(architecture, size, layers)
+    steps = [walked[s["name"]] for s in graph.cut(steps_of(architecture), [layer])[1:]]
+    numbers = 3 * size**2 + sum(count for _, count in steps)
+    return Work(sum(flops for flops, _ in steps), 8 * numbers, 1, 4 * numbers)
+
+
+@functools.cache
+def network_bytes(architecture: str, layers: tuple[str, ...]) -> int:
+    with torch.device("meta"):
+        network = graph.Network(steps_of(architecture), layers)
+    return sum(t.numel() * t.element_size() for t in network.weights.state_dict().values())
+
+
+def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
+    """A call of a module on meta tensors; `disk` is that of its weights."""
+    numbers = 0
+
+    def note(_, __, result):
+        nonlocal numbers
+        numbers += result.numel() if isinstance(result, torch.Tensor) else 0
+
+    leaves = [part for part in module.modules() if not list(part.children())]
+    hooks = [part.register_forward_hook(note) for part in leaves]
+    with torch.no_grad():
+        flops, _ = counted(module, *inputs)
+    for hook in hooks:
+        hook.remove()
+    weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())
+    return Work(flops, 8 * numbers, 1, 4 * numbers, weights)
+
+
+def dataset_bytes(count: int, *sample: int, item: int = 4) -> int:
+    """Size in the file of `storage.dataset`: whole chunks."""
+    one = math.prod(sample) * item
+    rows = min(max(1, CHUNK // max(one, 1)), max(1, count))
+    return math.ceil(count / rows) * rows * one
+
+
+# ------------------------------------------------------------------------------ jobs
+
+
+class Counter:
+    """The jobs of one study, with all iterations of every recipe. `train` and `test`: numbers of images,
+    which for folders only the folder knows."""
+
+    def __init__(self, study: dict, train: int, test: int):
+        self.study, self.train, self.test = study, train, test
+        self.size = study["images"]["size"]
+        self.pixels = 3 * self.size**2
+
+    def __call__(self) -> Iterator[Job]:
+        for split, count in (("train", self.train), ("test", self.test)):
+            disk = dataset_bytes(count, self.pixels, item=1)
+            yield Job("images", split, Work(bytes=count * self.pixels, disk=disk))
+        yield from self._of_images()
+        for name in self.study["classifiers"]:
+            classifier = Classifier(self, name)
+            yield Job("classifier", name, Work(disk=classifier.disk))
+            for layer in classifier.layers:
+                yield from classifier.jobs(layer)
+
+    def held_out(self, count: int) -> int:
+        return max(1, round(count * self.study["images"]["held_out"]))
+
+    def priors_of(self, source: str) -> list[str]:
+        return [p for p in self.study["priors"] if configuration.source_of(self.study, p) == source]
+
+    def _of_images(self) -> Iterator[Job]:
+        for name, entry in self.study["patches"].items():
+            if entry["of"] != "features":
+                channels = 1 if entry["of"] == "grey" else 3
+                yield Job("patches", name, patches(entry, (channels, *[entry["size"]] * 2), 1))
+        for source, channels in (("images", 3), ("grey", 1)):
+            for name in self.priors_of(source):
+                entry = self.study["priors"][name]
+                side = self.study["patches"][entry["patches"]]["size"] if "patches" in entry else 0
+                shape = (channels, side, side)
+                yield Job("train_prior", name, training(self.study, entry, shape, self.size))
+
+    def iterations(self, recipe: str) -> int:
+        return sum(p["iterations"] for p in self.study["recipes"][recipe].get("phases") or [])
+
+
+class Classifier:
+    """The jobs of one classifier's layers."""
+
+    def __init__(self, counter: Counter, name: str):
+        self.counter, self.name, self.study = counter, name, counter.study
+        self.entry = self.study["classifiers"][name]
+        self.architecture = self.entry["architecture"]
+        found = configuration.describe(self.architecture, counter.size, CACHE)
+        self.geometry = found["layers"]
+        self.layers = sorted(self.entry["layers"], key=list(self.geometry).index)
+        shown = self.study["visualisations"].values()
+        wanted = [visualisation_settings.layers_of(e, self.entry, self.geometry) for e in shown]
+        every = {*self.layers, *(layer for layers in wanted for layer in layers)}
+        self.walked = tuple(sorted(every, key=list(self.geometry).index))
+        # One trained on the spot ends at its deepest layer, published weights are stored whole.
+        exemplar = self.entry["weights"] == configuration.EXEMPLAR
+        ends = self.walked if exemplar else (steps_of(self.architecture)[-1]["name"],)
+        self.disk = network_bytes(self.architecture, ends)
+
+    def forward(self, layer: str) -> Work:
+        return forward(self.architecture, self.counter.size, self.walked, layer)
+
+    def shape(self, layer: str) -> tuple[int, int, int]:
+        return (*self.geometry[layer]["shape"], 1, 1)[:3]
+
+    def jobs(self, layer: str) -> Iterator[Job]:
+        """All jobs of a layer but figures and tables."""
+        study, counter, here = self.study, self.counter, f"{self.name}/{layer}"
+        images = min(study["features"]["images"] or counter.train, counter.train)
+        shape, once = self.shape(layer), self.forward(layer)
+        stored = dataset_bytes(images, *shape)
+        held = replace(once.times(images, images / 32), memory=32 * once.memory, disk=stored)
+        yield Job("features", here, held)
+        yield Job("statistics", here, statistics(study["statistics"], shape, images))
+        for name, entry in study["patches"].items():
+            if entry["of"] == "features":
+                yield Job("patches", f"{name}/{here}", patches(entry, self._patch(entry, layer), 4))
+        for name in counter.priors_of("features"):
+            entry = study["priors"][name]
+            patch = shape
+            if "patches" in entry:
+                patch = self._patch(study["patches"][entry["patches"]], layer)
+            work = training(study, entry, patch, shape[1])
+            yield Job("train_feature_prior", f"{here}/{name}", work)
+        chains = {name: self._inverter(layer, entry) for name, entry in study["inverters"].items()}
+        for name, entry in study["inverters"].items():
+            for replicate in range(entry["replicates"]):
+                work = self._inverter_training(layer, entry, chains[name])
+                yield Job("train_inverter", f"{here}/{name}/{replicate}", work)
+        if chains:
+            count = sum(entry["replicates"] for entry in study["inverters"].values())
+            each = Work()
+            for name, entry in study["inverters"].items():
+                each = each + chains[name].times(entry["replicates"])
+            work = (once + each).times(counter.test, count * counter.test / 64)
+            shown = min(counter.test, study["figures"]["images"])
+            disk = count * dataset_bytes(shown, counter.pixels)
+            yield Job("evaluate_inverters", here, replace(work, disk=disk))
+        for recipe, entry in study["recipes"].items():
+            yield from self._restorations(layer, recipe, entry)
+        restored = len(study["recipes"]) * counter.test
+        looked = once + Work(bytes=40 * 8 * counter.pixels)  # measures in float64
+        looked = looked.times(2 * restored, 2 * restored / BATCH)
+        table = replace(looked, memory=9 * 8 * counter.test * counter.pixels)
+        yield Job("evaluate", here, table)
+        yield Job("paper_measures", here, table)
+        if counter.priors_of("features"):
+            total = (len(study["recipes"]) + 4) * counter.test
+            asked = Work()
+            for name in counter.priors_of("features"):
+                entry = study["priors"][name]
+                one = energy(entry, self._prior_patch(entry, layer), shape, 1)
+                asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
+            work = asked.times(total, total / 16)
+            memory = 4 * total * counter.pixels
+            yield Job("naturalness", here, replace(work, memory=memory, disk=0))
+        yield from self._pictures(layer)
+
+    # -------------------------------------------------------------------------- restorations
+
+    def iteration(self, layer: str) -> Work:
+        """An image's update but its priors: forward, backward to the image, and the optimiser, which
+        reads or writes forty copies of the image."""
+        once, copies = self.forward(layer), 4 * 40 * self.counter.pixels
+        return replace(once.times(2), memory=2 * once.memory) + Work(bytes=copies)
+
+    def _prior_patch(self, entry: dict, place: str | None) -> tuple[int, int, int]:
+        if "patches" not in entry:
+            return (3, 0, 0) if place is None else (self.shape(place)[0], 0, 0)
+        patch = self.study["patches"][entry["patches"]]
+        return (3, patch["size"], patch["size"]) if place is None else self._patch(patch, place)
+
+    def plan(self, layer: str, recipe: dict) -> Work:
+        """An image's update by a recipe, with the gradients of its learned priors."""
+        front = self.layers[: self.layers.index(layer)] if layer in self.layers else []
+        work = self.iteration(layer)
+        for name, entry in (recipe.get("priors") or {}).items():
+            if name not in self.study["priors"]:
+                continue
+            trained = self.study["priors"][name]
+            places: list[str | None] = [None]
+            if configuration.source_of(self.study, name) == "features":
+                chosen = entry.get("layers", "all")
+                chosen = {"all": front, "first": front[:1], "last": front[-1:]}.get(
+                    chosen if isinstance(chosen, str) else "", chosen
+                )
+                places = [p for p in front if p in chosen]
+            for place in places:
+                size = self.counter.size
+                shape = (3, size, size) if place is None else self.shape(place)
+                patch = self._prior_patch(trained, place)
+                one = energy(trained, patch, shape, entry.get("lattice", 1))
+                work = replace(work + one, memory=work.memory + one.memory)
+        return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
+
+    def _restorations(self, layer: str, name: str, recipe: dict) -> Iterator[Job]:
+        counter, study, here = self.counter, self.study, f"{self.name}/{layer}/{name}"
+        count, iterations = counter.test, counter.iterations(name)
+        one = self.plan(layer, recipe)
+        first = self.forward(layer)
+        if recipe.get("inverter"):
+            first = first + self._inverter(layer, study["inverters"][recipe["inverter"]])
+        group = min(BATCH, count)
+
+        def restored(images: int, iterations: float) -> Work:
+            calls, most = math.ceil(images / BATCH), min(BATCH, images)
+            work = one.times(images * iterations, calls * iterations)
+            return replace(work + first.times(images, calls), memory=most * one.memory, disk=0)
+
+        if recipe.get("search"):
+            how = study["search"]
+            images = min(how["images"], counter.held_out(counter.train))
+            trial = restored(images, iterations * how["iterations"])
+            work = trial.times(how["trials"], how["trials"])
+            yield Job("search", here, work)
+        memory = group * one.memory + 3 * 4 * count * counter.pixels
+        disk = dataset_bytes(count, counter.pixels)
+        yield Job(
+            "reconstruct", here, replace(restored(count, iterations), memory=memory, disk=disk)
+        )
+        starts = study["starts"]
+        if starts and name in starts["recipe"]:
+            images, more = min(starts["images"], count), starts["count"] - 1
+            work = restored(images, iterations).times(more, more)
+            disk = dataset_bytes(starts["count"] * images, counter.pixels)
+            yield Job("restore_starts", here, replace(work, disk=disk))
+            yield Job(
+                "measure_starts", here, first.times(images * starts["count"], starts["count"])
+            )
+
+    # -------------------------------------------------------------------------- inverters
+
+    def _inverter(self, layer: str, entry: dict) -> Work:
+        return _chain(
+            self.architecture,
+            self.counter.size,
+            layer,
+            entry["width"],
+            entry["kind"],
+            entry["modules"],
+        )
+
+    def _inverter_training(self, layer: str, entry: dict, chain: Work) -> Work:
+        """The classifier forward, the chain forward, and backward at twice that; validation now and
+        then. Weights, their gradients, both moments of Adam and the best weights are held."""
+        once, batch = self.forward(layer), entry["batch"]
+        step = once.times(batch) + chain.times(3 * batch)
+        if entry.get("representation"):
+            step = step + once.times(3 * batch)
+        looks = min(entry["steps"], 20) * min(256, self.counter.held_out(self.counter.train))
+        work = step.times(entry["steps"], entry["steps"]) + (once + chain).times(
+            looks, looks / batch
+        )
+        memory = batch * (once.memory + 2 * chain.memory) + 5 * chain.disk
+        mixed = entry.get("precision") == "mixed"
+        return replace(work, memory=memory, disk=chain.disk, mixed=mixed)
+
+    # -------------------------------------------------------------------------- other studies
+
+    def _pictures(self, layer: str) -> Iterator[Job]:
+        study, counter = self.study, self.counter
+        adding, front = study["adding"], self.layers[: self.layers.index(layer)]
+        if adding and front:
+            recipe = study["recipes"][adding["recipe"]]
+            trials, tested = sets_to_try(len(front), len(adding["weights"]))
+            priors = {**(recipe.get("priors") or {}), adding["prior"]: {"weight": 0.0}}
+            full, bare = self.plan(layer, {**recipe, "priors": priors}), self.plan(layer, recipe)
+            half = replace(  # sets hold half of the layers, evenly from none to all
+                full, flops=(full.flops + bare.flops) / 2, bytes=(full.bytes + bare.bytes) / 2
+            )
+            its = counter.iterations(adding["recipe"])
+            test = min(adding["test"], counter.test)
+            images = trials * adding["images"] + tested * test
+            work = half.times(images * its, (trials + tested) * its)
+            memory = max(adding["images"], min(test, BATCH)) * full.memory
+            disk = dataset_bytes(tested, counter.pixels)
+            yield Job("add_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk))
+        for name, entry in study["visualisations"].items():
+            shown = visualisation_settings.layers_of(entry, self.entry, self.geometry)
+            last = layer == self.layers[-1]
+            others = [place for place in shown if place not in self.layers]
+            for place in [layer] * (layer in shown) + others * last:
+                yield Job("visualise", f"{self.name}/{place}/{name}", self._visualise(place, entry))
+
+    def _visualise(self, layer: str, entry: dict) -> Work:
+        counter = self.counter
+        once = self.forward(layer)
+        seen = min(entry.get("training_images", 0), counter.train)
+        work = once.times(seen, seen / 16)
+        units = entry.get("units", entry.get("images", 1))
+        count = len(units) if isinstance(units, list) else units
+        if entry["kind"] == "attribution":
+            count = entry["images"] * entry["channels"]
+            each = once.times(2 * len(entry["methods"]) * count, len(entry["methods"]) * count)
+            disk = len(entry["methods"]) * dataset_bytes(count, counter.pixels)
+            return replace(work + each, memory=3 * count * once.memory, disk=disk)
+        plan = visualisation_settings.plan(self.study, entry)
+        one, its = self.plan(layer, plan), sum(p["iterations"] for p in plan["phases"])
+        made = one.times(count * its, its)
+        disk = dataset_bytes(count, counter.pixels)
+        return replace(work + made, memory=count * one.memory, disk=disk)
+
+    def _patch(self, entry: dict, layer: str) -> tuple[int, int, int]:
+        """Shape of the patches of a layer: rules/functions.smk, next_kernel."""
+        channels, height, width = self.shape(layer)
+        flat = len(self.geometry[layer]["shape"]) < 3
+        if flat:
+            return channels, 1, 1
+        size = entry["size"]
+        if size == "next":
+            names = list(self.geometry)
+            fields = [self.geometry[n]["receptive_field"] for n in names[names.index(layer) + 1 :]]
+            own, stride = self.geometry[layer]["receptive_field"], self.geometry[layer]["stride"]
+            wider = (field - own for field in fields if field is not None)
+            size = min(1 + next((w // stride for w in wider if w > 0), 0), height, width)
+        return channels, size, size
+
+
+@functools.cache
+def _chain(architecture: str, size: int, layer: str, width: int, kind: str, modules: str) -> Work:
+    geometry = configuration.describe(architecture, size, CACHE)["layers"]
+    with torch.device("meta"):
+        chain = inverters.Chain(inverters.plan_chain(geometry, layer, width, kind, modules))
+        return module_work(chain, torch.empty(1, *geometry[layer]["shape"]))
+
+
+def sets_to_try(layers: int, weights: int) -> tuple[int, int]:
+    """Sets of added priors, on held-out and on test images, at most: the greedy order tries every layer
+    that is left, the two others one, of which the first and the last step are the greedy order's, too."""
+    greedy = weights * layers * (layers + 1) // 2
+    others = 2 * weights * max(0, layers - 2)
+    return 1 + greedy + others, 1 + 3 * layers
+
+
+# ------------------------------------------------------------------------------ priors, patches, statistics
+
+
+def patches(entry: dict, shape: tuple[int, int, int], item: int) -> Work:
+    """Sampling: products of all pairs of a patch's values, and their eigenvalues (4/3 d^3)."""
+    d, count = math.prod(shape), entry["count"]
+    kept = max(100, count // 20)
+    disk = dataset_bytes(count, *shape, item=item) + dataset_bytes(kept, *shape, item=item)
+    disk += 8 * (d * d + 2 * d)
+    block = 8 * 20000 * d * 3
+    return Work(2 * count * d * d + 4 / 3 * d**3, 24 * count * d, 1, 4 * 8 * d * d + block, disk)
+
+
+def _groups(entry: dict, shape: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Groups, values of a group's patch, whitened dimensions."""
+    d, variant = math.prod(shape), entry.get("variant", "full")
+    groups = {"channelwise": shape[0], "groups": entry.get("groups", 1)}.get(variant, 1)
+    if variant == "separable":
+        d = shape[0] * min(entry["multiplier"], shape[1] * shape[2])
+    inner = d // groups
+    return groups, inner, min(entry.get("dimensions") or inner, inner)
+
+
+@functools.cache
+def _denoiser(channels: int, height: int, width: int, *options: int) -> Work:
+    with torch.device("meta"):
+        network = denoiser.Network(channels, *options)
+        return module_work(network, torch.empty(1, channels, height, width), torch.empty(1))
+
+
+def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
+    """Training a prior: whitening, then five products a step on patches, five convolutions on fields,
+    three passes of the network for a denoiser."""
+    if entry["method"] == "denoiser":
+        crop = min(entry["crop"], side)
+        one = _denoiser(shape[0], crop, crop, entry["width"], entry["blocks"], entry["fold"])
+        work = one.times(3 * entry["batch"] * entry["steps"], entry["steps"])
+        memory = 2 * entry["batch"] * one.memory + 5 * one.disk
+        return replace(work, memory=memory, disk=one.disk, mixed=entry["precision"] == "mixed")
+    count = study["patches"][entry["patches"]]["count"]
+    held = max(100, count // 20)
+    groups, inner, d = _groups(entry, shape)
+    k, batch = entry["filters"], entry["batch"]
+    whiten = groups * (2 * (count + held) * inner * d + 9 * inner**3)
+    step = 10 * groups * batch * k * d + 4 * groups * held * k * d / 100
+    moved = 4 * groups * (12 * batch * k + 12 * k * d + 2 * held * k / 100)
+    if entry["method"] == "field":
+        crop = entry["middle"] + 2 * (shape[1] - 1)
+        places = (crop - shape[1] + 1) ** 2
+        step = 10 * k * math.prod(shape) * places * batch
+        moved = 4 * 12 * batch * k * places
+    numbers = k * groups * (2 * math.prod(shape) // groups + 2)
+    if entry.get("variant") == "separable":
+        numbers = k * (inner + math.prod(shape)) + inner * shape[1] * shape[2]
+    data = 4 * groups * (count + held) * d + 8 * 3 * (groups * inner) ** 2 // groups
+    work = Work(whiten, 8 * count * math.prod(shape), 1)
+    work = work + Work(step * entry["steps"], moved * entry["steps"], entry["steps"])
+    return replace(work, memory=data + 8 * 4 * groups * k * d, disk=4 * numbers)
+
+
+def energy(entry: dict, patch: tuple, shape: tuple[int, int, int], lattice: int) -> Work:
+    """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
+    probes of a denoiser, whose gradient is its answer."""
+    channels, height, width = shape
+    if entry["method"] == "denoiser":
+        one = _denoiser(*shape, entry["width"], entry["blocks"], entry["fold"])
+        asked = max(1, 2 * entry["probes"])
+        return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
+    groups, _, _ = _groups(entry, patch)
+    side = patch[1]
+    places = max(0, height - side + 1) * max(0, width - side + 1) / lattice**2
+    k = entry["filters"]
+    if entry.get("variant") == "separable":
+        inner = channels * min(entry["multiplier"], side * side)
+        flops = 4 * places * inner * (side * side + k)
+        responses = places * (inner + k)
+    else:
+        flops = 4 * places * k * math.prod(patch)
+        responses = places * k * groups
+    return Work(flops, 4 * 6 * responses, 1, 4 * 3 * responses)
+
+
+def statistics(settings: dict, shape: tuple[int, int, int], images: int) -> Work:
+    """One pass of products, and the inverses behind intervals of stationarity (9 P^3 each)."""
+    from deep_restoration.statistics import Grid, displacements
+
+    channels, height, width = shape
+    points = Grid.of(height, width, settings["positions"]).positions
+    anchors = Grid.of(height, width, max(1, settings["positions"] // 4)).positions
+    lags = len(displacements(settings["radius"], height, width))
+    each = 2 * channels**2 * (height * width + lags * anchors) + 2 * channels * points**2
+    draws = HALVES * settings["replicates"] * STATISTICS_BLOCKS.bit_length()
+    inverses = 9 * points**3 * (draws - HALVES * settings["replicates"] + 3)
+    side = 2 * settings["radius"] + 1
+    sums = STATISTICS_BLOCKS * (1 + channels * points + points**2 + points + 1)
+    sums += channels**2 * (2 + lags) + channels * (8 + 2 * lags) + 2
+    kept = 3 * points**2 + (3 + side**2) * channels**2 + 5 * (channels + images)
+    disk = 8 * (sums + kept + 5 * images)
+    moved = 8 * images * channels * height * width * 6
+    return Work(images * each + inverses, moved, images, 8 * (sums + kept), disk)
