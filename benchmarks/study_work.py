@@ -290,6 +290,10 @@ class Classifier:
             work = asked.times(total, total / 16)
             memory = 4 * total * counter.pixels
             yield Job("naturalness", here, replace(work, memory=memory, disk=0))
+        if study["starts"]:
+            seen = study["starts"]["count"] * min(study["starts"]["images"], counter.test)
+            seen *= len(study["starts"]["recipe"])
+            yield Job("measure_starts", here, replace(once.times(seen, seen / BATCH), disk=0))
         yield from self._pictures(layer)
 
     # -------------------------------------------------------------------------- restorations
@@ -462,9 +466,9 @@ def _chain(architecture: str, size: int, layer: str, width: int, kind: str, modu
 
 def sets_to_try(layers: int, weights: int) -> tuple[int, int]:
     """Sets of added priors, on held-out and on test images, at most: the greedy order tries every layer
-    that is left, the two others one, of which the first and the last step are the greedy order's, too."""
+    that is left, the two others one, of which the first is among the greedy order's."""
     greedy = weights * layers * (layers + 1) // 2
-    others = 2 * weights * max(0, layers - 2)
+    others = 2 * weights * max(0, layers - 1)
     return 1 + greedy + others, 1 + 3 * layers
 
 
