@@ -364,9 +364,6 @@ class Classifier:
             work = restored(images, iterations).times(more, more)
             disk = dataset_bytes(starts["count"] * images, counter.pixels)
             yield Job("restore_starts", here, replace(work, disk=disk))
-            yield Job(
-                "measure_starts", here, first.times(images * starts["count"], starts["count"])
-            )
 
     # -------------------------------------------------------------------------- inverters
 
