@@ -6,7 +6,7 @@ python benchmarks/cost.py --study config/paper.yaml --plan plan.txt --run FOLDER
 folder with logs/ and results/, and the configuration files on top of config.yaml.
 
 The work of every job is counted (study_work.py). Two rates of this machine, operations and bytes a
-second, and the time of a pass through a network are fitted to the reconstructions of the first run; each
+second, and the time of a pass through a network are fitted to the restorations of the first run; each
 rule then has a factor, measured / counted, for all that is not counted. A GPU's seconds are the same
 work at a share of its data sheet's rates, times that factor: an assumption, not a measurement.
 """
@@ -129,16 +129,18 @@ class Machine(NamedTuple):
         return work.flops * flop + work.bytes * self.byte + work.calls * self.call
 
 
-def fit_machine(pairs: list[tuple[Work, float]]) -> Machine:
-    """Rates, none negative, with the least squares of relative errors of these jobs' CPU seconds. The
-    CPU's bfloat16 is taken to be as fast as its float32."""
-    rows = np.array([[w.flops, w.bytes, w.calls] for w, _ in pairs])
+def fit_machine(pairs: list[tuple[Work, float]], gflops: float) -> Machine:
+    """Seconds of a byte and of a pass, none negative, with the least squares of relative errors of these
+    jobs' CPU seconds, at a core's rate in large convolutions: operations and bytes of one network grow
+    together, so that the jobs cannot tell all three. The CPU's bfloat16 is taken to be no faster."""
+    flop = 1e-9 / gflops
+    rows = np.array([[w.bytes, w.calls] for w, _ in pairs])
     seconds = np.array([s for _, s in pairs])
-    scale = rows.max(0)
-    scale[scale == 0] = 1
-    found, _ = nnls(rows / scale / seconds[:, None], np.ones(len(seconds)))
-    flop, byte, call = found / scale
-    return Machine(float(flop), float(flop), float(byte), float(call))
+    rest = 1 - np.array([w.flops * flop for w, _ in pairs]) / seconds
+    scale = np.where(rows.max(0) > 0, rows.max(0), 1)
+    found, _ = nnls(rows / scale / seconds[:, None], rest)
+    byte, call = found / scale
+    return Machine(flop, flop, float(byte), float(call))
 
 
 def gpu(tflops: float, mixed_tflops: float, bandwidth: float, share: float, call: float) -> Machine:
@@ -258,7 +260,8 @@ def stage_table(
             continue
         cpu = sum(rule.start + rule.factor * machine.seconds(work) for work in works)
         where = machine if name in ON_CPU else card
-        fast = sum(rule.start + rule.factor * where.seconds(work) for work in works)
+        factor = max(1.0, rule.factor)  # what the CPU has in its cache, a GPU may not have
+        fast = sum(rule.start + factor * where.seconds(work) for work in works)
         memory = max(rule.base + rule.slope * work.memory for work in works)
         total["cpu"] += cpu
         row.append(hours(cpu))
@@ -274,14 +277,14 @@ def stage_table(
     return lines, total
 
 
-def checked(runs: list[Run], machine: Machine) -> list[str]:
+def checked(runs: list[Run], gflops: float) -> list[str]:
     """One measured layer predicted from another: rows for the reconstructions."""
     lines = []
     pairs = measured_work(runs[:1], "reconstruct")
     layers = list(dict.fromkeys(job.name.split("/")[1] for job, _ in pairs))
     for source in layers:
         own = [(j.work, m.cpu) for j, m in pairs if j.name.split("/")[1] == source]
-        rates = fit_machine(own)
+        rates = fit_machine(own, gflops)
         for target in layers:
             if target != source:
                 other = [(j.work, m.cpu) for j, m in pairs if j.name.split("/")[1] == target]
@@ -328,7 +331,7 @@ def main() -> None:
     parser.add_argument("--plan", help="output of snakemake -n")
     parser.add_argument("--run", nargs="+", action="append", required=True)
     parser.add_argument("--start", type=float, default=4.0, help="CPU s of a job without work")
-    parser.add_argument("--gpu", default="H100 SXM", help="name of the card")
+    parser.add_argument("--gflops", type=float, default=94, help="of a core in large convolutions")
     parser.add_argument("--tflops", type=float, default=67, help="its float32 rate")
     parser.add_argument("--mixed-tflops", type=float, default=989, help="its bfloat16 rate")
     parser.add_argument("--bandwidth", type=float, default=3.35, help="TB/s of its memory")
@@ -337,7 +340,14 @@ def main() -> None:
     options = parser.parse_args()
 
     runs = [read_run(*entry) for entry in options.run]
-    machine = fit_machine([(j.work, m.cpu) for j, m in measured_work(runs[:1], "reconstruct")])
+    machine = fit_machine(
+        [
+            (job.work, found.cpu)
+            for rule in ("reconstruct", "search")  # of many images and of few
+            for job, found in measured_work(runs[:1], rule)
+        ],
+        options.gflops,
+    )
     rules = fit_rules(runs, machine, options.start)
     jobs = list(Counter(study(*options.study), options.train, options.test)())
     planned = {}
@@ -361,13 +371,13 @@ def main() -> None:
         )
     print(
         f"\nThis machine: {1e-9 / machine.flop:.1f} GFLOP/s, "
-        f"{1e-9 / machine.byte if machine.byte else float('inf'):.2f} GB/s, "
+        f"{1e-9 / machine.byte:.2f} GB/s, "
         f"{1000 * machine.call:.1f} ms a pass."
     )
     print(
         "\n| from | to | predicted CPU s | measured | error | single recipes |\n|---|---|---|---|---|---|"
     )
-    print("\n".join(checked(runs, machine)))
+    print("\n".join(checked(runs, options.gflops)))
     print(
         "\n| files of | number | counted | real | all together | worst file |\n|---|---|---|---|---|---|"
     )

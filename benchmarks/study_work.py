@@ -18,7 +18,6 @@ from typing import NamedTuple
 
 import torch
 import yaml
-from torch.utils.flop_counter import FlopCounterMode
 
 from deep_restoration import (
     classifiers,
@@ -104,11 +103,15 @@ def steps_of(architecture: str) -> list[dict]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def counted(function, *arguments) -> tuple[int, object]:
-    """Operations of a call on meta tensors, as torch counts them, and its result."""
-    with FlopCounterMode(display=False) as counter:
-        result = function(*arguments)
-    return counter.get_total_flops(), result
+def operations(module: torch.nn.Module, given: torch.Tensor, result: torch.Tensor) -> int:
+    """Of a layer's call: those of convolutions, matrix products and response normalisation."""
+    if isinstance(module, torch.nn.ConvTranspose2d):
+        return 2 * given.numel() * module.weight[0].numel()
+    if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+        return 2 * result.numel() * module.weight[0].numel()
+    if isinstance(module, graph.LocalResponseNorm):  # a product with all channels
+        return 2 * result.numel() * result.shape[1]
+    return 0
 
 
 @functools.cache
@@ -120,8 +123,12 @@ def _walk(architecture: str, size: int, layers: tuple[str, ...]) -> dict[str, tu
     network.mean, network.std = network.mean.to("meta"), network.std.to("meta")
 
     def call(step, function, arguments, keywords):
-        flops, result = counted(functools.partial(function, *arguments, **keywords))
-        found[step["name"]] = flops, result.numel() if isinstance(result, torch.Tensor) else 0
+        result = function(*arguments, **keywords)
+        if isinstance(result, torch.Tensor):
+            flops = operations(function, arguments[0], result)
+            found[step["name"]] = flops, result.numel()
+        else:
+            found[step["name"]] = 0, 0
         return result
 
     with torch.no_grad():
@@ -146,16 +153,17 @@ def network_bytes(architecture: str, layers: tuple[str, ...]) -> int:
 
 def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
     """A call of a module on meta tensors; `disk` is that of its weights."""
-    numbers = 0
+    flops = numbers = 0
 
-    def note(_, __, result):
-        nonlocal numbers
-        numbers += result.numel() if isinstance(result, torch.Tensor) else 0
+    def note(part, given, result):
+        nonlocal flops, numbers
+        flops += operations(part, given[0], result)
+        numbers += result.numel()
 
     leaves = [part for part in module.modules() if not list(part.children())]
     hooks = [part.register_forward_hook(note) for part in leaves]
     with torch.no_grad():
-        flops, _ = counted(module, *inputs)
+        module(*inputs)
     for hook in hooks:
         hook.remove()
     weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())

@@ -164,7 +164,7 @@ def test_rates_are_found_again():
     machine = cost.Machine(2e-11, 2e-11, 5e-10, 1e-3)
     draw = np.random.default_rng(0)
     works = [Work(*(draw.uniform(1, 9, 3) * (1e12, 1e10, 1e3))) for _ in range(12)]
-    found = cost.fit_machine([(work, machine.seconds(work)) for work in works])
+    found = cost.fit_machine([(work, machine.seconds(work)) for work in works], 50)
     assert found == pytest.approx(machine)
 
 
