@@ -285,7 +285,7 @@ class Classifier:
         restored = len(study["recipes"]) * counter.test
         looked = once + Work(bytes=40 * 8 * counter.pixels)  # measures in float64
         looked = looked.times(2 * restored, 2 * restored / BATCH)
-        table = replace(looked, memory=9 * 8 * counter.test * counter.pixels)
+        table = replace(looked, memory=(9 * 8 * BATCH + counter.test) * counter.pixels)
         yield Job("evaluate", here, table)
         yield Job("paper_measures", here, table)
         if counter.priors_of("features"):
@@ -296,7 +296,7 @@ class Classifier:
                 one = energy(entry, self._prior_patch(entry, layer), shape, 1)
                 asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
             work = asked.times(total, total / 16)
-            memory = 4 * total * counter.pixels
+            memory = 4 * 16 * (total // counter.test) * counter.pixels
             yield Job("naturalness", here, replace(work, memory=memory, disk=0))
         if study["starts"]:
             seen = study["starts"]["count"] * min(study["starts"]["images"], counter.test)
