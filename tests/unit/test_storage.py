@@ -117,7 +117,7 @@ def test_hdf5_is_the_same_bytes_a_second_later(tmp_path):
     assert later(tmp_path / "a.h5", write_hdf5)
 
 
-@pytest.mark.parametrize("names", [[], ["a"], NAMES])
+@pytest.mark.parametrize("names", [[], ["a"], NAMES, [f"{name} of many" for name in 400 * NAMES]])
 def test_names_round_trip(tmp_path, names):
     with storage.create_hdf5(tmp_path / "a.h5", "images", {}) as file:
         storage.write_names(file, names)

@@ -247,7 +247,7 @@ def dataset(
     if not all(shape):  # nothing at all: HDF5 wants no chunks larger than their dataset
         options = {}
     result = file.create_dataset(
-        name, shape, dtype=dtype, track_times=False, fillvalue=0, **options
+        name, shape, dtype=dtype, track_times=False, fillvalue=np.zeros((), dtype)[()], **options
     )
     result.attrs["samples"] = samples
     if units:
