@@ -23,8 +23,8 @@ with runtime.job(snakemake):
         with storage.open_hdf5(path, "images") as file:
             truth = file["images"][: settings["images"]].astype(np.float32) / 255
 
-    words = wildcards.kind.replace("_", " ")
-    title = f"{wildcards.classifier}: {words} ({wildcards.visualisation.replace('_', ' ')})"
+    words = [name.replace("_", " ") for name in (wildcards.kind, wildcards.visualisation)]
+    title = f"{wildcards.classifier}: {words[0]}" + f" ({words[1]})" * (words[0] != words[1])
     if wildcards.kind == "attribution":
         figure = visualisation_figures.attribution(truth, attributions, title)
     elif wildcards.kind == "activation_maximisation":
