@@ -53,7 +53,7 @@ if SHARDS["statistics"] > 1:
 
     rule feature_statistics_shard:
         input:
-            rules.feature_statistics.input,
+            features=rules.feature_statistics.input.features,
         output:
             temp(shard("results/statistics/{classifier}/{layer}.h5")),
         log:
