@@ -229,5 +229,7 @@ def test_damaged_input_is_named_and_computed_again_once_deleted(finished, tmp_pa
     assert "results/images/test.h5 is not a readable HDF5 file" in done.stdout
     assert "delete it and run again" in done.stdout
     damaged.unlink()
-    tree.snakemake("results/images/test.h5")  # itself: what was made of it before is there and right
+    tree.snakemake(
+        "results/images/test.h5"
+    )  # itself: what was made of it before is there and right
     assert damaged.read_bytes() == (finished.root / "results/images/test.h5").read_bytes()
