@@ -171,10 +171,10 @@ def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
 
 
 def dataset_bytes(count: int, *sample: int, item: int = 4) -> int:
-    """Size in the file of `storage.dataset`: whole chunks."""
+    """Size in the file of `storage.dataset`: whole chunks, each with its checksum."""
     one = math.prod(sample) * item
     rows = min(max(1, CHUNK // max(one, 1)), max(1, count))
-    return math.ceil(count / rows) * rows * one
+    return math.ceil(count / rows) * (rows * one + 4)
 
 
 # ------------------------------------------------------------------------------ jobs
