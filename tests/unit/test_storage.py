@@ -463,12 +463,16 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, kind):
             read(path)
 
 
+def flip_a_bit_of(path, value):
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(value.tobytes()) + 7] ^= 4
+    path.write_bytes(whole)
+
+
 def test_damaged_data_are_named_when_they_are_read_and_other_errors_are_left_alone(tmp_path):
     path = tmp_path / "a.h5"
     write_all_of_hdf5(path)
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(VALUES[5].tobytes()) + 7] ^= 4
-    path.write_bytes(whole)
+    flip_a_bit_of(path, VALUES[5])
     with pytest.raises(StorageError, match=r"a\.h5 is damaged \(/maps.*delete it and run again"):
         read_all_of_hdf5(path)
     write_all_of_hdf5(path)
@@ -479,9 +483,7 @@ def test_damaged_data_are_named_when_they_are_read_and_other_errors_are_left_alo
 def test_weights_are_checked_only_where_they_are_read(tmp_path):
     path = tmp_path / "a.safetensors"
     write_all_of_tensors(path)
-    whole = bytearray(path.read_bytes())
-    whole[whole.index(VALUES[1].tobytes()) + 7] ^= 4
-    path.write_bytes(whole)
+    flip_a_bit_of(path, VALUES[1])
     with storage.open_tensors(path, "prior") as (file, _):
         assert file.get_tensor("count") == 3
         with pytest.raises(StorageError, match=r"damaged \(tensor w does not"):

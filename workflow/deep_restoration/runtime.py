@@ -42,9 +42,8 @@ def job(snakemake) -> Iterator[None]:
     terminal; the log always holds the whole traceback.
     """
     end_with_parent()
-    os.environ["OMP_NUM_THREADS"] = str(
-        snakemake.threads
-    )  # read by OpenMP and MKL when torch is imported
+    # Read by OpenMP and MKL when torch is imported.
+    os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     # NumPy's matrices are small here: a second thread of OpenBLAS, which spins, makes them up to ten
     # times slower beside a busy neighbour.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
