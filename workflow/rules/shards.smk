@@ -33,11 +33,13 @@ def image_count(split):
     return image_settings(Wildcards(fromdict={"split": split}))["count"]
 
 
+TRAINING_IMAGES = image_count("train")
+
 # By stage: as many as are asked for, or as there are batches, maps or recipes.
 SHARDS = {
     stage: shards.count(samples, batch, STUDY["shards"])
     for stage, samples, batch in (
-        ("statistics", min(image_count("train"), STUDY["features"]["images"]), 1),
+        ("statistics", min(TRAINING_IMAGES, STUDY["features"]["images"] or TRAINING_IMAGES), 1),
         ("reconstructions", image_count("test"), STUDY["batch"]),
         ("evaluation", len(STUDY["recipes"]), 1),
         (
