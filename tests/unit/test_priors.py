@@ -191,12 +191,42 @@ def test_the_energy_is_the_sum_over_all_positions_and_experts(name, expert):
 @experts
 def test_the_gradient_of_a_field_is_that_of_autograd(name, expert):
     prior, x = field(name, expert), natural().requires_grad_()
+    energy = -(prior.expert.G(prior.responses(x)).sum((2, 3)) @ prior.alphas)
+    weights = torch.tensor([1.0, -0.3], dtype=torch.float64)
+    (expected,) = torch.autograd.grad(energy, x, weights)
+    (found,) = torch.autograd.grad(prior.energy(x), x, weights)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     (expected,) = torch.autograd.grad(prior.energy(x).sum(), x)
     found = prior.gradient(x.detach())
     assert not found.requires_grad
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
     with torch.no_grad():
         torch.testing.assert_close(prior.gradient(x.detach()), found, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("block", [1, 100, 200, 300, 10**6])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_energy_and_gradient_do_not_depend_on_the_blocks(block, step, monkeypatch):
+    """From blocks of one row of one map to all maps at once."""
+    prior, x = field(), natural(5, 11, 10).requires_grad_()
+    energy = -(step**2) * (prior.expert.G(prior.responses(x)[..., ::step, ::step]).sum((2, 3)))
+    (expected,) = torch.autograd.grad((energy @ prior.alphas).sum(), x)
+    monkeypatch.setattr("deep_restoration.priors.field.BLOCK", block)
+    found, gradient = prior._descend(x.detach(), step)
+    torch.testing.assert_close(found, energy.detach() @ prior.alphas, rtol=1e-12, atol=0)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
+
+
+@experts
+def test_in_mixed_precision_a_field_is_right_to_three_digits(expert):
+    prior, x = field("full", expert), natural(2, 40, 40).float().requires_grad_()
+    (expected,) = torch.autograd.grad(prior.energy(x).sum(), x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        energy = prior.energy(x)
+    (found,) = torch.autograd.grad(energy.sum(), x)
+    assert energy.dtype == found.dtype == torch.float32
+    torch.testing.assert_close(energy, prior.energy(x), rtol=3e-3, atol=0)
+    assert 1e-5 < float((found - expected).norm() / expected.norm()) < 1e-2
 
 
 @fields

@@ -1,8 +1,9 @@
 """Expert functions G(s) of heavy-tailed models and their derivatives; overflow-free for any s.
 
-An expert is a class of static functions: `G`, its derivative `g`, and `derivatives`, which gives g, g'
-and g'' at once, because they share most of their arithmetic. A new expert needs nothing else but an
-entry in EXPERTS.
+An expert is a class of static functions: `G`, its derivative `g`, `both` of these at once, and
+`derivatives`, which gives g, g' and g'', because they share most of their arithmetic. `both` may
+overwrite s, and is accurate to what a sum of many needs. A new expert needs nothing else but an entry
+in EXPERTS.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ class Expert(Protocol):
     @staticmethod
     def g(s: torch.Tensor) -> torch.Tensor: ...
     @staticmethod
+    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+    @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives: ...
 
 
@@ -35,6 +38,13 @@ class Logistic:
     @staticmethod
     def g(s: torch.Tensor) -> torch.Tensor:
         return torch.tanh(s).neg_()
+
+    @staticmethod
+    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        magnitude = s.abs()
+        e = torch.exp(-2 * magnitude)
+        g = torch.sub(1, e).div_(e + 1).copysign_(s).neg_()
+        return magnitude.add_(e.log1p_()).sub_(0.6931471805599453).neg_(), g
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -57,6 +67,13 @@ class StudentT:
         return u.mul_(s).mul_(-2)
 
     @staticmethod
+    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        s.clamp_(-1e18, 1e18)  # whose square is finite
+        u = torch.addcmul(_constant(1, s), s, s, value=0.5)
+        g = s.div_(u).neg_()
+        return u.log_().neg_(), g
+
+    @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
         u = torch.addcmul(_constant(2, s), s, s).reciprocal_()  # 1 / (s^2 + 2), at most 1/2
         g = (s * u).mul_(-2)
@@ -75,6 +92,12 @@ class SmoothL1:
     @staticmethod
     def g(s: torch.Tensor) -> torch.Tensor:
         return torch.hypot(s, _constant(1, s)).reciprocal_().mul_(s).neg_()
+
+    @staticmethod
+    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        length = torch.hypot(s, _constant(1, s))
+        g = s.div_(length).neg_()
+        return length.neg_(), g
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:

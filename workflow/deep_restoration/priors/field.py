@@ -12,6 +12,23 @@ from .. import storage
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
+BLOCK = 1_000_000  # responses held at a time by a CPU, so that what is done to them happens in its cache
+
+
+class _Energy(torch.autograd.Function):
+    """FieldOfExperts._descend as a function that autograd knows."""
+
+    @staticmethod
+    def forward(ctx, x, field, step):
+        energy, gradient = field._descend(x, step)
+        ctx.save_for_backward(gradient)
+        return energy
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, outer):
+        (gradient,) = ctx.saved_tensors
+        return outer[:, None, None, None] * gradient, None, None
 
 
 class _Summed(torch.autograd.Function):
@@ -34,10 +51,11 @@ class _Summed(torch.autograd.Function):
         return ctx.expert.g(s).mul_(weight[:, :, None, None]), None, None
 
 
-def _strided(x: torch.Tensor, filters: torch.Tensor, bias, step: int) -> torch.Tensor:
-    """F.conv2d(x, filters, bias, stride=step), by pixels unshuffled into step^2 times as many channels.
+def _folded(x: torch.Tensor, filters: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps and filters whose convolution of stride 1 is that of x and `filters` with stride `step`.
 
-    A convolution of stride 1 then, whose gradient by x is several times faster than that of a stride.
+    Pixels are unshuffled into step^2 times as many channels: the gradient by x of a convolution of
+    stride 1 is several times faster.
     """
     height, width = filters.shape[2:]
     rows, columns = ((n - k) // step + 1 for n, k in zip(x.shape[2:], (height, width), strict=True))
@@ -45,9 +63,7 @@ def _strided(x: torch.Tensor, filters: torch.Tensor, bias, step: int) -> torch.T
     down = (rows - 1) * step + filters.shape[2] - x.shape[2]
     right = (columns - 1) * step + filters.shape[3] - x.shape[3]
     x = F.pixel_unshuffle(F.pad(x, (0, right, 0, down)), step)
-    return F.conv2d(
-        x.contiguous(memory_format=torch.channels_last), F.pixel_unshuffle(filters, step), bias
-    )
+    return x.contiguous(memory_format=torch.channels_last), F.pixel_unshuffle(filters, step)
 
 
 class FieldOfExperts:
@@ -111,7 +127,7 @@ class FieldOfExperts:
         filters = self.filters.to(x)
         bias = self.bias.to(x)
         if self.depthwise is None and self.groups == 1 and step > 1:
-            result = _strided(x, filters, None if self.contrast else bias, step)
+            result = F.conv2d(*_folded(x, filters, step), None if self.contrast else bias)
         elif self.depthwise is None:
             result = F.conv2d(x, filters, None if self.contrast else bias, step, groups=self.groups)
         else:
@@ -144,12 +160,52 @@ class FieldOfExperts:
             if x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
                 return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
         if torch.is_grad_enabled():
+            if self._plain:
+                return _Energy.apply(x, self, step)
             return -(step**2) * self._summed(x, step)
         room = max(1, ROOM // (len(self.alphas) * x[0, 0].numel()))
         return -(step**2) * torch.cat([self._summed(part, step) for part in x.split(room)])
 
     def _summed(self, x: torch.Tensor, step: int) -> torch.Tensor:
         return _Summed.apply(self.responses(x, step).to(x.dtype), self.alphas.to(x), self.expert)
+
+    @property
+    def _plain(self) -> bool:
+        """Whether responses are one convolution."""
+        return self.depthwise is None and self.groups == 1 and not self.contrast
+
+    def _descend(self, x: torch.Tensor, step: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energy (N,) and its gradient by x of a plain field, block by block, so that responses are
+        neither written to memory nor kept. Convolutions are in the precision of autocast, if it is on.
+        """
+        kind = x.device.type
+        mixed = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if mixed else x.dtype
+        alphas, filters = self.alphas.to(x), self.filters.to(x)
+        u, filters = _folded(x, filters, step)
+        height, width = filters.shape[2:]
+        rows, columns = u.shape[2] - height + 1, u.shape[3] - width + 1
+        back = (-alphas[:, None, None, None] * filters).to(dtype)
+        filters, bias, inputs = filters.to(dtype), self.bias.to(x).to(dtype), u.to(dtype)
+        gradient, energies = torch.zeros_like(u), []
+        room = max(1, (BLOCK if kind == "cpu" else ROOM) // (len(alphas) * columns))
+        together, band = max(1, room // rows), min(rows, room)
+        with torch.autocast(kind, enabled=False):
+            for part, into in zip(inputs.split(together), gradient.split(together), strict=True):
+                energy = x.new_zeros(len(part))
+                for top in range(0, rows, band):
+                    end = min(top + band, rows) + height - 1
+                    s = F.conv2d(part[:, :, top:end], filters, bias).to(x.dtype)
+                    G, g = self.expert.both(s)
+                    # Filters are innermost in memory.
+                    energy -= (G.movedim(1, -1) @ alphas).sum((1, 2))
+                    into[:, :, top:end] += F.conv_transpose2d(g.to(dtype), back)
+                energies.append(energy)
+        if step > 1:
+            gradient = F.pixel_shuffle(gradient, step)
+            short = (x.shape[3] - gradient.shape[3], x.shape[2] - gradient.shape[2])
+            gradient = F.pad(gradient, (0, short[0], 0, short[1]))
+        return step**2 * torch.cat(energies), step**2 * gradient
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of patches in each map of x."""
@@ -158,6 +214,8 @@ class FieldOfExperts:
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Gradient of the energy by x, without an autograd graph where no contrast is normalised."""
+        if self._plain:
+            return self._descend(x)[1]
         if self.contrast:
             with torch.enable_grad():
                 x = x.detach().requires_grad_()
