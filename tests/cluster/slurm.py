@@ -48,7 +48,7 @@ SlurmdTimeout=10
 InactiveLimit=0
 KillWait=2
 OverTimeLimit=0
-MinJobAge=900
+MinJobAge=14400
 MessageTimeout=10
 # Nodes may have more than this machine: nothing is enforced, only counted.
 SlurmdParameters=config_overrides
