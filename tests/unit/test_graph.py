@@ -314,6 +314,71 @@ def test_local_response_norm_equals_a_loop():
             assert found[0, channel, row, 0].item() == pytest.approx(expected, rel=1e-12)
 
 
+# ------------------------------------------------------------------------------ convolutions of images
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        *((11, 4, 2, 64), (11, 4, 0, 66), (7, 2, 0, 32), (7, 2, 3, 31), (3, 2, 1, 9), (2, 2, 0, 7)),
+        *(((5, 3), 2, (2, 0), 13), (5, 3, (0, 4), 17)),
+    ],
+)
+def test_convolutions_of_images_have_the_gradient_of_torch(kernel, stride, padding, size):
+    ours = graph.Conv2d(3, 5, kernel, stride, padding).double().requires_grad_(False)
+    images = torch.rand(2, 3, size, size + 1, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(ours(images).shape, dtype=torch.float64)
+    found = torch.autograd.grad((ours(images) * weights).sum(), images)[0]
+    same = F.conv2d(images, ours.weight, ours.bias, stride, padding)
+    expected = torch.autograd.grad((same * weights).sum(), images)[0]
+    torch.testing.assert_close(ours(images), same)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    assert ours(images).grad_fn.name() == "_FoldedGradientBackward"
+
+
+def test_gradients_of_convolutions_of_images_equal_finite_differences():
+    layer = graph.Conv2d(2, 3, 4, 2, 1).double().requires_grad_(False)
+    images = torch.rand(1, 2, 7, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(layer, images)
+    assert torch.autograd.gradgradcheck(layer, images)
+
+
+def test_convolutions_of_images_in_mixed_precision_give_a_gradient_in_that_of_the_image():
+    layer = graph.Conv2d(3, 8, 5, 2).requires_grad_(False)
+    images = torch.rand(2, 3, 20, 20, requires_grad=True)
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = layer(images)
+    assert maps.dtype == torch.bfloat16
+    (found,) = torch.autograd.grad(maps.float().square().sum(), images)
+    (expected,) = torch.autograd.grad(layer(images).square().sum(), images)
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.02 * expected.abs().max().item())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *({"stride": 1}, {"stride": (2, 1)}, {"stride": 4}, {"stride": 1, "padding": "same"}),
+        *({"groups": 3}, {"dilation": 2}, {"padding_mode": "circular", "padding": 1}),
+    ],
+)
+def test_other_convolutions_are_those_of_torch(options):
+    options = {"stride": 2, **options}
+    ours = graph.Conv2d(3, 6, 3, **options).requires_grad_(False)
+    theirs = torch.nn.Conv2d(3, 6, 3, **options)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.rand(1, 3, 12, 12, requires_grad=True)
+    torch.testing.assert_close(ours(images), theirs(images))
+    assert "Folded" not in ours(images).grad_fn.name()
+
+
+def test_convolutions_that_learn_get_gradients_of_their_weights():
+    layer = graph.Conv2d(3, 4, 3, 2)
+    images = torch.rand(2, 3, 9, 9, requires_grad=True)
+    layer(images).square().sum().backward()
+    assert all(values.grad.any() for values in (images, layer.weight, layer.bias))
+
+
 # ------------------------------------------------------------------------------ geometry
 
 
