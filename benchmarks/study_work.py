@@ -27,7 +27,7 @@ from deep_restoration import (
     storage,
     visualisation_settings,
 )
-from deep_restoration.priors import denoiser
+from deep_restoration.priors import autoregressive, denoiser
 
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".snakemake/deep_restoration"
@@ -507,12 +507,29 @@ def _denoiser(channels: int, height: int, width: int, *options: int) -> Work:
         return module_work(network, torch.empty(1, channels, height, width), torch.empty(1))
 
 
+@functools.cache
+def _autoregressive(channels: int, height: int, width: int, *options: int) -> Work:
+    with torch.device("meta"):
+        network = autoregressive.Network(channels, *options)
+        return module_work(network, torch.empty(1, channels, height, width))
+
+
+def _network(entry: dict, channels: int, height: int, width: int) -> Work | None:
+    """A pass of the network that the prior is, if it is one."""
+    if entry["method"] == "denoiser":
+        options = (entry["width"], entry["blocks"], entry["fold"])
+        return _denoiser(channels, height, width, *options)
+    if entry["method"] == "autoregressive":
+        options = (entry["width"], entry["blocks"], entry["context"])
+        return _autoregressive(channels, height, width, *options)
+    return None
+
+
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
     """Training a prior: whitening, then five products a step on patches, five convolutions on fields,
-    three passes of the network for a denoiser."""
-    if entry["method"] == "denoiser":
-        crop = min(entry["crop"], side)
-        one = _denoiser(shape[0], crop, crop, entry["width"], entry["blocks"], entry["fold"])
+    three passes of the network for a denoiser or an autoregressive prior."""
+    crop = min(entry.get("crop", side), side)
+    if one := _network(entry, shape[0], crop, crop):
         work = one.times(3 * entry["batch"] * entry["steps"], entry["steps"])
         memory = 2 * entry["batch"] * one.memory + 5 * one.disk
         return replace(work, memory=memory, disk=one.disk, mixed=entry["precision"] == "mixed")
@@ -539,11 +556,11 @@ def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -
 
 def energy(entry: dict, patch: tuple, shape: tuple[int, int, int], lattice: int) -> Work:
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
-    probes of a denoiser, whose gradient is its answer."""
+    probes of a denoiser, whose gradient is its answer; four directions, there and back, of an
+    autoregressive one."""
     channels, height, width = shape
-    if entry["method"] == "denoiser":
-        one = _denoiser(*shape, entry["width"], entry["blocks"], entry["fold"])
-        asked = max(1, 2 * entry["probes"])
+    if one := _network(entry, *shape):
+        asked = max(1, 2 * entry["probes"]) if "probes" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
     groups, _, _ = _groups(entry, patch)
     side = patch[1]

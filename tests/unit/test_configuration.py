@@ -173,8 +173,13 @@ EXPERTS = {
             }
             | {"steps": 1000, "batch": 32, "crop": 64, "rate": 1.5e-3, "precision": "float32"},
         ),
+        (
+            {"method": "autoregressive"},
+            {"of": "images", "width": 64, "blocks": 2, "context": 7, "precision": "float32"}
+            | {"steps": 1500, "batch": 16, "crop": 64, "rate": 2e-3},
+        ),
     ],
-    ids=["patch", "field", "denoiser"],
+    ids=["patch", "field", "denoiser", "autoregressive"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults, cache):
     found = configuration.prepare(study(("priors.new", given)), SCHEMA, cache)
@@ -823,7 +828,7 @@ FAULTS = {
     ),
     "unknown method": (
         [("priors.ica.method", "ica")],
-        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser"],
+        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive"],
     ),
     "key of the method field": (
         [("priors.ica.start", 10)],
@@ -981,6 +986,33 @@ FAULTS = {
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
         ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, units, weight"],
+    ),
+    "an autoregressive prior of feature maps": (
+        [("priors.new", {"method": "autoregressive", "of": "features"})],
+        ["priors.new.of is features; an autoregressive prior is one of images or grey ones"],
+    ),
+    "a context as large as the crops": (
+        [("priors.new", {"method": "autoregressive", "context": 16, "crop": 16})],
+        ["priors.new.context is 16; it must be less than crop and images.size"],
+    ),
+    "pixels completed by a denoiser": (
+        [("recipes.tv.unseen", "dae")],
+        ["recipes.tv.unseen is 'dae'", "no autoregressive prior of images; known ones: none"],
+    ),
+    "pixels completed by a prior of grey images": (
+        [
+            ("priors.edge", {"method": "autoregressive"}),
+            ("priors.grey", {"method": "autoregressive", "of": "grey"}),
+            ("recipes.tv.unseen", "grey"),
+        ],
+        ["recipes.tv.unseen is 'grey'", "known ones: edge"],
+    ),
+    "noise level of an autoregressive prior": (
+        [
+            ("priors.edge", {"method": "autoregressive"}),
+            ("recipes.tv.priors.edge", {"weight": 1.0, "sigma": 2.0}),
+        ],
+        ["recipes.tv.priors.edge.sigma is not an option", "allowed: units, weight"],
     ),
     "lattice of a denoiser": (
         [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],

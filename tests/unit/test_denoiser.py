@@ -218,7 +218,7 @@ def fields(count, seed, spread=1.0):
 
 
 def settings(**changes):
-    values = {"width": 4, "blocks": 1, "fold": 1, "noise": (100 * LOW, 100 * HIGH), "sigma": 50}
+    values = {"width": 4, "blocks": 1, "fold": 1, "levels": (100 * LOW, 100 * HIGH), "sigma": 50}
     values |= {"probes": 0, "steps": 12, "batch": 8, "rate": 1e-2, "crop": SIDE}
     return denoiser.Settings(**values | changes)
 
@@ -308,14 +308,16 @@ def test_images_are_bytes_in_steps_of_one_in_255(train):
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (12, 3, 20, 16), dtype=np.uint8)
     one, _ = train(
-        settings(steps=2, noise=(3.0, 30.0), sigma=5.0, crop=64, probes=1), maps=pixels, kept=pixels
+        settings(steps=2, levels=(3.0, 30.0), sigma=5.0, crop=64, probes=1),
+        maps=pixels,
+        kept=pixels,
     )
     assert one.sigma == pytest.approx(5 / 255)
     assert one.channels == 3
     assert one.probes == 1
     assert one.scale == pytest.approx(pixels.std() / 255, rel=1e-4)
     torch.testing.assert_close(one.centre.double(), torch.from_numpy(pixels.mean((0, 2, 3)) / 255))
-    assert one.facts["noise"] == (3.0, 30.0)
+    assert one.facts["levels"] == (3.0, 30.0)
 
 
 def test_maps_of_one_position_are_denoised_too(train):

@@ -13,7 +13,7 @@ from deep_restoration import (
     score_matching,
     storage,
 )
-from deep_restoration.priors import denoiser
+from deep_restoration.priors import autoregressive, denoiser
 
 ABSURD = 1e25
 STEPS = 8
@@ -41,6 +41,11 @@ def train_denoiser(rate, checkpoint, _):
     denoiser.train(photographs(), photographs(), plan, 0, checkpoint)
 
 
+def train_autoregressive(rate, checkpoint, _):
+    plan = autoregressive.Settings(4, 1, 3, STEPS, 4, rate, 12)
+    autoregressive.train(photographs(), photographs(), plan, 0, checkpoint)
+
+
 def train_inverter(rate, checkpoint, request):
     steps, state = request.getfixturevalue("small_classifier")
     plan = request.getfixturevalue("small_plans")["layer"]
@@ -62,6 +67,7 @@ TRAININGS = {
     "prior": train_patches,
     "field": train_field,
     "denoiser": train_denoiser,
+    "autoregressive": train_autoregressive,
     "inverter": train_inverter,
     "classifier": train_classifier,
 }

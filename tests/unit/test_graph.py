@@ -30,7 +30,7 @@ def lrn_steps():
 def squeezenet():
     torch.manual_seed(0)
     model = classifiers.build("squeezenet1_0")
-    return model, classifiers.steps_of("squeezenet1_0", model)
+    return model, classifiers.classifiers.steps_of("squeezenet1_0", model)
 
 
 @pytest.fixture(scope="module")
@@ -312,6 +312,38 @@ def test_local_response_norm_equals_a_loop():
             total = sum(maps[0, c, row, 0].item() ** 2 for c in near)
             expected = maps[0, channel, row, 0].item() / (1 + 1e-2 / 5 * total) ** 0.75
             assert found[0, channel, row, 0].item() == pytest.approx(expected, rel=1e-12)
+
+
+# ------------------------------------------------------------------------------ what is seen
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size", "last"),
+    [
+        *((3, 1, 0, 9, 9), (3, 2, 0, 9, 9), (3, 2, 0, 10, 9), (5, 4, 0, 11, 9), (3, 2, 1, 10, 10)),
+        (2, 5, 0, 14, 12),  # windows with gaps between them: up to the last
+    ],
+)
+def test_windows_that_move_by_several_pixels_may_leave_out_the_last(
+    kernel, stride, padding, size, last
+):
+    torch.manual_seed(0)
+    model = nn.Sequential()
+    model.add_module("conv1", nn.Conv2d(3, 4, kernel, stride, padding))
+    model.add_module("relu1", nn.ReLU())
+    network = graph.Network(graph.trace(model), ["relu1"]).load(model.state_dict())
+    assert graph.seen(network, "relu1", size) == (slice(0, last), slice(0, last))
+
+
+@pytest.mark.parametrize(("size", "last"), [(128, 127), (129, 129)])
+@pytest.mark.parametrize("layer", ["features.1", "features.7"])
+def test_squeezenet_does_not_see_the_last_of_128_pixels(size, last, layer):
+    torch.manual_seed(0)
+    model = classifiers.build("squeezenet1_0")
+    network = graph.Network(classifiers.steps_of("squeezenet1_0", model), [layer]).load(
+        model.state_dict()
+    )
+    assert graph.seen(network, layer, size) == (slice(0, last), slice(0, last))
 
 
 # ------------------------------------------------------------------------------ convolutions of images

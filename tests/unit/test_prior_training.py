@@ -448,7 +448,7 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     assert prior.channels == maps.shape[1]
     assert prior.facts["of"] == source
     assert prior.facts["held_out_objective"] == history[-1][2]
-    assert prior.facts["noise"] == [3.0, 30.0]
+    assert prior.facts["levels"] == [3.0, 30.0]
 
 
 # ------------------------------------------------------------------------------ all methods
@@ -457,27 +457,37 @@ QUICK = {
     "patch": {"unit": False},
     "field": {"start": 3, "middle": 4, "batch": 4},
     "denoiser": {"width": 2, "batch": 2, "crop": 6},
+    "autoregressive": {"width": 2, "batch": 2, "crop": 6, "context": 2, "of": "images"},
 }
+OF = {"of": "features"}
 
 
 @pytest.fixture
-def small(tmp_path):
-    """Feature maps and their patches."""
+def small(tmp_path, method):
+    """Feature maps and their patches; images where the method is one of images."""
     maps = smooth(12, 3, 8, 8)
-    return maps, write_patches(tmp_path / "patches.h5", maps, 3, "none")
+    file = write_patches(tmp_path / "patches.h5", maps, 3, "none")
+    return (pixels() if "of" in QUICK[method] else maps), file
+
+
+def held(maps):
+    """Held-out maps or images as a prior sees them."""
+    if maps.dtype != np.uint8:
+        return torch.from_numpy(held_maps(maps)).float()
+    return torch.from_numpy(held_maps(maps.transpose(0, 3, 1, 2))).float()
 
 
 @pytest.mark.parametrize("method", QUICK)
 def test_divergence_ends_the_training_by_name(method, fit, small):
     with pytest.raises(runtime.DivergedError, match=r"at step \d+"):
-        fit(plan(method, "features", **QUICK[method] | {"rate": 1e30}), *small)
+        fit(plan(method, **OF | QUICK[method] | {"rate": 1e30}), *small)
 
 
 @pytest.mark.parametrize("method", QUICK)
 def test_a_resumed_fit_ends_as_an_unbroken_one(
     method, fit, small, tmp_path, stopping_after, monkeypatch
 ):
-    settings = plan(method, "features", **QUICK[method])
+    settings = plan(method, **OF | QUICK[method])
     whole, history = fit(settings, *small)
     monkeypatch.setenv("RESTORATION_CHECKPOINT_SECONDS", "0")
     for count in (2, 5):  # of a field, the first breaks off in its start
@@ -485,7 +495,7 @@ def test_a_resumed_fit_ends_as_an_unbroken_one(
             fit(settings, *small)
         assert list(tmp_path.glob("*.checkpoint"))
     rest, continued = fit(settings, *small)
-    x = torch.from_numpy(small[0])
+    x = held(small[0])
     assert torch.equal(rest.energy(x), whole.energy(x))
     assert (rest.mean, rest.spread) == (whole.mean, whole.spread)
     assert [row[:3] for row in map(tuple, continued)] == [row[:3] for row in history]
@@ -494,21 +504,21 @@ def test_a_resumed_fit_ends_as_an_unbroken_one(
 @pytest.mark.parametrize("method", QUICK)
 def test_a_stored_prior_counts_from_its_calibration(method, fit, small):
     """In spreads around the mean of held-out maps, energies have the mean 0."""
-    prior, _ = fit(plan(method, "features", **QUICK[method]), *small)
-    kept = torch.from_numpy(held_maps(small[0])).float()
+    prior, _ = fit(plan(method, **OF | QUICK[method]), *small)
+    kept = held(small[0])
     assert abs(priors.Calibrated(prior).energy(kept).mean().item()) < 1e-3
 
 
 @pytest.mark.parametrize("method", QUICK)
-def test_held_out_maps_are_not_learned_from(method, fit, tmp_path):
+def test_held_out_maps_are_not_learned_from(method, fit, small):
     """Other held-out maps change the calibration but no weight."""
-    maps = smooth(12, 3, 8, 8)
-    path = write_patches(tmp_path / "patches.h5", maps, 3, "none")
-    first, _ = fit(plan(method, "features", **QUICK[method]), maps, path)
+    maps, path = small
+    first, _ = fit(plan(method, **OF | QUICK[method]), maps, path)
     other = maps.copy()
-    other[images.held_out(12, SHARE)] *= 2
-    second, _ = fit(plan(method, "features", **QUICK[method]), other, path)
-    x = torch.from_numpy(maps)
+    changed = images.held_out(12, SHARE)
+    other[changed] = other[changed] // 2
+    second, _ = fit(plan(method, **OF | QUICK[method]), other, path)
+    x = held(maps)
     assert torch.equal(first.energy(x), second.energy(x))
     assert first.mean != second.mean
 

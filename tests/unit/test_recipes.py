@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from deep_restoration import graph, inverters, recipes, runtime, storage
-from deep_restoration.priors import Calibrated, PerPosition
+from deep_restoration.priors import Calibrated, PerPosition, autoregressive
 from deep_restoration.priors.denoiser import Denoiser, Network
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
@@ -315,6 +315,56 @@ def test_an_optimisation_goes_on_from_the_inverter_s_image(study, small_pictures
     assert pulled.trace[2][2] == pytest.approx(0, abs=1e-6)  # its distance from where it starts
     assert (pulled.images - alone.images).abs().max() < 0.1
     assert pulled.trace[0][3] > alone.seconds / 100
+
+
+def edge(folder):
+    """The file of an autoregressive prior with random weights."""
+    torch.manual_seed(4)
+    made = autoregressive.Network(3, 6, 1, 4)
+    torch.nn.init.normal_(made.leave.weight, 0, 0.2)
+    facts = {"width": 6, "blocks": 1, "context": 4}
+    prior = autoregressive.Autoregressive(made, 0.25, facts=facts)
+    prior.save(folder / "edge.safetensors", {})
+    return prior, folder / "edge.safetensors"
+
+
+@pytest.mark.parametrize("inverter", [False, True])
+def test_pixels_that_no_unit_sees_are_those_expected(inverter, study, tmp_path):
+    """Of images of 22 pixels, the small classifier's windows leave out the last row and column."""
+    prior, file = edge(tmp_path)
+    draw = torch.Generator().manual_seed(2)
+    truth, names = torch.rand(2, 3, 22, 22, generator=draw), ["a", "b"]
+    if inverter:
+        layers, _ = graph.geometry(
+            storage.load_tensors(study / "net.safetensors", "classifier")[1]["steps"], 22
+        )
+        chain = inverters.Chain(inverters.plan_chain(layers, "conv2", 8))
+        inverters.save(tmp_path / "inverter.safetensors", chain, {})
+        recipe = {"inverter": "joint"}
+        own = restorer(study, priors=[file], inverter=[tmp_path / "inverter.safetensors"])
+    else:
+        recipe, own = recipe_of(iterations=5), restorer(study, priors=[file])
+    plain = own.restore(recipe, truth, names, 0, NEVER)
+    found = own.restore(recipe | {"unseen": "edge"}, truth, names, 0, NEVER)
+    assert torch.equal(found.images[..., :21, :21], plain.images[..., :21, :21])
+    expected = prior.complete(plain.images, (slice(0, 21), slice(0, 21))).clamp(0, 1)
+    torch.testing.assert_close(found.images, expected)
+    assert not torch.equal(found.images, plain.images)
+    last = {row[1]: row[2] for row in found.trace}
+    assert last["image"] == pytest.approx((found.images - truth).square().mean().item(), rel=1e-5)
+    with torch.no_grad():
+        maps = [own.network(result.images)["conv2"] for result in (plain, found)]
+    assert torch.equal(*maps)
+
+
+def test_an_image_that_is_seen_whole_is_left_as_it_is(study, small_pictures, tmp_path):
+    _, file = edge(tmp_path)
+    own = restorer(study, priors=[file])
+    runs = [
+        own.restore(recipe_of(iterations=5, **more), small_pictures[:1], ["a"], 0, NEVER).images
+        for more in ({}, {"unseen": "edge"})
+    ]
+    assert torch.equal(*runs)
 
 
 def test_a_restorer_names_the_files_it_read(study):

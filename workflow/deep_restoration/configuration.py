@@ -60,6 +60,17 @@ METHODS = {  # the keys of a learned prior, by how it is trained, with their def
         "rate": 1.5e-3,
         "precision": "float32",
     },
+    "autoregressive": {
+        "of": "images",
+        "width": 64,
+        "blocks": 2,
+        "context": 7,
+        "steps": 1500,
+        "batch": 16,
+        "crop": 64,
+        "rate": 2e-3,
+        "precision": "float32",
+    },
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
 STORE = "RESTORATION_STORE"  # an environment variable
@@ -278,7 +289,7 @@ def method_faults(priors: dict) -> Iterable[str]:
                 f"priors.{name}.{foreign[0]} is not a key of method {method}; "
                 f"allowed: {', '.join(allowed)}"
             )
-        needed = ("expert", "filters") if method != "denoiser" else ()
+        needed = ("expert", "filters") if "expert" in allowed else ()
         if missing := [key for key in needed if key not in prior]:
             yield f"priors.{name} lacks {', '.join(missing)}"
 
@@ -303,9 +314,14 @@ def prior_faults(config: dict) -> Iterable[str]:
         where = f"priors.{name}"
         if name in UNTRAINED:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
-        if prior["method"] == "denoiser":
-            if prior["levels"][0] > prior["levels"][1]:
-                yield f"{where}.levels is {prior['levels']}; the least comes first"
+        if prior["method"] == "denoiser" and prior["levels"][0] > prior["levels"][1]:
+            yield f"{where}.levels is {prior['levels']}; the least comes first"
+        if prior["method"] == "autoregressive":
+            if prior["of"] == "features":
+                yield f"{where}.of is features; an autoregressive prior is one of images or grey ones"
+            if min(prior["crop"], side) <= prior["context"]:
+                yield f"{where}.context is {prior['context']}; it must be less than crop and images.size"
+        if "patches" not in prior:
             continue
         if prior["patches"] not in sets:
             known = nearest(prior["patches"], sets) if sets else "none"
@@ -344,7 +360,7 @@ def recipe_faults(config: dict) -> Iterable[str]:
             if recipe["inverter"] not in config["inverters"]:
                 known = nearest(recipe["inverter"], config["inverters"])
                 yield f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}"
-            given = [key for key in recipe if key != "inverter" and recipe[key]]
+            given = [key for key in recipe if key not in ("inverter", "unseen") and recipe[key]]
             if not given:
                 continue
             if recipe.get("start"):
@@ -367,6 +383,18 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 "with data mse give a number"
             )
         yield from _used_priors(config, where, recipe)
+        if unseen := recipe.get("unseen"):
+            fit = [
+                name
+                for name, prior in config["priors"].items()
+                if (prior["method"], prior.get("of")) == ("autoregressive", "images")
+            ]
+            if unseen not in fit:
+                known = nearest(unseen, fit) if fit else "none"
+                yield (
+                    f"{where}.unseen is {unseen!r}, which is no autoregressive prior of images; "
+                    f"known ones: {known}"
+                )
 
 
 def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
@@ -378,7 +406,10 @@ def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
         if prior not in known:
             yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
             continue
-        options_of = {"units", "sigma" if _is_denoiser(config, prior) else "lattice"}
+        kind = config["priors"].get(prior, {}).get("method")
+        options_of = {"units"} | {"denoiser": {"sigma"}, "autoregressive": set()}.get(
+            kind, {"lattice"}
+        )
         source = source_of(config, prior) if prior in config["priors"] else "images"
         if source == "features":
             options_of.add("layers")

@@ -455,6 +455,24 @@ def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | N
     return _with_blocks(steps, result), None
 
 
+def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
+    """Rows and columns of a size x size image within which all pixels lie that the layer depends on.
+
+    Where windows move by several pixels, the last ones may be in none: at the right and at the bottom.
+    Found by the gradients of images of noise.
+    """
+    draw = torch.Generator().manual_seed(0)
+    noise = torch.rand(4, 3, size, size, generator=draw).to(network.mean.device)
+    noise.requires_grad_()
+    with torch.enable_grad(), torch.autocast(noise.device.type, enabled=False):
+        maps = network(noise)[layer]
+        (gradient,) = torch.autograd.grad(maps.square().sum(), noise)
+    touched = (gradient != 0).any(1).any(0)
+    places = (touched.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
+    rows, columns = (slice(found[0], found[-1] + 1) for found in places)
+    return rows, columns
+
+
 def _with_blocks(steps: Sequence[dict], layers: dict[str, dict]) -> dict[str, dict]:
     """The layers with each block's name behind that of the step that yields its output."""
     ends: dict[str, list[str]] = {}

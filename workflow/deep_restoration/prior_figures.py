@@ -71,11 +71,17 @@ def objective(axis, history: dict[str, np.ndarray]) -> None:
     axis.legend()
 
 
-def denoiser(history: dict[str, np.ndarray], title: str) -> Figure:
-    """The denoising score matching objective on the way."""
+LOSSES = {  # of priors that are networks, by method
+    "denoiser": "squared error of the noise / its variance",
+    "autoregressive": "squared error of a pixel / variance of the images",
+}
+
+
+def network(history: dict[str, np.ndarray], method: str, title: str) -> Figure:
+    """What the training of a network has minimised, on the way."""
     figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
     objective(axis, history)
-    axis.set(title=title, ylabel="squared error of the noise / its variance")
+    axis.set(title=title, ylabel=LOSSES[method])
     return figure
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from . import batches, classifiers, inverters, preimage, runtime
+from . import batches, classifiers, graph, inverters, preimage, runtime
 from .data_terms import DATA_TERMS
 from .preimage import Term
 from .priors import UNITS, Prior, load
@@ -117,6 +117,7 @@ class Restorer:
         If `watched`, an optimisation's trace tells how far from `truth` it is on its way.
         """
         truth, count = truth.to(self.where), len(names)
+        complete = self._completing(recipe, truth.shape[-1])
         seen = batches.Batches(count, "looking at images")
         with torch.no_grad():
             target = seen.join(lambda part: self.network(truth[part])[self.layer], count)
@@ -124,7 +125,7 @@ class Restorer:
         if self.inverter is not None:
             with torch.no_grad():
                 predicted = seen.join(
-                    lambda part: self.inverter.image(target[part]).clamp(0, 1), count
+                    lambda part: complete(self.inverter.image(target[part]).clamp(0, 1)), count
                 )
             if predicted.is_cuda:
                 torch.cuda.synchronize()
@@ -150,4 +151,24 @@ class Restorer:
         )
         result.seconds += ready
         result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
+        if recipe.get("unseen"):
+            began = time.monotonic()
+            result.images = seen.join(lambda part: complete(result.images[part]), count)
+            result.seconds += time.monotonic() - began
+            if watched:
+                last = result.trace[-1][0] + 1
+                error = float((result.images - truth).square().mean())
+                similar = preimage.similarity(truth, result.images)
+                result.trace += [
+                    (last, "image", error, result.seconds),
+                    (last, "ssim", similar, result.seconds),
+                ]
         return result
+
+    def _completing(self, recipe: dict, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+        """What puts into images what the recipe's prior expects where the layer sees nothing."""
+        if not recipe.get("unseen"):
+            return lambda images: images
+        prior = load(self.learned[recipe["unseen"]][None])
+        seen = graph.seen(self.network, self.layer, size)
+        return lambda images: prior.complete(images, seen).clamp(0, 1)

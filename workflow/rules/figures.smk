@@ -141,6 +141,7 @@ rule plot_prior:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
+        method=lambda wildcards: STUDY["priors"][wildcards.prior]["method"],
         code=code("plot_prior.py"),
     script:
         "../scripts/plot_prior.py"

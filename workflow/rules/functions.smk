@@ -82,7 +82,7 @@ def priors_of(*sources):
 
 def experts_of(*sources):
     """Of these, the ones that have filters."""
-    return [p for p in priors_of(*sources) if STUDY["priors"][p]["method"] != "denoiser"]
+    return [p for p in priors_of(*sources) if "expert" in STUDY["priors"][p]]
 
 
 def next_kernel(wildcards):
@@ -111,7 +111,7 @@ def patch_settings(wildcards):
 
 
 def prior_patches(wildcards):
-    """The patches that the prior learns from or takes its whitening from; a denoiser has none."""
+    """The patches that the prior learns from or takes its whitening from; networks have none."""
     entry = STUDY["priors"][wildcards.prior]
     if "patches" not in entry:
         return []
@@ -209,7 +209,8 @@ def inversion_settings():
 
 def used_priors(recipe):
     """Files of the learned priors of images that a recipe uses."""
-    learned = [name for name in recipe.get("priors") or {} if name in priors_of("images")]
+    named = dict.fromkeys([*(recipe.get("priors") or {}), recipe.get("unseen")])
+    learned = [name for name in named if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
@@ -278,7 +279,8 @@ def learned_recipes():
     return [
         name
         for name, recipe in STUDY["recipes"].items()
-        if recipe.get("inverter") or set(recipe.get("priors") or {}) & set(STUDY["priors"])
+        if recipe.get("inverter")
+        or {recipe.get("unseen"), *(recipe.get("priors") or {})} & set(STUDY["priors"])
     ]
 
 

@@ -12,5 +12,5 @@ with runtime.job(snakemake):
         table = storage.read_csv(described[0])
         figure = prior_figures.prior(arrays["patterns"], arrays["alphas"], table, history, title)
     else:
-        figure = prior_figures.denoiser(history, title)
+        figure = prior_figures.network(history, snakemake.params.method, title)
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

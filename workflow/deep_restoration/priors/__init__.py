@@ -93,21 +93,25 @@ UNITS = {"spread": Calibrated, "raw": PerPosition}
 
 def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
     """The learned prior of a file, with options of its kind: `lattice` of a field; `sigma` of a
-    denoiser, its noise level at the first iteration and at the last.
+    denoiser, its noise level at the first iteration and at the last. An autoregressive one has none.
 
     Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """
     from .. import storage
+    from .autoregressive import Autoregressive
     from .denoiser import Denoiser
     from .field import FieldOfExperts
 
     tensors, facts = storage.load_tensors(path, "prior")
-    allowed = {"field": {"lattice"}, "denoiser": {"sigma"}}[facts["kind"]]
-    if foreign := sorted(set(options) - allowed):
+    kinds = {
+        "field": (FieldOfExperts, ["lattice"]),
+        "denoiser": (Denoiser, ["sigma"]),
+        "autoregressive": (Autoregressive, []),
+    }
+    kind, allowed = kinds[facts["kind"]]
+    if foreign := sorted(set(options) - set(allowed)):
         raise ValueError(
             f"{path} holds a {facts['kind']}, which has no option {foreign[0]}; "
-            f"allowed: {', '.join(sorted(allowed))}"
+            f"allowed: {', '.join(allowed) or 'none'}"
         )
-    return {"field": FieldOfExperts, "denoiser": Denoiser}[facts["kind"]].of(
-        tensors, facts, **options
-    )
+    return kind.of(tensors, facts, **options)

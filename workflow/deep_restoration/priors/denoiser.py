@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -14,9 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import runtime, storage
-from ..batches import Batches
-
-log = logging.getLogger(__name__)
+from . import networks
 
 
 class Block(nn.Module):
@@ -72,7 +68,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Settings:
-    """width: channels at the fine scale. blocks: at each place. fold: of pixels into channels. noise:
+    """width: channels at the fine scale. blocks: at each place. fold: of pixels into channels. levels:
     least and largest standard deviation (of image values in 0..255, of feature maps in percent of
     their spread), sigma: that at which the prior is asked, probes: how (see Denoiser). steps, batch,
     rate: of Adam. crop: side in pixels or positions."""
@@ -80,7 +76,7 @@ class Settings:
     width: int
     blocks: int
     fold: int
-    noise: tuple[float, float]
+    levels: Sequence[float]
     sigma: float
     probes: int
     steps: int
@@ -223,43 +219,22 @@ def train(
     """Fit a denoiser to crops of maps N x C x H x W: uint8 images in steps of 1/255, or feature maps.
 
     The loss is the mean squared error of the noise in units of its standard deviation, every level
-    counting alike: denoising score matching (Vincent 2011). Images are turned and mirrored at random.
-    History rows: (step, objective, held-out objective, seconds); the weights of the best held-out
-    objective are kept. Batches that do not fit into memory are halved, and their gradients added up.
-    Raises DivergedError naming the step.
+    counting alike: denoising score matching (Vincent 2011). Returns also the history of networks.train.
     """
     where, image = runtime.device(), maps.dtype == np.uint8
-    sample = maps[:: max(1, len(maps) // 200)].astype(np.float32) / (255 if image else 1)
-    centre = torch.from_numpy(sample.mean((0, 2, 3)))
-    scale = float(sample.std()) or 1.0
+    centre, scale = networks.units(maps)
     unit = (1 / 255 if image else scale / 100) / scale
-    levels = [unit * level for level in settings.noise]
+    levels = [unit * level for level in settings.levels]
     side = min(settings.crop, *maps.shape[2:])
     torch.manual_seed(runtime.seed_of(seed, "denoiser", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, settings.fold)
     network.to(where, memory_format=torch.channels_last)
-    optimiser = torch.optim.Adam(network.parameters(), settings.rate)
 
-    def batch(source: np.ndarray, count: int, draw: torch.Generator):
-        limits = (len(source), source.shape[2] - side + 1, source.shape[3] - side + 1, 8)
-        numbers = torch.stack([torch.randint(n, (count,), generator=draw) for n in limits], 1)
-        crops = np.empty((count, source.shape[1], side, side), np.float32)
-        for crop, (index, top, left, turn) in zip(crops, numbers.tolist(), strict=True):
-            part = source[index, :, top : top + side, left : left + side]
-            if (
-                image
-            ):  # turned and mirrored photographs are natural; maps of such images are other maps
-                part = np.rot90(part, turn // 2, (1, 2))
-                part = part[..., ::-1] if turn % 2 else part
-            crop[...] = part
-        clean = torch.from_numpy(crops).to(where).div_(255 if image else 1)
+    def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
+        clean = networks.crops(source, count, side, draw)
         clean = (clean - centre.to(where)[:, None, None]) / scale
         sigma = torch.rand(count, generator=draw) * (levels[1] - levels[0]) + levels[0]
-        noise = torch.randn(clean.shape, generator=draw).to(where)
-        return clean, sigma.to(where), noise
-
-    def losses(source: np.ndarray, count: int, draw: torch.Generator):
-        clean, sigma, noise = batch(source, count, draw)
+        sigma, noise = sigma.to(where), torch.randn(clean.shape, generator=draw).to(where)
 
         def loss(part: slice) -> tuple[torch.Tensor]:
             level = sigma[part].view(-1, 1, 1, 1)
@@ -269,51 +244,8 @@ def train(
 
         return loss
 
-    what, parameters = "training the denoiser", list(network.parameters())
-    learning, testing = Batches(settings.batch, what), Batches(64, what)
-
-    first, history, before, best = 0, [], 0.0, float("inf")
-    kept = {name: value.clone() for name, value in network.state_dict().items()}
-    if saved := checkpoint.load():
-        tensors, values = saved
-        network.load_state_dict({name: tensors[f"network.{name}"] for name in kept})
-        kept = {name: tensors[f"best.{name}"].to(where) for name in kept}
-        runtime.restore_optimiser(optimiser, tensors)
-        first, history, before = values["step"], values["history"], values["seconds"]
-        best = values["best"]
-    started = time.monotonic() - before
-    for step in runtime.progress(range(first, settings.steps), "training the denoiser"):
-        warm = min(1.0, (step + 1) / (0.05 * settings.steps))
-        fall = 0.5 * (1 + np.cos(np.pi * step / settings.steps))
-        optimiser.param_groups[0]["lr"] = settings.rate * warm * max(fall, 1e-3)
-        loss = losses(maps, settings.batch, runtime.generator(seed, "denoiser", "batch", step))
-        (value,) = learning.backward(loss, settings.batch, parameters)
-        checkpoint.check("training of the denoiser", step, value.item())
-        if checkpoint.due():
-            checkpoint.save(
-                {f"network.{name}": value for name, value in network.state_dict().items()}
-                | {f"best.{name}": value for name, value in kept.items()}
-                | runtime.optimiser_state(optimiser),
-                step=step,
-                history=history,
-                best=best,
-                seconds=time.monotonic() - started,
-            )
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-        if step % 100 == 99 or step == settings.steps - 1:
-            with torch.no_grad():
-                loss = losses(held_out, 64, torch.Generator().manual_seed(0))
-                held = sum(
-                    value.item() * (part.stop - part.start) / 64
-                    for part, (value,) in testing(loss, 64)
-                )
-            checkpoint.check("training of the denoiser", step, held)
-            history.append((step + 1, value.item(), held, time.monotonic() - started))
-            if held < best:
-                best = held
-                kept = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(kept)
+    names = ("denoiser", "training the denoiser")
+    history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     sigma = settings.sigma * unit * scale
     prior = Denoiser(network, scale, centre, sigma, probes=settings.probes, facts=asdict(settings))
     return prior, history

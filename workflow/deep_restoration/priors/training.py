@@ -10,7 +10,7 @@ import torch
 
 from .. import images, patches, runtime, score_matching, storage
 from ..inventory import spread
-from . import LearnedPrior, denoiser
+from . import LearnedPrior, autoregressive, denoiser
 from .field import FieldOfExperts
 
 log = logging.getLogger(__name__)
@@ -69,11 +69,10 @@ def fit(
     of, seed = settings["of"], settings["seed"]
     maps, kept = load_maps(maps_file, of, settings["held_out"])
     checkpoint = runtime.Checkpoint(output, key)
-    if settings["method"] == "denoiser":
-        names = denoiser.Settings.__dataclass_fields__
-        chosen = {name: settings[name] for name in names if name in settings}
-        plan = denoiser.Settings(**chosen, noise=tuple(settings["levels"]))
-        prior, history = denoiser.train(maps, kept, plan, seed, checkpoint)
+    if method := {"denoiser": denoiser, "autoregressive": autoregressive}.get(settings["method"]):
+        names = set(method.Settings.__dataclass_fields__) & set(settings)
+        plan = method.Settings(**{name: settings[name] for name in names})
+        prior, history = method.train(maps, kept, plan, seed, checkpoint)
     else:
         early = runtime.Checkpoint(f"{output}.start", key)
         prior, history = _experts(settings, maps, kept, patches_file, checkpoint, early)
