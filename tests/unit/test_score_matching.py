@@ -67,15 +67,15 @@ def test_experts_derivatives_follow_from_G(expert):
 
 @experts
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_value_and_slope_at_once_are_those_one_by_one(expert, dtype):
+def test_energy_and_slope_at_once_are_those_one_by_one(expert, dtype):
     s = torch.cat([torch.linspace(-9, 9, 36), torch.tensor([0.0, 1e-3, -40.0, 1e9])]).to(dtype)
     precise = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {}
-    value, slope = EXPERTS[expert].both(s.clone())
+    value, slope = EXPERTS[expert].energy(s.clone())
     assert value.dtype == slope.dtype == dtype
-    torch.testing.assert_close(value, EXPERTS[expert].G(s), **precise)
-    torch.testing.assert_close(slope, EXPERTS[expert].g(s), **precise)
+    torch.testing.assert_close(-value, EXPERTS[expert].G(s), **precise)
+    torch.testing.assert_close(-slope, EXPERTS[expert].g(s), **precise)
     far = torch.tensor([1e20, -1e30, 3e38])
-    assert all(torch.isfinite(values).all() for values in EXPERTS[expert].both(far))
+    assert all(torch.isfinite(values).all() for values in EXPERTS[expert].energy(far))
 
 
 @experts

@@ -1,9 +1,9 @@
 """Expert functions G(s) of heavy-tailed models and their derivatives; overflow-free for any s.
 
-An expert is a class of static functions: `G`, its derivative `g`, `both` of these at once, and
-`derivatives`, which gives g, g' and g'', because they share most of their arithmetic. `both` may
-overwrite s, and is accurate to what a sum of many needs. A new expert needs nothing else but an entry
-in EXPERTS.
+An expert is a class of static functions: `G`, its derivative `g`, `energy`, minus G and minus g at
+once, and `derivatives`, which gives g, g' and g'', because they share most of their arithmetic. `energy`
+may overwrite s, takes as few passes as it can, and is accurate to what a sum of many needs. A new expert
+needs nothing else but an entry in EXPERTS.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Expert(Protocol):
     @staticmethod
     def g(s: torch.Tensor) -> torch.Tensor: ...
     @staticmethod
-    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
+    def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives: ...
 
@@ -40,11 +40,11 @@ class Logistic:
         return torch.tanh(s).neg_()
 
     @staticmethod
-    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         magnitude = s.abs()
         e = torch.exp(-2 * magnitude)
-        g = torch.sub(1, e).div_(e + 1).copysign_(s).neg_()
-        return magnitude.add_(e.log1p_()).sub_(0.6931471805599453).neg_(), g
+        slope = torch.sub(1, e).div_(e + 1).copysign_(s)
+        return magnitude.add_(e.log1p_()).sub_(0.6931471805599453), slope
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -67,11 +67,11 @@ class StudentT:
         return u.mul_(s).mul_(-2)
 
     @staticmethod
-    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         s.clamp_(-1e18, 1e18)  # whose square is finite
         u = torch.addcmul(_constant(1, s), s, s, value=0.5)
-        g = s.div_(u).neg_()
-        return u.log_().neg_(), g
+        slope = s.div_(u)
+        return u.log_(), slope
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -94,10 +94,9 @@ class SmoothL1:
         return torch.hypot(s, _constant(1, s)).reciprocal_().mul_(s).neg_()
 
     @staticmethod
-    def both(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         length = torch.hypot(s, _constant(1, s))
-        g = s.div_(length).neg_()
-        return length.neg_(), g
+        return length, s.div_(length)
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:

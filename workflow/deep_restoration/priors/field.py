@@ -185,7 +185,7 @@ class FieldOfExperts:
         u, filters = _folded(x, filters, step)
         height, width = filters.shape[2:]
         rows, columns = u.shape[2] - height + 1, u.shape[3] - width + 1
-        back = (-alphas[:, None, None, None] * filters).to(dtype)
+        back = (alphas[:, None, None, None] * filters).to(dtype)
         filters, bias, inputs = filters.to(dtype), self.bias.to(x).to(dtype), u.to(dtype)
         gradient, energies = torch.zeros_like(u), []
         room = max(1, (BLOCK if kind == "cpu" else ROOM) // (len(alphas) * columns))
@@ -196,10 +196,10 @@ class FieldOfExperts:
                 for top in range(0, rows, band):
                     end = min(top + band, rows) + height - 1
                     s = F.conv2d(part[:, :, top:end], filters, bias).to(x.dtype)
-                    G, g = self.expert.both(s)
+                    values, slopes = self.expert.energy(s)
                     # Filters are innermost in memory.
-                    energy -= (G.movedim(1, -1) @ alphas).sum((1, 2))
-                    into[:, :, top:end] += F.conv_transpose2d(g.to(dtype), back)
+                    energy += (values.movedim(1, -1) @ alphas).sum((1, 2))
+                    into[:, :, top:end] += F.conv_transpose2d(slopes.to(dtype), back)
                 energies.append(energy)
         if step > 1:
             gradient = F.pixel_shuffle(gradient, step)
