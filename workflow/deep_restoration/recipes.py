@@ -103,6 +103,12 @@ class Restorer:
         self.network.to(self.where, memory_format=torch.channels_last)
         self.inverter = inverters.load(inverter[0]).to(self.where) if inverter else None
 
+    @classmethod
+    def of(cls, inputs, layer: str, sees: dict) -> Restorer:
+        """With the files of a job's inputs: its `network`, and the learned ones that it names."""
+        keys = ("priors", "feature_priors", "inverter")
+        return cls(inputs.network, layer, sees, **{key: inputs.get(key, []) for key in keys})
+
     def restore(
         self,
         recipe: dict,

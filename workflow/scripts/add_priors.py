@@ -10,9 +10,8 @@ with runtime.job(snakemake):
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     names, how, seed = snakemake.wildcards, settings["adding"], settings["seed"]
     provenance = runtime.provenance(snakemake.params)
-    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
     recipe = search.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer(inputs.network, names.layer, settings["sees"], **learned)
+    restorer = recipes.Restorer.of(inputs, names.layer, settings["sees"])
 
     sets = {}
     for name, path, share in (

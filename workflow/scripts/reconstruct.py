@@ -9,11 +9,8 @@ with runtime.job(snakemake):
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     provenance, batch = runtime.provenance(snakemake.params), settings["batch"]
-    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
     recipe = search.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer(
-        inputs.network, snakemake.wildcards.layer, settings["sees"], **learned
-    )
+    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     stamps = runtime.stamps(inputs.images, *restorer.files)
     with storage.open_hdf5(inputs.images, "images") as file:
         names = storage.read_names(file)

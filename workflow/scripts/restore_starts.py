@@ -10,11 +10,8 @@ with runtime.job(snakemake):
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
     provenance, how = runtime.provenance(snakemake.params), settings["starts"]
-    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors")}
     recipe = search.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer(
-        inputs.network, snakemake.wildcards.layer, settings["sees"], **learned
-    )
+    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     with storage.open_hdf5(inputs.images, "images") as file:
         chosen = inventory.spread(list(range(len(file["images"]))), how["images"])
         mine = shards.part(len(chosen), settings["batch"], snakemake.wildcards)

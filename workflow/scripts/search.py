@@ -12,10 +12,7 @@ with runtime.job(snakemake):
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     recipe, how, seed = settings["recipe"], settings["search"], settings["seed"]
-    learned = {key: inputs.get(key, []) for key in ("priors", "feature_priors", "inverter")}
-    restorer = recipes.Restorer(
-        inputs.network, snakemake.wildcards.layer, settings["sees"], **learned
-    )
+    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     with storage.open_hdf5(inputs.images, "images") as file:
         names, pixels = images.some(file, how["images"], settings["held_out"])
     truth = pixels.astype(np.float64) / 255
