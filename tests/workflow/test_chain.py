@@ -260,7 +260,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
 
     tables = finished.root / "results/tables"
     trained = {(row["prior"], row["layer"]) for row in rows_of(tables / "priors.csv")}
-    images = ("ica", "foe", "dae")
+    images = ("ica", "foe", "dae", "edge")
     assert trained == {(p, "image") for p in images} | {
         ("features", f"alexnet {la}") for la in LAYERS
     }
@@ -279,7 +279,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     maps = [row["set"] for row in rows if (row["prior"], row["layer"]) == ("features", "conv1")]
     assert maps == sets + RECIPES
     natural = [float(row["auc"]) for row in rows if row["set"] == "natural"]
-    assert natural == [0.5] * 5
+    assert natural == [0.5] * 6
     tensors = storage.load_arrays(
         finished.root / "results/priors/alexnet/conv2/features.safetensors", "prior"
     )
