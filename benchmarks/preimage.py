@@ -7,8 +7,8 @@ backward pass to the image and a step along the gradient, all by torch's own mod
 ordinary memory layout, as most tools run it, and once with channels last. Recipes run as the workflow
 runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of 8 x 8 with
 random values. Everything is measured in turn, in CPU seconds of this process an iteration and image;
-medians of rounds, ratios to the plain loop of the same round. Then the final error of a recipe in either precision, measured in
-float32, and the peak of memory.
+medians of rounds, ratios to the plain loop of the same round. Then the final error of a recipe in
+either precision, measured in float32, and the peak of memory.
 """
 
 import resource
