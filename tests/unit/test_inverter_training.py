@@ -418,7 +418,7 @@ def test_mirrored_images_are_turned_at_random_and_others_are_left(
 
 @pytest.mark.parametrize("regime", REGIMES)
 def test_a_resumed_training_ends_as_an_unbroken_one(regime, train, stopping_after):
-    plan = settings(steps=12, regime=regime, mirror=True)
+    plan = settings(steps=12, regime=regime, mirror=True, shift=3)
     whole, history = train(plan)
     with stopping_after(7):
         train(plan, interval=0)
@@ -439,6 +439,33 @@ def test_a_resumed_training_keeps_the_best_weights_of_before(train, stopping_aft
     rest, _ = train(plan)
     for name, value in whole.state_dict().items():
         assert torch.equal(value, rest.state_dict()[name]), name
+
+
+def test_moved_images_are_windows_of_their_framed_ones():
+    images = torch.rand(3, 3, 5, 6)
+    corners = [[0, 0], [2, 2], [4, 1]]
+    found = training.moved(images, corners, 2)
+    assert torch.equal(found[1], images[1])
+    for number, (top, left) in enumerate(corners):
+        for row in range(5):
+            for column in range(6):
+                y, x = min(max(row + top - 2, 0), 4), min(max(column + left - 2, 0), 5)
+                assert torch.equal(found[number, :, row, column], images[number, :, y, x])
+
+
+def test_images_are_moved_at_random_and_held_out_ones_are_left(train, small_pictures, monkeypatch):
+    asked, moved = [], training.moved
+
+    def spy(images, corners, shift):
+        asked.append((len(images), corners, shift))
+        return moved(images, corners, shift)
+
+    monkeypatch.setattr(training, "moved", spy)
+    train(settings(steps=30, shift=3))
+    corners = [corner for _, found, _ in asked for corner in found]
+    assert len(asked) == 30  # the images validated on are never moved
+    assert {shift for *_, shift in asked} == {3}
+    assert {value for corner in corners for value in corner} == set(range(7))
 
 
 def test_one_image_is_too_few(train, small_pictures):

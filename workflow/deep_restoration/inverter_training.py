@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from . import classifiers, inverters, parallel, runtime, storage
@@ -36,7 +37,8 @@ class Settings:
     """regime: separate, joint or end_to_end. steps, batch and rate of Adam. held_out: share of the
     images that are only validated on (images.held_out). representation: weight of the error of the
     layer's maps of the predicted image, in units of their variance. mirror: whether every image is
-    turned left to right at random. precision: float32 or mixed."""
+    turned left to right at random. shift: by how many pixels at most it is moved at random, down or up
+    and aside, its edge repeated. precision: float32 or mixed."""
 
     regime: str
     steps: int
@@ -45,6 +47,7 @@ class Settings:
     held_out: float
     representation: float = 0.0
     mirror: bool = False
+    shift: int = 0
     precision: str = "float32"
 
 
@@ -205,6 +208,10 @@ def train(
                 draw = runtime.generator(seed, *names, "mirror", step)
                 turned = torch.randint(2, (whole, 1, 1, 1), generator=draw).bool()[places]
                 images = torch.where(turned, images.flip(3), images)
+            if settings.shift:
+                draw = runtime.generator(seed, *names, "shift", step)
+                corners = torch.randint(2 * settings.shift + 1, (whole, 2), generator=draw)
+                images = moved(images, corners[places].tolist(), settings.shift)
             loss, image_error = step_losses(images.to(where, non_blocking=True))
             due = workers.first and checkpoint.due()
             checked = step % every == every - 1 or step == settings.steps - 1
@@ -280,6 +287,19 @@ def train_stored(
         storage.write_csv(history, COLUMNS, rows)
         checkpoint.remove()
         log.info("best validation image error %.5f", min(row[3] for row in rows))
+
+
+def moved(images: torch.Tensor, corners: list[list[int]], shift: int) -> torch.Tensor:
+    """Windows of images N x 3 x H x W whose edges are repeated by `shift` pixels on every side: each of
+    the same size, from its corner (top, left)."""
+    height, width = images.shape[2:]
+    framed = F.pad(images, (shift,) * 4, mode="replicate")
+    return torch.stack(
+        [
+            image[:, top : top + height, left : left + width]
+            for image, (top, left) in zip(framed, corners, strict=True)
+        ]
+    )
 
 
 def rate_at(step: int, steps: int) -> float:
