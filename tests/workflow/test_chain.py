@@ -355,7 +355,7 @@ def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 40
+    assert html.count("data:image/png;base64,") == len(pictures) == 41
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -369,7 +369,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 107
+    assert len(logs) == 110
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):
