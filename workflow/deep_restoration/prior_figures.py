@@ -60,8 +60,11 @@ def prior(
 
 
 def objective(axis, history: dict[str, np.ndarray]) -> None:
-    axis.plot(history["step"], history["objective"], lw=0.8, alpha=0.6, label="batch")
-    axis.plot(history["step"], history["held_out_objective"], label="held out")
+    marker = "o" if len(history["step"]) == 1 else None  # one point is no line
+    axis.plot(
+        history["step"], history["objective"], lw=0.8, alpha=0.6, marker=marker, label="batch"
+    )
+    axis.plot(history["step"], history["held_out_objective"], marker=marker, label="held out")
     # The first steps are far above all others.
     late = history["held_out_objective"][len(history["step"]) // 4 :]
     low, high = np.min(late), np.max(late)
@@ -73,7 +76,7 @@ def objective(axis, history: dict[str, np.ndarray]) -> None:
 
 LOSSES = {  # of priors that are networks, by method
     "denoiser": "squared error of the noise / its variance",
-    "autoregressive": "squared error of a pixel / variance of the images",
+    "autoregressive": "squared error / variance of the images",
 }
 
 
