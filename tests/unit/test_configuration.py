@@ -211,6 +211,13 @@ def test_priors_know_what_they_learn_from(cache):
     }
 
 
+def test_a_study_over_another_may_drop_a_search(cache):
+    bounds = {"rate": [1.0, 30.0]}
+    for search in (bounds, None):
+        found = configuration.prepare(study(("recipes.tv.search", search)), SCHEMA, cache)
+        assert found["recipes"]["tv"]["search"] == search
+
+
 def test_a_recipe_sets_the_options_of_its_learned_priors(cache):
     priors = {"dae": {"weight": 1.0, "sigma": 3.0}, "foe": {"weight": 1.0, "lattice": 2}}
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
