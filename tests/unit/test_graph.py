@@ -335,6 +335,15 @@ def test_windows_that_move_by_several_pixels_may_leave_out_the_last(
     assert graph.seen(network, "relu1", size) == (slice(0, last), slice(0, last))
 
 
+def test_of_a_dead_layer_all_pixels_count_as_seen():
+    model = nn.Sequential()
+    model.add_module("conv1", nn.Conv2d(3, 4, 3, 2))
+    model.add_module("relu1", nn.ReLU())
+    nn.init.constant_(model.conv1.bias, -100)
+    network = graph.Network(graph.trace(model), ["relu1"]).load(model.state_dict())
+    assert graph.seen(network, "relu1", 10) == (slice(0, 10), slice(0, 10))
+
+
 @pytest.mark.parametrize(("size", "last"), [(128, 127), (129, 129)])
 @pytest.mark.parametrize("layer", ["features.1", "features.7"])
 def test_squeezenet_does_not_see_the_last_of_128_pixels(size, last, layer):

@@ -459,7 +459,7 @@ def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
     """Rows and columns of a size x size image within which all pixels lie that the layer depends on.
 
     Where windows move by several pixels, the last ones may be in none: at the right and at the bottom.
-    Found by the gradients of images of noise.
+    Found by the gradients of images of noise; all of them, if there are none.
     """
     draw = torch.Generator().manual_seed(0)
     noise = torch.rand(4, 3, size, size, generator=draw).to(network.mean.device)
@@ -468,6 +468,8 @@ def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
         maps = network(noise)[layer]
         (gradient,) = torch.autograd.grad(maps.square().sum(), noise)
     touched = (gradient != 0).any(1).any(0)
+    if not touched.any():
+        return slice(0, size), slice(0, size)
     places = (touched.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     rows, columns = (slice(found[0], found[-1] + 1) for found in places)
     return rows, columns
