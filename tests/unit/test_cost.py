@@ -56,7 +56,9 @@ def test_backward_to_the_image_costs_as_much_as_forward(network):
     images = torch.rand(1, 3, SIZE, SIZE, requires_grad=True)
 
     found = study_work.forward("alexnet_lrn", SIZE, LAYERS, "pool5")
-    assert 2 * found.flops == flops_of(lambda: network(images)["pool5"].sum().backward())
+    # The gradient of the first convolution, folded, has some products with zeros (12 rows for 11).
+    counted = flops_of(lambda: network(images)["pool5"].sum().backward())
+    assert 2 * found.flops < counted < 2.04 * found.flops
 
 
 def test_the_energy_of_experts_and_its_gradient_are_what_torch_counts():

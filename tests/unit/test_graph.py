@@ -30,7 +30,7 @@ def lrn_steps():
 def squeezenet():
     torch.manual_seed(0)
     model = classifiers.build("squeezenet1_0")
-    return model, classifiers.classifiers.steps_of("squeezenet1_0", model)
+    return model, classifiers.steps_of("squeezenet1_0", model)
 
 
 @pytest.fixture(scope="module")
