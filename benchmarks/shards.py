@@ -1,10 +1,10 @@
 """Shards: the same images restored by one job and by two beside each other; and what starting jobs costs.
 
-python benchmarks/shards.py                            about five minutes on two idle cores
+python benchmarks/shards.py                            about two minutes on two idle cores
 python benchmarks/shards.py overhead [folder]          of a finished run, from its logs/, default: here
 
 The first runs a small study through Snakemake on two cores in a temporary folder, one thread a job: 16
-images of 96 x 96 pixels in batches of 4 from the conv2 of an AlexNet trained on the spot, 150 iterations
+images of 96 x 96 pixels in batches of 4 from the conv2 of an AlexNet trained on the spot, 1000 iterations
 under total variation. It prints the seconds of the whole command, start of Snakemake and of Python, reading
 torch and gathering included, and of the scripts alone; and whether the restored images are the same, bit
 for bit. The second compares the seconds of each job (Snakemake's benchmark files) with those that its
@@ -28,7 +28,7 @@ images: {size: 96, embedded_train: 100, embedded_test: 16}
 classifiers: {alexnet: {layers: [conv2]}}
 exemplar: {steps: 20}
 recipes:
-  tv: {phases: [{iterations: 150, rate: 8.0}], converged: null}
+  tv: {phases: [{iterations: 1000, rate: 8.0}], converged: null}
 batch: 4
 """
 RESTORED = "results/reconstructions/alexnet/conv2/tv.h5"
