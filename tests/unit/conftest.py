@@ -4,6 +4,17 @@ from contextlib import contextmanager
 import pytest
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """So small problems take a second thread only to wait for it."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture
 def stopping_after(monkeypatch):
     """A block in which a training breaks off behind its n-th step, as if it were killed."""

@@ -10,14 +10,7 @@ from deep_restoration import priors, runtime, storage
 from deep_restoration.priors import Calibrated, denoiser
 from deep_restoration.priors.denoiser import Denoiser, Network
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """So small convolutions take a second thread only to wait for it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def seeded(count=2, channels=2, height=6, width=5, seed=0, dtype=torch.float32):

@@ -11,13 +11,7 @@ from deep_restoration.priors.experts import EXPERTS
 SHARE = 0.25
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """So small problems take a second thread only to wait for it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def smooth(*shape, seed=0):

@@ -20,6 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from . import folding
+
 # Functions and modules are looked up by name in these places only, besides torch's own operators: a
 # classifier's file may come from anywhere, and must not be able to load or run anything else.
 TRUSTED = (
@@ -297,15 +299,12 @@ class _FoldedGradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx, gradient):
         (weight,), stride = ctx.saved_tensors, ctx.stride
-        down, right = (-side % stride for side in weight.shape[2:])
-        folded = F.pixel_unshuffle(F.pad(weight.to(gradient.dtype), (0, right, 0, down)), stride)
-        folded = folded.contiguous(memory_format=torch.channels_last)
+        filters = folding.fold_filters(weight.to(gradient.dtype), stride)
+        filters = filters.contiguous(memory_format=torch.channels_last)
+        folded = F.conv_transpose2d(gradient, filters)
         # Rows and columns of padding in front; behind, what no window has seen is missing.
-        (top, left), (height, width) = ctx.padding, ctx.size
-        found = F.pixel_shuffle(F.conv_transpose2d(gradient, folded), stride)
-        found = found[..., top : top + height, left : left + width]
-        down, right = height - found.shape[2], width - found.shape[3]
-        return F.pad(found, (0, right, 0, down)).to(ctx.dtype), None, None, None, None
+        found = folding.unfold_maps(folded, stride, ctx.size, ctx.padding)
+        return found.to(ctx.dtype), None, None, None, None
 
 
 # Modules of torch that have a faster equal here.

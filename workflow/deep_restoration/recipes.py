@@ -137,10 +137,7 @@ class Restorer:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began
         if not recipe.get("phases"):
-            error = float((predicted - truth).square().mean())
-            similar = preimage.similarity(truth, predicted)
-            trace = [(0, "image", error, ready), (0, "ssim", similar, ready)]
-            return preimage.Result(predicted, trace, ready)
+            return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
@@ -162,13 +159,8 @@ class Restorer:
             result.images = seen.join(lambda part: complete(result.images[part]), count)
             result.seconds += time.monotonic() - began
             if watched:
-                last = result.trace[-1][0] + 1
-                error = float((result.images - truth).square().mean())
-                similar = preimage.similarity(truth, result.images)
-                result.trace += [
-                    (last, "image", error, result.seconds),
-                    (last, "ssim", similar, result.seconds),
-                ]
+                after = result.trace[-1][0] + 1
+                result.trace += _compared(after, truth, result.images, result.seconds)
         return result
 
     def _completing(self, recipe: dict, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
@@ -178,3 +170,12 @@ class Restorer:
         prior = load(self.learned[recipe["unseen"]][None])
         seen = graph.seen(self.network, self.layer, size)
         return lambda images: prior.complete(images, seen).clamp(0, 1)
+
+
+def _compared(
+    iteration: int, truth: torch.Tensor, images: torch.Tensor, seconds: float
+) -> list[tuple]:
+    """Rows of a trace that tell how far images are from `truth`."""
+    error = float((images - truth).square().mean())
+    similar = preimage.similarity(truth, images)
+    return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]

@@ -59,7 +59,7 @@ class Settings:
     precision: str = "float32"
 
 
-class Autoregressive:
+class Autoregressive(networks.Calibrating):
     """Every pixel Gaussian around what a network expects from the pixels on one side of it.
 
     The energy is the sum over the four directions of sum |x_i - f(the rows before i)|^2 / (2 scale^2),
@@ -133,12 +133,6 @@ class Autoregressive:
                 known = torch.cat([known, self.expected(before)], 2)
             known = known.rot90(-turns, (2, 3))
         return known
-
-    @torch.no_grad()
-    def calibrate(self, maps) -> None:
-        """Set `mean` and `spread`, per value, over natural images: an iterable of batches N x C x H x W."""
-        found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
-        self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         names = ("kind", "scale", "mean", "spread", "facts")

@@ -102,7 +102,7 @@ class _Prior(torch.autograd.Function):
         return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
 
 
-class Denoiser:
+class Denoiser(networks.Calibrating):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
@@ -180,12 +180,6 @@ class Denoiser:
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""
         return x[0].numel()
-
-    @torch.no_grad()
-    def calibrate(self, maps) -> None:
-        """Set `mean` and `spread`, per value, over natural maps: an iterable of batches N x C x H x W."""
-        found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
-        self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         tensors = {"centre": self.centre, **self.network.state_dict()}

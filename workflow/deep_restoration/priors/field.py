@@ -8,7 +8,7 @@ import os
 import torch
 import torch.nn.functional as F
 
-from .. import storage
+from .. import folding, storage
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
@@ -52,18 +52,14 @@ class _Summed(torch.autograd.Function):
 
 
 def _folded(x: torch.Tensor, filters: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps and filters whose convolution of stride 1 is that of x and `filters` with stride `step`.
-
-    Pixels are unshuffled into step^2 times as many channels: the gradient by x of a convolution of
-    stride 1 is several times faster.
-    """
+    """Maps and filters whose convolution of stride 1 is that of x and `filters` with stride `step`."""
     height, width = filters.shape[2:]
     rows, columns = ((n - k) // step + 1 for n, k in zip(x.shape[2:], (height, width), strict=True))
-    filters = F.pad(filters, (0, -width % step, 0, -height % step))
-    down = (rows - 1) * step + filters.shape[2] - x.shape[2]
-    right = (columns - 1) * step + filters.shape[3] - x.shape[3]
+    filters = folding.fold_filters(filters, step)
+    down = (rows - 1 + filters.shape[2]) * step - x.shape[2]
+    right = (columns - 1 + filters.shape[3]) * step - x.shape[3]
     x = F.pixel_unshuffle(F.pad(x, (0, right, 0, down)), step)
-    return x.contiguous(memory_format=torch.channels_last), F.pixel_unshuffle(filters, step)
+    return x.contiguous(memory_format=torch.channels_last), filters
 
 
 class FieldOfExperts:
@@ -202,9 +198,7 @@ class FieldOfExperts:
                     into[:, :, top:end] += F.conv_transpose2d(slopes.to(dtype), back)
                 energies.append(energy)
         if step > 1:
-            gradient = F.pixel_shuffle(gradient, step)
-            short = (x.shape[3] - gradient.shape[3], x.shape[2] - gradient.shape[2])
-            gradient = F.pad(gradient, (0, short[0], 0, short[1]))
+            gradient = folding.unfold_maps(gradient, step, x.shape[2:])
         return step**2 * torch.cat(energies), step**2 * gradient
 
     def positions(self, x: torch.Tensor) -> int:

@@ -26,6 +26,16 @@ class Plan(Protocol):
     rate: float
 
 
+class Calibrating:
+    """A prior whose energy is compared image by image: so are its `mean` and `spread`."""
+
+    @torch.no_grad()
+    def calibrate(self, maps) -> None:
+        """Set `mean` and `spread`, per value, over natural maps: an iterable of batches N x C x H x W."""
+        found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
+        self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
+
+
 def crops(source: np.ndarray, count: int, side: int, draw: torch.Generator) -> torch.Tensor:
     """Crops, count x C x side x side, of maps N x C x H x W drawn at random: of uint8 images in [0, 1].
 
