@@ -1,4 +1,5 @@
-"""Layers with an equal of our own against torch's: CPU time of forward and backward, side by side.
+"""Layers with an equal of our own against torch's: CPU time of forward and backward, side by side; then
+pixel_unshuffle and pixel_shuffle, as they stand in front of and behind folded convolutions.
 
 OMP_WAIT_POLICY=PASSIVE python benchmarks/layers.py
 """
@@ -6,8 +7,10 @@ OMP_WAIT_POLICY=PASSIVE python benchmarks/layers.py
 import time
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
+from deep_restoration.folding import fold_maps, unfold_maps
 from deep_restoration.graph import Conv2d, LocalResponseNorm
 
 
@@ -26,8 +29,24 @@ def compare(name: str, theirs: nn.Module, ours: nn.Module, shape, mixed: bool = 
         layer.requires_grad_(False).to(memory_format=torch.channels_last)
     assert torch.allclose(theirs(maps), ours(maps), atol=1e-4)
     times = [[seconds(layer, maps, mixed) for layer in (theirs, ours)] for _ in range(9)][1:]
+    tell(name, times)
+
+
+def tell(name: str, times: list[list[float]]) -> None:
     took = [sorted(column)[len(column) // 2] * 1e3 for column in zip(*times, strict=True)]
-    print(f"{name:40}{took[0]:10.1f}{took[1]:10.1f}{took[0] / took[1]:7.1f}")
+    print(f"{name:40}{took[0]:10.2f}{took[1]:10.2f}{took[0] / took[1]:7.1f}")
+
+
+def compare_folding(name: str, theirs, ours, maps: torch.Tensor) -> None:
+    assert torch.equal(theirs(maps), ours(maps))
+    times = []
+    for _ in range(19):
+        times.append([])
+        for function in (theirs, ours):
+            started = time.process_time()
+            function(maps)
+            times[-1].append(time.process_time() - started)
+    tell(name, times[1:])
 
 
 torch.manual_seed(0)
@@ -45,3 +64,17 @@ for network, *settings, side in (
         pair = nn.Conv2d(3, *settings), Conv2d(3, *settings)
         name = f"first convolution of {network}, {precision}"
         compare(name, *pair, (8, 3, side, side), precision == "mixed")
+for dtype in (torch.float32, torch.bfloat16):
+    images = torch.rand(8, 3, 224, 224).to(dtype)
+    compare_folding(
+        f"folding 8 x 3 x 224 x 224 by 4, {str(dtype)[6:]}",
+        lambda maps: F.pixel_unshuffle(maps, 4).contiguous(memory_format=torch.channels_last),
+        lambda maps: fold_maps(maps, 4, (56, 56)),
+        images,
+    )
+    compare_folding(
+        f"unfolding 8 x 48 x 56 x 56, {str(dtype)[6:]}",
+        lambda maps: F.pixel_shuffle(maps, 4),
+        lambda maps: unfold_maps(maps, 4, (224, 224)),
+        F.pixel_unshuffle(images, 4).contiguous(memory_format=torch.channels_last),
+    )

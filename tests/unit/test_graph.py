@@ -155,7 +155,7 @@ def test_normalisation_comes_before_the_first_layer(small_classifier):
     plain = graph.Network(steps, ["conv2"]).load(state)
     inside = graph.Network(steps, ["conv2"], mean, std).load(state)
     moved = (images - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
-    assert torch.equal(inside(images)["conv2"], plain(moved)["conv2"])
+    torch.testing.assert_close(inside(images)["conv2"], plain(moved)["conv2"])
 
 
 class Odd(nn.Module):
@@ -353,6 +353,34 @@ def test_squeezenet_does_not_see_the_last_of_128_pixels(size, last, layer):
         model.state_dict()
     )
     assert graph.seen(network, layer, size) == (slice(0, last), slice(0, last))
+
+
+# ------------------------------------------------------------------------------ mixed precision
+
+
+def test_a_network_with_weights_cast_beforehand_computes_what_autocast_computes():
+    model = classifiers.build("resnet18")
+    steps = classifiers.steps_of("resnet18", model)
+    network = graph.Network(steps, ["fc"]).load(model.state_dict())
+    kept = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    working = graph.in_bfloat16(network)
+    images = image(64).requires_grad_()
+    found = []
+    for each in (network, working):
+        with torch.autocast("cpu", torch.bfloat16):
+            maps = each(images)["fc"]
+        found.append((maps, *torch.autograd.grad(maps.float().square().sum(), images)))
+    for one, other in zip(*found, strict=True):
+        assert torch.equal(one, other)
+    cast = {
+        name for name, tensor in working.state_dict().items() if tensor.dtype != kept[name].dtype
+    }
+    assert {"weights.conv1.weight", "weights.fc.weight", "weights.fc.bias"} <= cast
+    assert not any("bn" in name for name in cast)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, kept[name])
+        shared = working.state_dict()[name].data_ptr() == tensor.data_ptr()
+        assert shared == (name not in cast)
 
 
 # ------------------------------------------------------------------------------ convolutions of images

@@ -67,15 +67,24 @@ def test_experts_derivatives_follow_from_G(expert):
 
 @experts
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_energy_and_slope_at_once_are_those_one_by_one(expert, dtype):
+@pytest.mark.parametrize("rows", [1, 2, 5, 13, 40])
+def test_energy_and_slope_at_once_are_those_one_by_one(expert, dtype, rows):
     s = torch.cat([torch.linspace(-9, 9, 36), torch.tensor([0.0, 1e-3, -40.0, 1e9])]).to(dtype)
+    s = torch.stack([s.roll(shift) for shift in range(2 * rows)])
+    s = s.view(2, rows, 1, 40).movedim(3, 1).contiguous()
     precise = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {}
-    value, slope = EXPERTS[expert].energy(s.clone())
-    assert value.dtype == slope.dtype == dtype
-    torch.testing.assert_close(-value, EXPERTS[expert].G(s), **precise)
+    sums, slope = EXPERTS[expert].energy(s.clone())
+    assert sums.dtype == slope.dtype == dtype
+    torch.testing.assert_close(-sums, EXPERTS[expert].G(s).sum((2, 3)), **precise)
     torch.testing.assert_close(-slope, EXPERTS[expert].g(s), **precise)
-    far = torch.tensor([1e20, -1e30, 3e38])
-    assert all(torch.isfinite(values).all() for values in EXPERTS[expert].energy(far))
+
+
+@experts
+def test_energy_and_slope_are_finite_wherever_responses_are(expert):
+    far = torch.tensor([1e20, -1e30, 3e38, 1e18, -1e19, 2.0]).view(1, 1, 6, 1)
+    far = torch.cat([far, far.flip(2)], 1)
+    for values in EXPERTS[expert].energy(far):
+        assert torch.isfinite(values).all()
 
 
 @experts

@@ -9,6 +9,7 @@ what the layer computed, not what a later ReLU left of it.
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import inspect
@@ -358,7 +359,7 @@ class Network(nn.Module):
             name, kind = step["name"], step["kind"]
             arguments = _decode(step["arguments"], values)
             if kind == "input":
-                values[name] = (images - self.mean) / self.std
+                values[name] = torch.addcmul(-self.mean / self.std, images, 1 / self.std)
             elif kind == "parameter":
                 values[name] = _fetch(self.weights, step["target"])
             else:
@@ -385,6 +386,19 @@ class Network(nn.Module):
         state = {name: tensors[name] for name in self.weights.state_dict()}
         self.weights.load_state_dict(state, assign=True)
         return self.eval().requires_grad_(False)
+
+
+def in_bfloat16(network: nn.Module) -> nn.Module:
+    """The frozen network for use under autocast alone: it shares all but the weights of convolutions and
+    linear layers, which autocast need then not cast in every pass."""
+    tensors = [*network.parameters(), *network.buffers()]
+    result = copy.deepcopy(network, {id(tensor): tensor for tensor in tensors})
+    for module in result.modules():
+        if isinstance(module, nn.modules.conv._ConvNd) or type(module) is nn.Linear:
+            for name, tensor in list(module.named_parameters(recurse=False)):
+                lowered = nn.Parameter(tensor.to(torch.bfloat16), requires_grad=False)
+                setattr(module, name, lowered)
+    return result
 
 
 def _has(root: nn.Module, path: str) -> bool:

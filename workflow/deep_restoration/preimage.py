@@ -21,6 +21,7 @@ from torch import nn
 
 from . import batches, metrics, runtime
 from .data_terms import DataTerm
+from .graph import in_bfloat16
 from .optimisers import OPTIMISERS
 from .parametrisations import PARAMETRISATIONS
 from .priors import Prior
@@ -213,6 +214,7 @@ class _Run:
         truth: torch.Tensor | None,
     ):
         self.network, self.names, self.size, self.plan = network, names, size, plan
+        self.working = network if plan.precision == "float32" else in_bfloat16(network)
         self.seed, self.checkpoint = seed, checkpoint
         self.all = (data_term, terms, truth)  # of the whole batch
         self.where = data_term.scale.device
@@ -352,7 +354,7 @@ class _Run:
         energies: dict[str, torch.Tensor] = {}
         known = {}  # priors that know their gradient
         with runtime.precision_context(self.plan.precision, self.where):
-            found = self.network(x[..., top : top + size, left : left + size])
+            found = self.working(x[..., top : top + size, left : left + size])
             for name, (_, prior, layer) in self.terms.items():
                 if layer is None and hasattr(prior, "descend"):
                     known[name] = prior

@@ -1,9 +1,9 @@
 """Expert functions G(s) of heavy-tailed models and their derivatives; overflow-free for any s.
 
-An expert is a class of static functions: `G`, its derivative `g`, `energy`, minus G and minus g at
-once, and `derivatives`, which gives g, g' and g'', because they share most of their arithmetic. `energy`
-may overwrite s, takes as few passes as it can, and is accurate to what a sum of many needs. A new expert
-needs nothing else but an entry in EXPERTS.
+An expert is a class of static functions: `G`, its derivative `g`, `energy`, which gives the sum of minus G
+over the positions of responses N x K x H x W, (N, K), and minus g, and `derivatives`, which gives g, g'
+and g'', because they share most of their arithmetic. `energy` may overwrite s, takes as few passes as it
+can, and is accurate to what a sum of many needs. A new expert needs nothing else but an entry in EXPERTS.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class Logistic:
         magnitude = s.abs()
         e = torch.exp(-2 * magnitude)
         slope = torch.sub(1, e).div_(e + 1).copysign_(s)
-        return magnitude.add_(e.log1p_()).sub_(0.6931471805599453), slope
+        constant = 0.6931471805599453 * s[0, 0].numel()
+        return magnitude.sum((2, 3)) + _sum_of_logs(e.add_(1), 3) - constant, slope
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -68,10 +69,10 @@ class StudentT:
 
     @staticmethod
     def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        s.clamp_(-1e18, 1e18)  # whose square is finite
+        s.clamp_(-1e9, 1e9)  # of which a product of two squares is finite
         u = torch.addcmul(_constant(1, s), s, s, value=0.5)
         slope = s.div_(u)
-        return u.log_(), slope
+        return _sum_of_logs(u, 1), slope
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -96,7 +97,7 @@ class SmoothL1:
     @staticmethod
     def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         length = torch.hypot(s, _constant(1, s))
-        return length, s.div_(length)
+        return length.sum((2, 3)), s.div_(length)
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:
@@ -111,6 +112,20 @@ EXPERTS: dict[str, type[Expert]] = {
     "student_t": StudentT,
     "smooth_l1": SmoothL1,
 }
+
+
+def _sum_of_logs(u: torch.Tensor, doublings: int) -> torch.Tensor:
+    """Sum of log u over the positions of N x K x H x W, (N, K). Overwrites u.
+
+    A logarithm costs as much as several products: it is taken of 2^doublings rows multiplied.
+    """
+    total = u.new_zeros(u.shape[:2])
+    for _ in range(doublings):
+        half = u.shape[2] // 2
+        first, second, rest = u.split([half, half, u.shape[2] % 2], 2)
+        total += rest.log().sum((2, 3))
+        u = first.mul_(second)
+    return total + u.log_().sum((2, 3))
 
 
 def _constant(value: float, like: torch.Tensor) -> torch.Tensor:

@@ -53,13 +53,10 @@ class _Summed(torch.autograd.Function):
 
 def _folded(x: torch.Tensor, filters: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps and filters whose convolution of stride 1 is that of x and `filters` with stride `step`."""
-    height, width = filters.shape[2:]
-    rows, columns = ((n - k) // step + 1 for n, k in zip(x.shape[2:], (height, width), strict=True))
-    filters = folding.fold_filters(filters, step)
-    down = (rows - 1 + filters.shape[2]) * step - x.shape[2]
-    right = (columns - 1 + filters.shape[3]) * step - x.shape[3]
-    x = F.pixel_unshuffle(F.pad(x, (0, right, 0, down)), step)
-    return x.contiguous(memory_format=torch.channels_last), filters
+    size = [
+        (n - k) // step + -(-k // step) for n, k in zip(x.shape[2:], filters.shape[2:], strict=True)
+    ]
+    return folding.fold_maps(x, step, size), folding.fold_filters(filters, step)
 
 
 class FieldOfExperts:
@@ -177,29 +174,28 @@ class FieldOfExperts:
         kind = x.device.type
         mixed = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if mixed else x.dtype
-        alphas, filters = self.alphas.to(x), self.filters.to(x)
-        u, filters = _folded(x, filters, step)
+        u, filters = _folded(x.to(dtype), self.filters.to(x), step)
         height, width = filters.shape[2:]
         rows, columns = u.shape[2] - height + 1, u.shape[3] - width + 1
+        alphas = step**2 * self.alphas.to(x)
         back = (alphas[:, None, None, None] * filters).to(dtype)
-        filters, bias, inputs = filters.to(dtype), self.bias.to(x).to(dtype), u.to(dtype)
-        gradient, energies = torch.zeros_like(u), []
+        filters, bias = filters.to(dtype), self.bias.to(dtype)
+        gradient, energies = torch.zeros_like(u, dtype=x.dtype), []
         room = max(1, (BLOCK if kind == "cpu" else ROOM) // (len(alphas) * columns))
         together, band = max(1, room // rows), min(rows, room)
         with torch.autocast(kind, enabled=False):
-            for part, into in zip(inputs.split(together), gradient.split(together), strict=True):
+            for part, into in zip(u.split(together), gradient.split(together), strict=True):
                 energy = x.new_zeros(len(part))
                 for top in range(0, rows, band):
                     end = min(top + band, rows) + height - 1
                     s = F.conv2d(part[:, :, top:end], filters, bias).to(x.dtype)
                     values, slopes = self.expert.energy(s)
-                    # Filters are innermost in memory.
-                    energy += (values.movedim(1, -1) @ alphas).sum((1, 2))
+                    energy += values @ alphas
                     into[:, :, top:end] += F.conv_transpose2d(slopes.to(dtype), back)
                 energies.append(energy)
         if step > 1:
             gradient = folding.unfold_maps(gradient, step, x.shape[2:])
-        return step**2 * torch.cat(energies), step**2 * gradient
+        return torch.cat(energies), gradient
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of patches in each map of x."""
