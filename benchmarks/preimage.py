@@ -7,7 +7,8 @@ backward pass to the image and a step along the gradient, all by torch's own mod
 ordinary memory layout, as most tools run it, and once with channels last. Recipes run as the workflow
 runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of 8 x 8 with
 random values. Everything is measured in turn, in CPU seconds of this process an iteration and image;
-medians of rounds, ratios to the plain loop of the same round. Then the final error of a recipe in
+medians of rounds, ratios to the plain loop of the same round; freed memory is kept, as in the
+workflow's jobs, for the plain loop as well. Then the final error of a recipe in
 either precision, measured in float32, and the peak of memory.
 """
 
@@ -35,6 +36,7 @@ from deep_restoration.published import jitter_of
 ROUNDS, SHORT, LONG, END = 4, 13, 18, 100
 NEVER = runtime.Checkpoint("/nonexistent/never", [], 1e9)
 torch.set_num_threads(2)
+runtime.keep_memory()
 
 
 def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -14,6 +15,36 @@ import torch
 from deep_restoration import runtime, storage
 
 LIBRARY = Path(runtime.__file__).parent.parent
+
+
+# ------------------------------------------------------------------------------ memory
+
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from deep_restoration import runtime
+if sys.argv[1] == "kept":
+    runtime.keep_memory()
+for _ in range(8):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    maps = [np.empty(50_000_000, np.uint8) for _ in range(3)]
+    for each in maps:
+        each.fill(1)
+    del maps, each
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="another C library")
+def test_a_job_asks_the_kernel_only_once_for_the_memory_of_its_maps():
+    faults = {}
+    for memory in ("returned", "kept"):
+        command = [sys.executable, "-c", FAULTS, memory]
+        environment = {**os.environ, "PYTHONPATH": str(LIBRARY)}
+        done = subprocess.run(command, env=environment, capture_output=True, check=True, text=True)
+        faults[memory] = int(done.stdout)
+    assert faults["returned"] > 10 * max(1, faults["kept"])
 
 
 # ------------------------------------------------------------------------------ seeds

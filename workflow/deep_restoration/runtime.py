@@ -10,6 +10,7 @@ import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+import ctypes
 import hashlib
 import json
 import logging
@@ -42,6 +43,7 @@ def job(snakemake) -> Iterator[None]:
     terminal; the log always holds the whole traceback.
     """
     end_with_parent()
+    keep_memory()
     # Read by OpenMP and MKL when torch is imported.
     os.environ["OMP_NUM_THREADS"] = str(snakemake.threads)
     # NumPy's matrices are small here: a second thread of OpenBLAS, which spins, makes them up to ten
@@ -76,6 +78,22 @@ def job(snakemake) -> Iterator[None]:
     except Exception:
         log.exception("stopped after %.1f s", time.monotonic() - started)
         raise
+
+
+def keep_memory() -> None:
+    """Let this process keep the memory it frees, for what it needs next.
+
+    The C library of Linux would give every large map back and ask for it again in the next iteration, and
+    the kernel clears all its pages each time: up to half of what an iteration costs on a CPU
+    (benchmarks/memory.py). Nothing happens where the C library is another.
+    """
+    keep, whole = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return
+    mallopt(whole, 2**30)
+    mallopt(keep, 2**31 - 1)
 
 
 def end_with_parent(job: int | None = None) -> None:
