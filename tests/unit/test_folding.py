@@ -25,6 +25,8 @@ def test_maps_are_cut_and_padded_at_their_end():
     folded = fold_maps(maps, 2, (4, 5))
     assert torch.equal(folded, F.pixel_unshuffle(padded, 2))
     assert torch.equal(unfold_maps(folded, 2, (5, 6), (2, 1)), padded[..., 2:7, 1:7])
+    expected = F.pad(padded, (3, 0, 2, 1))
+    assert torch.equal(unfold_maps(folded, 2, (11, 13), (-2, -3)), expected)
     assert torch.equal(
         unfold_maps(folded, 2, (8, 9), (2, 1)), F.pad(padded[..., 2:, 1:], (0, 0, 0, 2))
     )

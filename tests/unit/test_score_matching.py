@@ -69,7 +69,7 @@ def test_experts_derivatives_follow_from_G(expert):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("rows", [1, 2, 5, 13, 40])
 def test_energy_and_slope_at_once_are_those_one_by_one(expert, dtype, rows):
-    s = torch.cat([torch.linspace(-9, 9, 36), torch.tensor([0.0, 1e-3, -40.0, 1e9])]).to(dtype)
+    s = torch.cat([torch.linspace(-9, 9, 36), torch.tensor([0.0, 1e-3, -40.0, 3e4])]).to(dtype)
     s = torch.stack([s.roll(shift) for shift in range(2 * rows)])
     s = s.view(2, rows, 1, 40).movedim(3, 1).contiguous()
     precise = {"rtol": 1e-5, "atol": 1e-6} if dtype == torch.float32 else {}

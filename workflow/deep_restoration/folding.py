@@ -21,16 +21,17 @@ def fold_filters(filters: torch.Tensor, step: int) -> torch.Tensor:
 
 def fold_maps(maps: torch.Tensor, step: int, size: tuple[int, int]) -> torch.Tensor:
     """Maps N x C x H x W as N x C step^2 x `size`, channels last in memory; zeros beyond their end."""
-    return _Fold.apply(_fit(maps, step * size[0], step * size[1]), step)
+    maps = _fit(maps, step * size[0], step * size[1])
+    maps = _Fold.apply(maps, step) if step > 1 else maps
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
 def unfold_maps(
     folded: torch.Tensor, step: int, size: tuple[int, int], corner: tuple[int, int] = (0, 0)
 ) -> torch.Tensor:
-    """Maps of `size` (height, width) from folded ones, from `corner` (top, left) on; zeros beyond
-    their end."""
-    top, left = corner
-    return _fit(_Unfold.apply(folded, step)[..., top:, left:], *size)
+    """Maps of `size` (height, width) from folded ones, from `corner` (top, left) on, which may lie in
+    front of their start; zeros where they have nothing."""
+    return _fit(_Unfold.apply(folded, step) if step > 1 else folded, *size, *corner)
 
 
 class _Fold(torch.autograd.Function):
@@ -71,8 +72,8 @@ def _narrow(numbers: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return numbers.contiguous().view(like.dtype)
 
 
-def _fit(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """Cut or padded with zeros at the right and at the bottom."""
-    maps = maps[..., :height, :width]
-    missing = (height - maps.shape[2], width - maps.shape[3])
-    return F.pad(maps, (0, missing[1], 0, missing[0])) if any(missing) else maps
+def _fit(maps: torch.Tensor, height: int, width: int, top: int = 0, left: int = 0) -> torch.Tensor:
+    """Cut and padded with zeros to height x width from (top, left) on."""
+    below, right = top + height - maps.shape[2], left + width - maps.shape[3]
+    frame = (-left, right, -top, below)
+    return F.pad(maps, frame) if any(frame) else maps

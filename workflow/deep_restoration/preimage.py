@@ -25,6 +25,7 @@ from .graph import in_bfloat16
 from .optimisers import OPTIMISERS
 from .parametrisations import PARAMETRISATIONS
 from .priors import Prior
+from .priors.total_variation import square
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
 from .rows import PerImage, Rows
 from .schedules import Phase, Plateau
@@ -219,7 +220,7 @@ class _Run:
         self.all = (data_term, terms, truth)  # of the whole batch
         self.where = data_term.scale.device
         self.mean = mean.to(self.where)
-        self.low, self.high = -255 * self.mean, 255 * (1 - self.mean)
+        self.colour = self.mean.flatten().tolist()
         self.shift = plan.jitter - 1
         self.middle, self.side = self.shift // 2, size + self.shift
         self.form = PARAMETRISATIONS[plan.parametrisation](self.side, self.side)
@@ -376,7 +377,7 @@ class _Run:
             measured = [total, data, *(energies[name] for name in self.terms)]
             if self.truth is not None:
                 error = self._inner(x).clamp(0, 1).sub_(self.truth)
-                measured.append(error.square_().mean((1, 2, 3)))
+                measured.append(square(error) / error[0].numel())
             measured = torch.stack([values.detach() for values in measured])
         if u is not variable:
             (gradient,) = torch.autograd.grad(u, variable, gradient)
@@ -449,7 +450,8 @@ class _Run:
             length = u.square().sum(1, keepdim=True).sqrt_()  # torch's norm is ten times slower
             u.mul_(length.clamp_(min=1e-12).reciprocal_().mul_(self.plan.bound).clamp_(max=1))
         if self.plan.box:
-            u.clamp_(self.low, self.high)
+            for channel, mean in enumerate(self.colour):  # torch is slow with a tensor's bounds
+                u[:, channel].clamp_(-255 * mean, 255 * (1 - mean))
         return u
 
     # -------------------------------------------------------------------------- what is told

@@ -3,7 +3,8 @@
 An expert is a class of static functions: `G`, its derivative `g`, `energy`, which gives the sum of minus G
 over the positions of responses N x K x H x W, (N, K), and minus g, and `derivatives`, which gives g, g'
 and g'', because they share most of their arithmetic. `energy` may overwrite s, takes as few passes as it
-can, and is accurate to what a sum of many needs. A new expert needs nothing else but an entry in EXPERTS.
+can, is accurate to what a sum of many needs, and may take |s| > 4e4 for 4e4. A new expert needs nothing
+else but an entry in EXPERTS.
 """
 
 from __future__ import annotations
@@ -69,10 +70,10 @@ class StudentT:
 
     @staticmethod
     def energy(s: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        s.clamp_(-1e9, 1e9)  # of which a product of two squares is finite
+        s.clamp_(-4e4, 4e4)  # far beyond any response; a product of four squares is finite
         u = torch.addcmul(_constant(1, s), s, s, value=0.5)
         slope = s.div_(u)
-        return _sum_of_logs(u, 1), slope
+        return _sum_of_logs(u, 2), slope
 
     @staticmethod
     def derivatives(s: torch.Tensor) -> Derivatives:

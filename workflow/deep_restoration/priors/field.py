@@ -12,15 +12,17 @@ from .. import folding, storage
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
-BLOCK = 1_000_000  # responses held at a time by a CPU, so that what is done to them happens in its cache
+BLOCK = (
+    1_500_000  # responses held at a time for each thread of a CPU, so that they stay in its cache
+)
 
 
 class _Energy(torch.autograd.Function):
     """FieldOfExperts._descend as a function that autograd knows."""
 
     @staticmethod
-    def forward(ctx, x, field, step):
-        energy, gradient = field._descend(x, step)
+    def forward(ctx, x, field, step, corner):
+        energy, gradient = field._descend(x, step, corner)
         ctx.save_for_backward(gradient)
         return energy
 
@@ -28,7 +30,7 @@ class _Energy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx, outer):
         (gradient,) = ctx.saved_tensors
-        return outer[:, None, None, None] * gradient, None, None
+        return outer[:, None, None, None] * gradient, None, None, None
 
 
 class _Summed(torch.autograd.Function):
@@ -147,17 +149,16 @@ class FieldOfExperts:
         offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
         """
         step = self.lattice if generator is not None else 1
-        if step > 1:
-            top, left = torch.randint(step, (2,), generator=generator).tolist()
-            x = x[..., top:, left:]
-            if x.shape[2] < self.size[0] or x.shape[3] < self.size[1]:
-                return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
+        top, left = torch.randint(step, (2,), generator=generator).tolist() if step > 1 else (0, 0)
+        seen = x[..., top:, left:]
+        if seen.shape[2] < self.size[0] or seen.shape[3] < self.size[1]:
+            return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
         if torch.is_grad_enabled():
             if self._plain:
-                return _Energy.apply(x, self, step)
-            return -(step**2) * self._summed(x, step)
-        room = max(1, ROOM // (len(self.alphas) * x[0, 0].numel()))
-        return -(step**2) * torch.cat([self._summed(part, step) for part in x.split(room)])
+                return _Energy.apply(x, self, step, (top, left))
+            return -(step**2) * self._summed(seen, step)
+        room = max(1, ROOM // (len(self.alphas) * seen[0, 0].numel()))
+        return -(step**2) * torch.cat([self._summed(part, step) for part in seen.split(room)])
 
     def _summed(self, x: torch.Tensor, step: int) -> torch.Tensor:
         return _Summed.apply(self.responses(x, step).to(x.dtype), self.alphas.to(x), self.expert)
@@ -167,21 +168,26 @@ class FieldOfExperts:
         """Whether responses are one convolution."""
         return self.depthwise is None and self.groups == 1 and not self.contrast
 
-    def _descend(self, x: torch.Tensor, step: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-        """Energy (N,) and its gradient by x of a plain field, block by block, so that responses are
-        neither written to memory nor kept. Convolutions are in the precision of autocast, if it is on.
+    def _descend(
+        self, x: torch.Tensor, step: int = 1, corner: tuple[int, int] = (0, 0)
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Energy (N,) and its gradient by x of a plain field at every `step`-th position from `corner` on,
+        block by block, so that responses are neither written to memory nor kept. Convolutions are in the
+        precision of autocast, if it is on.
         """
         kind = x.device.type
         mixed = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if mixed else x.dtype
-        u, filters = _folded(x.to(dtype), self.filters.to(x), step)
+        seen = x[..., corner[0] :, corner[1] :]
+        u, filters = _folded(seen.to(dtype), self.filters.to(x), step)
         height, width = filters.shape[2:]
         rows, columns = u.shape[2] - height + 1, u.shape[3] - width + 1
         alphas = step**2 * self.alphas.to(x)
         back = (alphas[:, None, None, None] * filters).to(dtype)
         filters, bias = filters.to(dtype), self.bias.to(dtype)
         gradient, energies = torch.zeros_like(u, dtype=x.dtype), []
-        room = max(1, (BLOCK if kind == "cpu" else ROOM) // (len(alphas) * columns))
+        block = BLOCK * torch.get_num_threads() if kind == "cpu" else ROOM
+        room = max(1, block // (len(alphas) * columns))
         together, band = max(1, room // rows), min(rows, room)
         with torch.autocast(kind, enabled=False):
             for part, into in zip(u.split(together), gradient.split(together), strict=True):
@@ -193,9 +199,8 @@ class FieldOfExperts:
                     energy += values @ alphas
                     into[:, :, top:end] += F.conv_transpose2d(slopes.to(dtype), back)
                 energies.append(energy)
-        if step > 1:
-            gradient = folding.unfold_maps(gradient, step, x.shape[2:])
-        return torch.cat(energies), gradient
+        before = (-corner[0], -corner[1])
+        return torch.cat(energies), folding.unfold_maps(gradient, step, x.shape[2:], before)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of patches in each map of x."""
