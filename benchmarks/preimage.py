@@ -3,13 +3,13 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/preimage.py [ARCHITECTURE LAYER SIZE BATCH]
 
 The plain loop is what cannot be left out in float32: the network's forward pass to the layer, the
-backward pass to the image and a step along the gradient, all by torch's own modules; once in torch's
-ordinary memory layout, as most tools run it, and once with channels last. Recipes run as the workflow
-runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of 8 x 8 with
-random values. Everything is measured in turn, in CPU seconds of this process an iteration and image;
-medians of rounds, ratios to the plain loop of the same round; freed memory is kept, as in the
-workflow's jobs, for the plain loop as well. Then the final error of a recipe in
-either precision, measured in float32, and the peak of memory.
+backward pass to the image and a step along the gradient, all by torch's own modules; in torch's
+ordinary memory layout, as most tools run it, with channels last, and so in bfloat16. Recipes run as the
+workflow runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of
+8 x 8 with random values. Everything is measured in turn, in CPU seconds of this process an iteration
+and image; medians of rounds, ratios to the three plain loops of the same round; freed memory is kept,
+as in the workflow's jobs, for the plain loops as well. Then the final error of a recipe in either
+precision, measured in float32, and the peak of memory.
 """
 
 import resource
@@ -89,11 +89,13 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
             truth=truth,
         )
 
-    def loop(net, layout, iterations: int) -> None:
+    def loop(net, layout, mixed: bool, iterations: int) -> None:
         x, aim = truth.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
         for _ in range(iterations):
             x = x.detach().requires_grad_()
-            loss = (net(x)[layer] - aim).square().sum()
+            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+                maps = net(x)[layer]
+            loss = (maps - aim).square().sum()
             x = x - 1e-9 * torch.autograd.grad(loss, x)[0]
 
     def cost(run) -> float:
@@ -106,8 +108,9 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
         return 1000 * (took[1] - took[0]) / (LONG - SHORT) / batch
 
     runs = {
-        "plain loop": lambda n: loop(plain, torch.contiguous_format, n),
-        "plain loop, channels last": lambda n: loop(last, torch.channels_last, n),
+        "plain loop": lambda n: loop(plain, torch.contiguous_format, False, n),
+        "plain loop, channels last": lambda n: loop(last, torch.channels_last, False, n),
+        "plain loop, last, bfloat16": lambda n: loop(last, torch.channels_last, True, n),
     }
     for name in ways:
         for precision in ("float32", "mixed"):
@@ -122,8 +125,9 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
         f"{architecture} {layer}, {batch} images of {size} x {size}, CPU ms an iteration and image"
     )
     for name, values in times.items():
-        ratios = [np.median(np.divide(values, times[base])) for base in list(runs)[:2]]
-        print(f"{name:28s} {np.median(values):7.1f}   {ratios[0]:.2f} x   {ratios[1]:.2f} x last")
+        ratios = [np.median(np.divide(values, times[base])) for base in list(runs)[:3]]
+        shown = " ".join(f"{ratio:7.2f} x" for ratio in ratios)
+        print(f"{name:28s} {np.median(values):7.1f} {shown}")
     for name in ("tv", "mahendran2016"):
         ends = []
         for precision in ("float32", "mixed"):

@@ -102,6 +102,7 @@ class Restorer:
         self.network = classifiers.load(network_file, [layer, *sorted(inside - {layer})])
         self.network.to(self.where, memory_format=torch.channels_last)
         self.inverter = inverters.load(inverter[0]).to(self.where) if inverter else None
+        self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
     @classmethod
     def of(cls, inputs, layer: str, sees: dict) -> Restorer:
@@ -167,9 +168,12 @@ class Restorer:
         """What puts into images what the recipe's prior expects where the layer sees nothing."""
         if not recipe.get("unseen"):
             return lambda images: images
-        prior = load(self.learned[recipe["unseen"]][None])
-        seen = graph.seen(self.network, self.layer, size)
-        return lambda images: prior.complete(images, seen).clamp(0, 1)
+        key = (recipe["unseen"], size)
+        if key not in self._completes:  # the trials of a search ask again and again
+            prior = load(self.learned[recipe["unseen"]][None])
+            seen = graph.seen(self.network, self.layer, size)
+            self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
+        return self._completes[key]
 
 
 def _compared(
