@@ -25,7 +25,6 @@ from .graph import in_bfloat16
 from .optimisers import OPTIMISERS
 from .parametrisations import PARAMETRISATIONS
 from .priors import Prior
-from .priors.total_variation import square
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
 from .rows import PerImage, Rows
 from .schedules import Phase, Plateau
@@ -377,7 +376,7 @@ class _Run:
             measured = [total, data, *(energies[name] for name in self.terms)]
             if self.truth is not None:
                 error = self._inner(x).clamp(0, 1).sub_(self.truth)
-                measured.append(square(error) / error[0].numel())
+                measured.append(error.square_().mean((1, 2, 3)))
             measured = torch.stack([values.detach() for values in measured])
         if u is not variable:
             (gradient,) = torch.autograd.grad(u, variable, gradient)

@@ -12,9 +12,7 @@ from .. import folding, storage
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
-BLOCK = (
-    1_500_000  # responses held at a time for each thread of a CPU, so that they stay in its cache
-)
+BLOCK = 1_500_000  # responses held at a time for each thread of a CPU: they stay in its cache
 
 
 class _Energy(torch.autograd.Function):
@@ -149,10 +147,12 @@ class FieldOfExperts:
         offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
         """
         step = self.lattice if generator is not None else 1
-        top, left = torch.randint(step, (2,), generator=generator).tolist() if step > 1 else (0, 0)
-        seen = x[..., top:, left:]
-        if seen.shape[2] < self.size[0] or seen.shape[3] < self.size[1]:
-            return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
+        seen, top, left = x, 0, 0
+        if step > 1:
+            top, left = torch.randint(step, (2,), generator=generator).tolist()
+            seen = x[..., top:, left:]
+            if seen.shape[2] < self.size[0] or seen.shape[3] < self.size[1]:
+                return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
         if torch.is_grad_enabled():
             if self._plain:
                 return _Energy.apply(x, self, step, (top, left))
