@@ -33,7 +33,7 @@ from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.published import jitter_of
 
 # Both lengths look at the SSIM equally often, so that it cancels.
-ROUNDS, SHORT, LONG, END = 4, 13, 18, 100
+ROUNDS, SHORT, LONG, END = 9, 13, 18, 100
 NEVER = runtime.Checkpoint("/nonexistent/never", [], 1e9)
 torch.set_num_threads(2)
 runtime.keep_memory()
