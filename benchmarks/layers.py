@@ -5,6 +5,7 @@ OMP_WAIT_POLICY=PASSIVE python benchmarks/layers.py
 """
 
 import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -28,25 +29,25 @@ def compare(name: str, theirs: nn.Module, ours: nn.Module, shape, mixed: bool = 
     for layer in (theirs, ours):
         layer.requires_grad_(False).to(memory_format=torch.channels_last)
     assert torch.allclose(theirs(maps), ours(maps), atol=1e-4)
-    times = [[seconds(layer, maps, mixed) for layer in (theirs, ours)] for _ in range(9)][1:]
-    tell(name, times)
+    tell(name, *(lambda layer=layer: seconds(layer, maps, mixed) for layer in (theirs, ours)))
 
 
-def tell(name: str, times: list[list[float]]) -> None:
+def tell(name: str, theirs: Callable[[], float], ours: Callable[[], float], rounds=9) -> None:
+    """Medians of seconds that both report in turn; the first round warms up."""
+    times = [[theirs(), ours()] for _ in range(rounds)][1:]
     took = [sorted(column)[len(column) // 2] * 1e3 for column in zip(*times, strict=True)]
     print(f"{name:40}{took[0]:10.2f}{took[1]:10.2f}{took[0] / took[1]:7.1f}")
 
 
 def compare_folding(name: str, theirs, ours, maps: torch.Tensor) -> None:
     assert torch.equal(theirs(maps), ours(maps))
-    times = []
-    for _ in range(19):
-        times.append([])
-        for function in (theirs, ours):
-            started = time.process_time()
-            function(maps)
-            times[-1].append(time.process_time() - started)
-    tell(name, times[1:])
+
+    def took(function) -> float:
+        started = time.process_time()
+        function(maps)
+        return time.process_time() - started
+
+    tell(name, lambda: took(theirs), lambda: took(ours), rounds=19)
 
 
 torch.manual_seed(0)
