@@ -6,12 +6,14 @@ BIN    := $(VENV)/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# The environment is right when .venv was built from this very requirements.txt.
+# The environment is right when .venv was built from this very requirements.txt. Compiled at once, because
+# otherwise each of the many processes of a run compiles what it imports where Python may write no bytecode:
+# where .venv is read-only, or PYTHONDONTWRITEBYTECODE is set.
 $(VENV)/ready: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
-	PATH="$$PATH:$(BIN)" uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.txt
+	PATH="$$PATH:$(BIN)" uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.txt
 	PATH="$$PATH:$(BIN)" uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -8,11 +8,9 @@ float32, as if nothing stayed in a cache. `jobs` names every job as its benchmar
 from __future__ import annotations
 
 import functools
-import json
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +22,13 @@ from deep_restoration import (
     configuration,
     graph,
     inverters,
-    storage,
     visualisation_settings,
 )
+from deep_restoration.fingerprint import installed, reached
+from deep_restoration.kept import kept
 from deep_restoration.priors import autoregressive, denoiser
 
 ROOT = Path(__file__).parents[1]
-CACHE = ROOT / ".snakemake/deep_restoration"
 BATCH = 64  # images restored at once
 CHUNK = 1 << 20  # storage.dataset
 STATISTICS_BLOCKS = 32  # statistics.BLOCKS
@@ -81,7 +79,7 @@ def study(*files: str | Path) -> dict:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     for file in files:
         config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    return configuration.prepare(config, ROOT / "config/schema.yaml", CACHE, planning=True)
+    return configuration.prepare(config, ROOT / "config/schema.yaml", planning=True)
 
 
 def _merged(base: dict, changes: dict) -> dict:
@@ -94,13 +92,15 @@ def _merged(base: dict, changes: dict) -> dict:
 
 @functools.cache
 def steps_of(architecture: str) -> list[dict]:
-    """As classifiers.steps_of; kept in a file, because importing torchvision takes seconds."""
-    file = CACHE / f"steps-{architecture}-{version('torchvision')}.json"
-    if not file.exists():
+    """As classifiers.steps_of; kept, because importing torchvision takes seconds."""
+
+    def trace() -> list[dict]:
         with torch.device("meta"):
-            steps = classifiers.steps_of(architecture)
-        storage.write_text(file, json.dumps(steps))
-    return json.loads(file.read_text(encoding="utf-8"))
+            return classifiers.steps_of(architecture)
+
+    code = Path(classifiers.__file__)
+    pieces, _ = reached(code, code.parent)
+    return kept("steps", [sorted(pieces.items()), installed("torchvision"), architecture], trace)
 
 
 def operations(module: torch.nn.Module, given: torch.Tensor, result: torch.Tensor) -> int:
@@ -229,7 +229,7 @@ class Classifier:
         self.counter, self.name, self.study = counter, name, counter.study
         self.entry = self.study["classifiers"][name]
         self.architecture = self.entry["architecture"]
-        found = configuration.describe(self.architecture, counter.size, CACHE)
+        found = configuration.describe(self.architecture, counter.size)
         self.geometry = found["layers"]
         self.layers = sorted(self.entry["layers"], key=list(self.geometry).index)
         shown = self.study["visualisations"].values()
@@ -463,7 +463,7 @@ class Classifier:
 
 @functools.cache
 def _chain(architecture: str, size: int, layer: str, width: int, kind: str, modules: str) -> Work:
-    geometry = configuration.describe(architecture, size, CACHE)["layers"]
+    geometry = configuration.describe(architecture, size)["layers"]
     with torch.device("meta"):
         chain = inverters.Chain(inverters.plan_chain(geometry, layer, width, kind, modules))
         return module_work(chain, torch.empty(1, *geometry[layer]["shape"]))

@@ -50,10 +50,6 @@ class Tree:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
-        # What the checks found out about architectures need not be found out again.
-        known = ROOT / ".snakemake" / "deep_restoration"
-        if known.is_dir():
-            shutil.copytree(known, root / ".snakemake" / "deep_restoration")
         return cls(root)
 
     def command(self, *arguments: str, configs: tuple[str, ...] = ()) -> list[str]:

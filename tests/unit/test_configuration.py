@@ -1,9 +1,7 @@
 """What a configuration may be, and that every fault names its key, its value and what is allowed."""
 
 import copy
-import json
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,33 +31,27 @@ def study(*changes):
     return result
 
 
-def refused(config, cache, planning=False):
+def refused(config, planning=False):
     with pytest.raises(ConfigurationError) as caught:
-        configuration.prepare(config, SCHEMA, cache, planning)
+        configuration.prepare(config, SCHEMA, planning)
     return str(caught.value)
 
 
-@pytest.fixture(scope="module")
-def slow(tmp_path_factory):
-    """What needs a process that imports torch, side by side: a filled cache, and a refusal."""
-    cache = tmp_path_factory.mktemp("cache")
-    unknown = study(("classifiers.alexnet.architecture", "vgg166"))
-    with ThreadPoolExecutor(2) as pool:
-        message = pool.submit(refused, unknown, cache)
-        list(pool.map(lambda size: describe("alexnet_lrn", size, cache), (96, 64, 299)))
-        return cache, message.result()
+@pytest.fixture
+def no_process(monkeypatch):
+    """Nothing may start another process, which would import torch."""
 
+    def refuse(*_, **__):
+        raise AssertionError("another process was started")
 
-@pytest.fixture(scope="module")
-def cache(slow):
-    return slow[0]
+    monkeypatch.setattr(subprocess, "run", refuse)
 
 
 # ------------------------------------------------------------------------------ what is valid
 
 
-def test_shipped_configuration_is_valid_and_complete(cache):
-    found = configuration.prepare(SHIPPED, SCHEMA, cache)
+def test_shipped_configuration_is_valid_and_complete():
+    found = configuration.prepare(SHIPPED, SCHEMA)
     for section, value in SHIPPED.items():
         if section != "recipes":
             assert value == found[section] or set(value) <= set(found[section])
@@ -71,14 +63,14 @@ def test_shipped_configuration_is_valid_and_complete(cache):
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
 
-def test_configuration_given_stays_as_it_was(cache):
+def test_configuration_given_stays_as_it_was():
     given = study(("recipes.pure", None))
     before = copy.deepcopy(given)
-    configuration.prepare(given, SCHEMA, cache)
+    configuration.prepare(given, SCHEMA)
     assert given == before
 
 
-def test_shortest_study_gets_every_default(cache):
+def test_shortest_study_gets_every_default():
     schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = {
         "images": {"train": "embedded", "test": "embedded", "size": 96},
@@ -87,7 +79,7 @@ def test_shortest_study_gets_every_default(cache):
         },
         "recipes": {"pure": {"optimiser": "adam", "phases": [{"iterations": 1, "rate": 1}]}},
     }
-    found = configuration.prepare(config, SCHEMA, cache)
+    found = configuration.prepare(config, SCHEMA)
     assert set(found) == set(schema["properties"])
     assert found["seed"] == 0
     assert found["images"]["held_out"] == 0.05
@@ -95,42 +87,42 @@ def test_shortest_study_gets_every_default(cache):
     assert found["patches"] == found["priors"] == found["inverters"] == {}
     assert found["denoising"]["images"] == "test"
     assert found["exemplar"]["rate"] == 5e-4
-    assert configuration.prepare(found, SCHEMA, cache) == found
+    assert configuration.prepare(found, SCHEMA) == found
 
 
-def test_filling_does_not_share_defaults(cache):
+def test_filling_does_not_share_defaults():
     config = study(("classifiers.second", copy.deepcopy(SHIPPED["classifiers"]["alexnet"])))
-    found = configuration.prepare(config, SCHEMA, cache)["classifiers"]
+    found = configuration.prepare(config, SCHEMA)["classifiers"]
     assert found["alexnet"]["mean"] is not found["second"]["mean"]
 
 
-def test_studies_of_starts_and_of_added_priors_have_defaults(cache):
+def test_studies_of_starts_and_of_added_priors_have_defaults():
     config = study(("starts", {"recipe": "tv"}), ("adding", {"recipe": "tv", "prior": "features"}))
-    found = configuration.prepare(config, SCHEMA, cache)
+    found = configuration.prepare(config, SCHEMA)
     assert found["starts"] == {"recipe": ["tv"], "count": 4, "images": 4}
     assert found["adding"] == config["adding"] | {
         "weights": [1e-4, 1e-3, 1e-2],
         "images": 4,
         "test": 8,
     }
-    assert configuration.prepare(found, SCHEMA, cache) == found
-    without = configuration.prepare(study(("starts", DROP), ("adding", DROP)), SCHEMA, cache)
+    assert configuration.prepare(found, SCHEMA) == found
+    without = configuration.prepare(study(("starts", DROP), ("adding", DROP)), SCHEMA)
     assert (without["starts"], without["adding"]) == (None, None)
 
 
-def test_priors_of_maps_may_have_a_weight_a_layer(cache):
+def test_priors_of_maps_may_have_a_weight_a_layer():
     weights = {"conv1": 1.0e-3, "conv2": 0}
     config = study(("recipes.tv.priors.features", {"weight": weights}))
-    found = configuration.prepare(config, SCHEMA, cache)
+    found = configuration.prepare(config, SCHEMA)
     assert found["recipes"]["tv"]["priors"]["features"] == {"weight": weights}
 
 
-def test_sets_of_patches_have_defaults(cache):
+def test_sets_of_patches_have_defaults():
     default = {"size": 8, "count": 100000, "dc": "patch", "contrast": None}
     config = study(
         ("patches.maps", {"of": "features", "size": 2}), ("patches.more", {"of": "grey"})
     )
-    found = configuration.prepare(config, SCHEMA, cache)["patches"]
+    found = configuration.prepare(config, SCHEMA)["patches"]
     assert found["more"] == default | {"of": "grey"}
     assert found["maps"] == default | {"of": "features", "size": 2}
     assert list(found) == ["images", "small", "features", "maps", "more"]
@@ -181,29 +173,29 @@ EXPERTS = {
     ],
     ids=["patch", "field", "denoiser", "autoregressive"],
 )
-def test_learned_priors_have_the_defaults_of_their_method(given, defaults, cache):
-    found = configuration.prepare(study(("priors.new", given)), SCHEMA, cache)
+def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
+    found = configuration.prepare(study(("priors.new", given)), SCHEMA)
     assert found["priors"]["new"] == defaults | given
     changed = study(("priors.new", given | {"steps": 7}))
-    prepared = configuration.prepare(changed, SCHEMA, cache)
+    prepared = configuration.prepare(changed, SCHEMA)
     assert prepared["priors"]["new"] == defaults | given | {"steps": 7}
-    assert configuration.prepare(prepared, SCHEMA, cache) == prepared
+    assert configuration.prepare(prepared, SCHEMA) == prepared
 
 
-def test_priors_do_not_share_defaults(cache):
+def test_priors_do_not_share_defaults():
     config = study(("priors.a", {"method": "denoiser"}), ("priors.b", {"method": "denoiser"}))
-    found = configuration.prepare(config, SCHEMA, cache)["priors"]
+    found = configuration.prepare(config, SCHEMA)["priors"]
     found["a"]["levels"][0] = 99.0
     assert found["b"]["levels"] == configuration.METHODS["denoiser"]["levels"] == [3.0, 30.0]
 
 
-def test_priors_know_what_they_learn_from(cache):
+def test_priors_know_what_they_learn_from():
     config = study(
         ("patches.fours", {"of": "grey", "size": 4}),
         ("priors.grey", {"patches": "fours", "expert": "logistic", "filters": 9}),
         ("priors.maps", {"method": "denoiser", "of": "features"}),
     )
-    found = configuration.prepare(config, SCHEMA, cache)
+    found = configuration.prepare(config, SCHEMA)
     sources = {name: configuration.source_of(found, name) for name in found["priors"]}
     assert sources == {
         **{"ica": "images", "foe": "images", "dae": "images", "features": "features"},
@@ -211,17 +203,17 @@ def test_priors_know_what_they_learn_from(cache):
     }
 
 
-def test_a_study_over_another_may_drop_a_search(cache):
+def test_a_study_over_another_may_drop_a_search():
     bounds = {"rate": [1.0, 30.0]}
     for search in (bounds, None):
-        found = configuration.prepare(study(("recipes.tv.search", search)), SCHEMA, cache)
+        found = configuration.prepare(study(("recipes.tv.search", search)), SCHEMA)
         assert found["recipes"]["tv"]["search"] == search
 
 
-def test_a_recipe_sets_the_options_of_its_learned_priors(cache):
+def test_a_recipe_sets_the_options_of_its_learned_priors():
     priors = {"dae": {"weight": 1.0, "sigma": 3.0}, "foe": {"weight": 1.0, "lattice": 2}}
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
-    found = configuration.prepare(study(*changes), SCHEMA, cache)
+    found = configuration.prepare(study(*changes), SCHEMA)
     assert found["recipes"]["tv"]["priors"] == priors
 
 
@@ -238,8 +230,8 @@ OPTIMISED = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 2.0}]}
         | OPTIMISED,
     ],
 )
-def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe, cache):
-    found = configuration.prepare(study(("recipes.tv", recipe)), SCHEMA, cache)["recipes"]["tv"]
+def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe):
+    found = configuration.prepare(study(("recipes.tv", recipe)), SCHEMA)["recipes"]["tv"]
     assert {key: found[key] for key in recipe if key != "phases"} == {
         key: value for key, value in recipe.items() if key != "phases"
     }
@@ -247,10 +239,10 @@ def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe, cach
     assert ("phases" in found) == ("phases" in recipe)
 
 
-def test_the_denoising_test_has_its_folder_or_none(cache, tmp_path):
+def test_the_denoising_test_has_its_folder_or_none(tmp_path):
     (tmp_path / "a.png").touch()
     for source in (str(tmp_path), "test", None):
-        found = configuration.prepare(study(("denoising.images", source)), SCHEMA, cache)
+        found = configuration.prepare(study(("denoising.images", source)), SCHEMA)
         assert found["denoising"] == {
             **{"images": source, "sigma": 25, "tuning": 2, "iterations": 60},
             **{"tolerance": 0.5, "shown": 3},
@@ -258,12 +250,12 @@ def test_the_denoising_test_has_its_folder_or_none(cache, tmp_path):
 
 
 @pytest.mark.parametrize("section", configuration.NAMED)
-def test_entries_set_to_null_are_left_out(cache, section):
+def test_entries_set_to_null_are_left_out(section):
     config = study((f"{section}.unwanted", None))
-    assert "unwanted" not in configuration.prepare(config, SCHEMA, cache)[section]
+    assert "unwanted" not in configuration.prepare(config, SCHEMA)[section]
 
 
-def test_folders_of_images_and_files_of_weights_are_accepted(cache, tmp_path):
+def test_folders_of_images_and_files_of_weights_are_accepted(tmp_path):
     (tmp_path / "photos/deep").mkdir(parents=True)
     (tmp_path / "photos/deep/A.JPG").touch()
     (tmp_path / "net.pth").touch()
@@ -271,21 +263,21 @@ def test_folders_of_images_and_files_of_weights_are_accepted(cache, tmp_path):
         ("images.train", str(tmp_path / "photos")),
         ("classifiers.alexnet.weights", str(tmp_path / "net.pth")),
     )
-    configuration.prepare(config, SCHEMA, cache)
+    configuration.prepare(config, SCHEMA)
 
 
-def test_home_folder_is_understood(cache, tmp_path, monkeypatch):
+def test_home_folder_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").touch()
-    configuration.prepare(study(("images.test", "~/photos")), SCHEMA, cache)
+    configuration.prepare(study(("images.test", "~/photos")), SCHEMA)
 
 
-def test_a_store_is_a_folder_there_or_not_and_none_by_default(cache, tmp_path):
-    prepared = configuration.prepare(study(("store", DROP)), SCHEMA, cache)
+def test_a_store_is_a_folder_there_or_not_and_none_by_default(tmp_path):
+    prepared = configuration.prepare(study(("store", DROP)), SCHEMA)
     assert prepared["store"] is None
     for path in (tmp_path, tmp_path / "not there"):
-        prepared = configuration.prepare(study(("store", str(path))), SCHEMA, cache)
+        prepared = configuration.prepare(study(("store", str(path))), SCHEMA)
         assert prepared["store"] == str(path)
 
 
@@ -301,17 +293,15 @@ def test_the_store_of_the_environment_wins(monkeypatch):
     assert given["store"] == "of the study"
 
 
-def test_a_file_is_no_store(cache, tmp_path):
+def test_a_file_is_no_store(tmp_path):
     (tmp_path / "file").write_text("")
-    message = refused(study(("store", str(tmp_path / "file"))), cache)
+    message = refused(study(("store", str(tmp_path / "file"))))
     assert f"store is '{tmp_path / 'file'}', which is no folder" in message
     assert "RESTORATION_STORE" in message
 
 
-def test_linear_inverses_and_statistics_have_defaults(cache):
-    found = configuration.prepare(
-        study(("linear_inverse", DROP), ("statistics", DROP)), SCHEMA, cache
-    )
+def test_linear_inverses_and_statistics_have_defaults():
+    found = configuration.prepare(study(("linear_inverse", DROP), ("statistics", DROP)), SCHEMA)
     assert found["statistics"] == {"positions": 400, "radius": 2, "border": 1, "replicates": 40}
     assert found["linear_inverse"] == {
         "noise": [0.1],
@@ -322,9 +312,9 @@ def test_linear_inverses_and_statistics_have_defaults(cache):
     }
 
 
-def test_the_prior_of_linear_inverses_may_take_all_images(cache):
+def test_the_prior_of_linear_inverses_may_take_all_images():
     config = study(("linear_inverse.prior_images", None))
-    found = configuration.prepare(config, SCHEMA, cache)
+    found = configuration.prepare(config, SCHEMA)
     assert found["linear_inverse"]["prior_images"] is None
 
 
@@ -342,58 +332,41 @@ def merged(config, changes):
     return result
 
 
-@pytest.fixture(scope="module")
-def described(tmp_path_factory):
-    """Shipped studies, and the cache that holds what they need to know of torchvision's networks."""
-    cache = tmp_path_factory.mktemp("described")
-    studies = {}
-    for name, path in FILES.items():
-        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
-        studies[name] = merged(SHIPPED, changes)
-    known = {
-        (network["architecture"], found["images"]["size"])
-        for found in studies.values()
-        for network in filter(None, found["classifiers"].values())
-    }
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda one: describe(*one, cache), known))
-    return studies, cache
+def shipped(name):
+    """A shipped study, over the default one."""
+    return merged(SHIPPED, yaml.safe_load(FILES[name].read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_shipped_studies_are_planned_before_their_images_are_there(
-    name, described, tmp_path, monkeypatch
-):
+def test_shipped_studies_are_planned_before_their_images_are_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    studies, cache = described
-    found = configuration.prepare(studies[name], SCHEMA, cache, planning=True)
-    assert found["images"]["train"] == studies[name]["images"]["train"]
+    found = configuration.prepare(shipped(name), SCHEMA, planning=True)
+    assert found["images"]["train"] == shipped(name)["images"]["train"]
     folders = {f"images.{split}": found["images"][split] for split in ("train", "test")}
     folders["denoising.images"] = found["denoising"]["images"]
     given = ("embedded", "test", None)
     folders = {key: source for key, source in folders.items() if source not in given}
     assert bool(folders) == (name != "config")
     if folders:
-        lines = lines_of(refused(studies[name], cache))
+        lines = lines_of(refused(shipped(name)))
         assert [line.split(";")[0] for line in lines] == [
             f"  {key} is {source!r}: there is no folder {source}" for key, source in folders.items()
         ]
 
 
-def test_the_study_at_full_size_inverts_the_studys_layer(described):
-    studies, cache = described
-    found = configuration.prepare(studies["paper"], SCHEMA, cache, planning=True)
+def test_the_study_at_full_size_inverts_the_studys_layer():
+    found = configuration.prepare(shipped("paper"), SCHEMA, planning=True)
     chosen = {name: c["layers"] for name, c in found["classifiers"].items()}
     assert set(chosen) == {"alexnet", "vgg16"}
     assert "pool5" in chosen["vgg16"]
-    layers = describe("vgg16", found["images"]["size"], cache)["layers"]
+    layers = describe("vgg16", found["images"]["size"])["layers"]
     assert layers["pool5"]["shape"] == [512, 7, 7]
 
 
 @pytest.mark.parametrize("planning", [False, True])
 def test_a_folder_to_denoise_must_hold_images(planning, tmp_path):
     source = str(tmp_path)
-    (line,) = lines_of(refused(study(("denoising.images", source)), tmp_path, planning))
+    (line,) = lines_of(refused(study(("denoising.images", source)), planning))
     assert f"denoising.images is '{source}'" in line
     assert "holds no image" in line
     assert "allowed: a folder, test, null" in line
@@ -402,7 +375,7 @@ def test_a_folder_to_denoise_must_hold_images(planning, tmp_path):
 def test_a_plan_refuses_a_folder_without_images(tmp_path):
     (tmp_path / "photos").mkdir()
     source = str(tmp_path / "photos")
-    message = refused(study(("images.train", "/nowhere"), ("images.test", source)), tmp_path, True)
+    message = refused(study(("images.train", "/nowhere"), ("images.test", source)), True)
     (line,) = lines_of(message)
     assert f"images.test is '{source}'" in line
     assert "holds no image" in line
@@ -411,7 +384,7 @@ def test_a_plan_refuses_a_folder_without_images(tmp_path):
 def test_a_plan_refuses_a_file_for_a_folder(tmp_path):
     (tmp_path / "photos").touch()
     source = str(tmp_path / "photos")
-    (line,) = lines_of(refused(study(("images.train", source)), tmp_path, True))
+    (line,) = lines_of(refused(study(("images.train", source)), True))
     assert f"images.train is '{source}': there is no folder" in line
 
 
@@ -1092,29 +1065,28 @@ def lines_of(message):
 
 
 @pytest.mark.parametrize("case", FAULTS)
-def test_fault_names_key_value_and_what_is_allowed(case, tmp_path):
+def test_fault_names_key_value_and_what_is_allowed(case, no_process):
     changes, parts = FAULTS[case]
-    lines = lines_of(refused(study(*changes), tmp_path))
+    lines = lines_of(refused(study(*changes)))
     assert any(all(part in line for part in parts) for line in lines), lines
-    assert list(tmp_path.iterdir()) == []  # found without a look at the network
 
 
 @pytest.mark.parametrize("case", [case for case in FAULTS if case not in FOLDERS])
-def test_a_plan_refuses_every_other_fault(case, tmp_path):
+def test_a_plan_refuses_every_other_fault(case):
     changes, parts = FAULTS[case]
-    lines = lines_of(refused(study(*changes), tmp_path, planning=True))
+    lines = lines_of(refused(study(*changes), planning=True))
     assert any(all(part in line for part in parts) for line in lines), lines
 
 
 @pytest.mark.parametrize("case", DEEP_FAULTS)
-def test_fault_of_layers_names_what_fits(case, cache):
+def test_fault_of_layers_names_what_fits(case):
     changes, parts = DEEP_FAULTS[case]
-    (line,) = lines_of(refused(study(*changes), cache))
+    (line,) = lines_of(refused(study(*changes)))
     assert all(part in line for part in parts), line
 
 
-def test_unknown_architecture_names_the_nearest(slow):
-    (line,) = lines_of(slow[1])
+def test_unknown_architecture_names_the_nearest():
+    (line,) = lines_of(refused(study(("classifiers.alexnet.architecture", "vgg166"))))
     assert "classifiers.alexnet.architecture: there is no architecture 'vgg166'" in line
     assert "nearest: vgg16" in line
 
@@ -1123,20 +1095,20 @@ def test_empty_folder_is_named(tmp_path):
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/notes.txt").touch()
     source = str(tmp_path / "photos")
-    (line,) = lines_of(refused(study(("images.test", source)), tmp_path))
+    (line,) = lines_of(refused(study(("images.test", source))))
     assert f"images.test is '{source}'" in line
     assert "holds no image" in line
     assert ".jpg" in line
 
 
-def test_all_faults_are_told_at_once(tmp_path):
+def test_all_faults_are_told_at_once():
     wrong = study(("images.size", 8), ("seed", -1), ("patches.features.dc", "x"))
-    assert len(lines_of(refused(wrong, tmp_path))) == 3
+    assert len(lines_of(refused(wrong))) == 3
     wrong = study(("images.train", "/no"), ("images.test", "/no"), ("recipes.pure.optimiser", DROP))
-    assert len(lines_of(refused(wrong, tmp_path))) == 3
+    assert len(lines_of(refused(wrong))) == 3
 
 
-def test_faults_of_all_priors_are_told_at_once(tmp_path):
+def test_faults_of_all_priors_are_told_at_once():
     wrong = study(
         ("images.train", "/no"),
         ("patches.images.size", "next"),
@@ -1144,49 +1116,57 @@ def test_faults_of_all_priors_are_told_at_once(tmp_path):
         ("priors.dae.levels", [9.0, 3.0]),
         ("denoising.images", "/no"),
     )
-    assert len(lines_of(refused(wrong, tmp_path))) == 5
+    assert len(lines_of(refused(wrong))) == 5
     wrong = study(("priors.ica.of", "grey"), ("priors.new", {}), ("priors.dae.unit", True))
-    assert len(lines_of(refused(wrong, tmp_path))) == 3
+    assert len(lines_of(refused(wrong))) == 3
 
 
-def test_each_absent_key_is_told_once(tmp_path):
-    assert lines_of(refused({**SHIPPED, "images": {}}, tmp_path)) == [
-        "  images lacks train, test, size"
-    ]
+def test_each_absent_key_is_told_once():
+    assert lines_of(refused({**SHIPPED, "images": {}})) == ["  images lacks train, test, size"]
 
 
-def test_maps_of_vectors_take_any_patch(cache):
+def test_maps_of_vectors_take_any_patch():
     config = study(("classifiers.alexnet.layers", ["fc6"]), ("patches.features.size", 5))
-    configuration.prepare(config, SCHEMA, cache)
+    configuration.prepare(config, SCHEMA)
 
 
-def test_patches_as_large_as_the_next_kernel_fit_every_map(cache):
+def test_patches_as_large_as_the_next_kernel_fit_every_map():
     config = study(("classifiers.alexnet.layers", ["pool5"]), ("patches.features.size", "next"))
-    configuration.prepare(config, SCHEMA, cache)
+    configuration.prepare(config, SCHEMA)
 
 
-def test_no_feature_patches_fit_every_map(cache):
+def test_no_feature_patches_fit_every_map():
     config = study(
         ("classifiers.alexnet.layers", ["pool5"]),
         ("patches.features", None),
         ("priors.features", None),
     )
-    assert list(configuration.prepare(config, SCHEMA, cache)["patches"]) == ["images", "small"]
+    assert list(configuration.prepare(config, SCHEMA)["patches"]) == ["images", "small"]
 
 
 # ------------------------------------------------------------------------------ pieces
 
 
-def test_architecture_is_described_once(cache, monkeypatch):
-    def refuse(*_, **__):
-        raise AssertionError("another process was started")
+def test_architecture_is_described_once_for_all_processes(monkeypatch, tmp_path):
+    started, run = [], subprocess.run
 
-    monkeypatch.setattr(subprocess, "run", refuse)
-    found = describe("alexnet_lrn", 96, cache)
-    assert found["stop"] is None
-    assert found["layers"]["conv5"]["shape"] == [256, 4, 4]
-    assert len(list(cache.iterdir())) == 4
-    assert all(json.loads(file.read_text())["layers"] for file in cache.iterdir())
+    def counted(command, **options):
+        started.append(command[-2:])
+        return run(command, **options)
+
+    monkeypatch.setattr(subprocess, "run", counted)
+    monkeypatch.setenv("RESTORATION_CACHE", str(tmp_path))
+    for _ in range(2):
+        describe.cache_clear()  # as another process
+        found = describe("alexnet_lrn", 67)
+        assert (found["stop"], found["layers"]["conv5"]["shape"]) == (None, [256, 3, 3])
+    assert started == [["alexnet_lrn", "67"]]
+    for _ in range(2):  # what went wrong is not kept: it may go right another time
+        describe.cache_clear()
+        assert "there is no architecture 'vgg166'" in describe("vgg166", 67)["error"]
+    assert len(started) == 3
+    assert len(list(tmp_path.glob("layers/*"))) == 1
+    describe.cache_clear()
 
 
 def test_nearest_names_the_alike_or_the_first_few():

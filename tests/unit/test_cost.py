@@ -15,14 +15,6 @@ from deep_restoration.priors.field import FieldOfExperts
 SIZE, LAYERS = 96, ("conv2", "pool5")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    """What is found out of networks lies in a folder of the tests."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_work, "CACHE", tmp_path_factory.mktemp("cache"))
-        yield
-
-
 @pytest.fixture(scope="module")
 def network():
     torch.manual_seed(0)

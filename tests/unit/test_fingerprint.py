@@ -362,10 +362,8 @@ def test_versions_of_numeric_packages_count(project, monkeypatch):
     project.write("script.py", "def f():\n    import torch\n    from PIL import Image\n")
     assert {"torch", "PIL"} <= project.packages()
     before = project.fingerprint()
-    monkeypatch.setattr(module, "version", lambda name: "0.0.1")
-    module._fingerprint.cache_clear()
+    monkeypatch.setattr(module, "installed", lambda name: "0.0.1")
     assert project.fingerprint() != before
-    module._fingerprint.cache_clear()
 
 
 def test_versions_of_other_packages_do_not_count(project, monkeypatch):
@@ -373,9 +371,41 @@ def test_versions_of_other_packages_do_not_count(project, monkeypatch):
 
     project.write("script.py", "import json, numpy\n")
     before = project.fingerprint()
-    monkeypatch.setattr(module, "version", lambda name: "0.0.1")
-    module._fingerprint.cache_clear()
+    monkeypatch.setattr(module, "installed", lambda name: "0.0.1")
     assert project.fingerprint() == before
+
+
+def test_sources_are_parsed_once_by_their_content(usual, monkeypatch, tmp_path):
+    from deep_restoration import fingerprint as module
+
+    monkeypatch.setenv("RESTORATION_CACHE", str(tmp_path / "cache"))
+    parsed, parse = [], module._parse
+    monkeypatch.setattr(module, "_parse", lambda *args: parsed.append(args[1].name) or parse(*args))
+    before = usual.fingerprint()
+    assert sorted(parsed) == ["__init__.py", "lazy.py", "script.py", "shapes.py", "tools.py"]
+    assert usual.fingerprint() == before
+    moved = Project(tmp_path / "elsewhere")  # as another checkout
+    for path in (usual.script, *usual.package.glob("*.py")):
+        moved.write(path.name, path.read_text())
+    assert moved.fingerprint() == before
+    assert len(parsed) == 5
+    assert usual.changes("tools.py", "side**2", "side**3")
+    assert parsed[5:] == ["tools.py"]
+    for file in tmp_path.glob("cache/*/*"):
+        file.write_bytes(file.read_bytes()[:-9])
+    assert usual.fingerprint() == before
+
+
+def test_the_same_source_is_read_otherwise_as_script_and_in_a_package(project):
+    source = "from . import b\nif __name__ == '__main__':\n    b.g()\n"
+    project.write("script.py", "from deep_restoration.p import a\na.b.g()\n")
+    project.write("p/__init__.py", "")
+    project.write("p/a.py", source)
+    project.write("p/b.py", "def g():\n    return 1\n")
+    project.write("a.py", source)
+    project.write("b.py", "def g():\n    return 2\n")
+    assert project.changes("p/b.py", "1", "3")
+    assert not project.changes("b.py", "2", "3")
 
 
 def test_missing_and_broken_files_are_errors(project):

@@ -1,7 +1,6 @@
 """What `visualisations` may say, and what follows from it."""
 
 import copy
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,15 +14,6 @@ SCHEMA = CONFIG / "schema.yaml"
 SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cache")
-    wanted = [("alexnet_lrn", 96), ("squeezenet1_0", 96), ("efficientnet_b0", 96)]
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda pair: describe(*pair, folder), wanted))
-    return folder
-
-
 def study(entry, **more):
     config = copy.deepcopy(SHIPPED)
     config["visualisations"] = {"it": entry}
@@ -31,13 +21,13 @@ def study(entry, **more):
     return config
 
 
-def prepared(entry, cache, **more):
-    return configuration.prepare(study(entry, **more), SCHEMA, cache)
+def prepared(entry, **more):
+    return configuration.prepare(study(entry, **more), SCHEMA)
 
 
-def refused(entry, cache, **more):
+def refused(entry, **more):
     with pytest.raises(ConfigurationError) as caught:
-        prepared(entry, cache, **more)
+        prepared(entry, **more)
     return str(caught.value)
 
 
@@ -51,8 +41,8 @@ SQUEEZENET = {
 EFFICIENTNET = {"architecture": "efficientnet_b0", "weights": "DEFAULT", "layers": ["features.1"]}
 
 
-def test_shipped_visualisations_are_valid_and_those_absent_are_off(cache):
-    config = configuration.prepare(SHIPPED, SCHEMA, cache)
+def test_shipped_visualisations_are_valid_and_those_absent_are_off():
+    config = configuration.prepare(SHIPPED, SCHEMA)
     assert {entry["kind"] for entry in config["visualisations"].values()} == {
         "activation_maximisation",
         "caricature",
@@ -60,16 +50,16 @@ def test_shipped_visualisations_are_valid_and_those_absent_are_off(cache):
     }
     without = copy.deepcopy(SHIPPED)
     del without["visualisations"]
-    assert configuration.prepare(without, SCHEMA, cache)["visualisations"] == {}
+    assert configuration.prepare(without, SCHEMA)["visualisations"] == {}
     none = copy.deepcopy(SHIPPED)
     none["visualisations"]["channels"] = None
-    found = configuration.prepare(none, SCHEMA, cache)["visualisations"]
+    found = configuration.prepare(none, SCHEMA)["visualisations"]
     assert "channels" not in found
     assert "caricature" in found
 
 
-def test_entries_have_the_defaults_of_their_kind(cache):
-    config = prepared(MAXIMISATION, cache)
+def test_entries_have_the_defaults_of_their_kind():
+    config = prepared(MAXIMISATION)
     found = config["visualisations"]["it"]
     assert found == MAXIMISATION | {
         "layers": None,
@@ -79,36 +69,36 @@ def test_entries_have_the_defaults_of_their_kind(cache):
         "training_images": 200,
         "leak": 0.05,
     }
-    assert configuration.prepare(config, SCHEMA, cache) == config
-    found = prepared(ATTRIBUTION, cache)["visualisations"]["it"]
+    assert configuration.prepare(config, SCHEMA) == config
+    found = prepared(ATTRIBUTION)["visualisations"]["it"]
     assert found["methods"] == list(visualisation_settings.ATTRIBUTIONS)
     assert "recipe" not in found
 
 
-def test_the_plan_is_the_recipe_with_the_keys_of_the_entry(cache):
+def test_the_plan_is_the_recipe_with_the_keys_of_the_entry():
     own = {"phases": [{"iterations": 7, "rate": 2.0}], "data_weight": 3.0, "box": True}
-    config = prepared(MAXIMISATION | own, cache)
+    config = prepared(MAXIMISATION | own)
     found = visualisation_settings.plan(config, config["visualisations"]["it"])
     recipe = SHIPPED["recipes"]["mahendran2016"]
     for key in ("priors", "optimiser", "start", "bound"):
         assert found[key] == recipe[key]
     assert found["phases"][0]["iterations"] == 7
     assert (found["data_weight"], found["box"]) == (3.0, True)
-    config = prepared({"kind": "caricature", "recipe": "mahendran2016"}, cache)
+    config = prepared({"kind": "caricature", "recipe": "mahendran2016"})
     found = visualisation_settings.plan(config, config["visualisations"]["it"])
     assert "start" not in found  # it starts at its image
     assert found["data_weight"] == 1.0  # not that of the recipe
     more = {"parametrisation": "fourier", "converged": {"change": 0.01, "over": 5}}
-    config = prepared({"kind": "caricature", **PHASES, **more}, cache)
+    config = prepared({"kind": "caricature", **PHASES, **more})
     found = visualisation_settings.plan(config, config["visualisations"]["it"])
     assert more.items() <= found.items()
-    config = prepared(ATTRIBUTION, cache)
+    config = prepared(ATTRIBUTION)
     assert visualisation_settings.plan(config, config["visualisations"]["it"]) == {}
 
 
-def test_layers_are_the_classifiers_own_or_those_asked_for_in_order(cache):
-    known = describe("squeezenet1_0", 96, cache)["layers"]
-    trained = describe("alexnet_lrn", 96, cache)["layers"]
+def test_layers_are_the_classifiers_own_or_those_asked_for_in_order():
+    known = describe("squeezenet1_0", 96)["layers"]
+    trained = describe("alexnet_lrn", 96)["layers"]
     alexnet = SHIPPED["classifiers"]["alexnet"]
 
     def layers(entry, classifier=SQUEEZENET, known=known):
@@ -206,32 +196,32 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_named_with_key_value_and_mend(cache, fault):
+def test_a_fault_is_named_with_key_value_and_mend(fault):
     entry, parts = FAULTS[fault]
-    message = refused(entry, cache)
+    message = refused(entry)
     for part in parts:
         assert part in message
 
 
-def test_classes_have_one_layer(cache):
+def test_classes_have_one_layer():
     entry = MAXIMISATION | {"of": "class", "layers": ["features.4"]}
     assert "visualisations.it.layers: classes are the last layer's" in refused(
-        entry, cache, net=SQUEEZENET
+        entry, net=SQUEEZENET
     )
     entry = MAXIMISATION | {"of": "class", "units": [999, 1000]}
-    message = refused(entry, cache, net=SQUEEZENET)
+    message = refused(entry, net=SQUEEZENET)
     assert "units holds 1000, but layer flatten of net has 1000 channels" in message
     assert "999" not in message
 
 
-def test_methods_without_a_rule_are_refused(cache):
-    message = refused(ATTRIBUTION, cache, net=EFFICIENTNET)
+def test_methods_without_a_rule_are_refused():
+    message = refused(ATTRIBUTION, net=EFFICIENTNET)
     assert (
         "visualisations.it.methods: deconvnet of net features.1: there is no rule for SiLU"
         in message
     )
     assert "gradient of net" not in message
-    prepared(ATTRIBUTION | {"methods": ["gradient"]}, cache, net=EFFICIENTNET)
+    prepared(ATTRIBUTION | {"methods": ["gradient"]}, net=EFFICIENTNET)
 
 
 def test_patternnet_needs_weights():

@@ -14,14 +14,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from . import inventory, search, visualisation_settings
-from .fingerprint import reached
+from .fingerprint import installed, reached
+from .kept import kept
 
 UNTRAINED = {  # the options of priors that are not learned
     "alpha_norm": {"alpha"},
@@ -74,6 +74,7 @@ METHODS = {  # the keys of a learned prior, by how it is trained, with their def
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
 STORE = "RESTORATION_STORE"  # an environment variable
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times faster
 
 
 class ConfigurationError(ValueError):
@@ -93,19 +94,14 @@ def nearest(word: str, allowed: Iterable[str], count: int = 5) -> str:
     return ", ".join(found) if found else ", ".join(allowed[:count]) + more
 
 
-def prepare(
-    config: dict,
-    schema_file: str | os.PathLike,
-    cache: str | os.PathLike,
-    planning: bool = False,
-) -> dict:
-    """The checked configuration with all defaults; `cache` is a folder for what checks found out.
+def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False) -> dict:
+    """The checked configuration with all defaults.
 
     When only `planning`, folders of images may be missing.
 
     Raises ConfigurationError with every fault found: schema first, then meaning.
     """
-    schema = yaml.safe_load(Path(schema_file).read_text(encoding="utf-8"))
+    schema = yaml.load(Path(schema_file).read_text(encoding="utf-8"), LOADER)
     config = json.loads(json.dumps(config))
     for section in NAMED:
         if isinstance(config.get(section), dict):
@@ -135,10 +131,10 @@ def prepare(
     )
     if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
-    if faults := list(layer_faults(config, Path(cache))):
+    if faults := list(layer_faults(config)):
         raise ConfigurationError(faults)
     known = {
-        name: describe(entry["architecture"], config["images"]["size"], Path(cache))
+        name: describe(entry["architecture"], config["images"]["size"])
         for name, entry in config["classifiers"].items()
     }
     shown = config["visualisations"].items()
@@ -569,18 +565,18 @@ def _is_denoiser(config: dict, prior: str) -> bool:
     return config["priors"].get(prior, {}).get("method") == "denoiser"
 
 
-def layer_faults(config: dict, cache: Path) -> Iterable[str]:
+def layer_faults(config: dict) -> Iterable[str]:
     """Layers that the architecture lacks or the images are too small for, and patches larger than
     their maps."""
     size = config["images"]["size"]
     wanted = {n: p["size"] for n, p in config["patches"].items() if p["of"] == "features"}
     for name, classifier in config["classifiers"].items():
         where, architecture = f"classifiers.{name}", classifier["architecture"]
-        known = describe(architecture, size, cache)
+        known = describe(architecture, size)
         if "error" in known:
             yield f"{where}.architecture: {known['error']}"
             continue
-        whole = describe(architecture, 299, cache)["layers"] if known["stop"] else known["layers"]
+        whole = describe(architecture, 299)["layers"] if known["stop"] else known["layers"]
         for layer in classifier["layers"]:
             if layer == "image":
                 yield f"{where}.layers: 'image' is the input, not a layer"
@@ -614,37 +610,30 @@ def layer_faults(config: dict, cache: Path) -> Iterable[str]:
 
 
 @functools.cache
-def describe(architecture: str, size: int, cache: Path) -> dict:
+def describe(architecture: str, size: int) -> dict:
     """`{"layers": ..., "stop": ...}` of an architecture at an image size, or `{"error": ...}`.
 
-    Found out once in a process of its own, because importing torch takes seconds; kept in `cache` for
-    this version of torch, torchvision and the code.
+    Found out once in a process of its own, because importing torch takes seconds; kept (see `kept`) for this
+    version of torch, torchvision and the code.
     """
     here = Path(__file__).parent
     pieces, _ = reached(here / "classifiers.py", here)
-    stamp = json.dumps([sorted(pieces.items()), _version("torch"), _version("torchvision")])
-    key = inventory.digest({"code": stamp, "architecture": architecture, "size": str(size)})
-    file = cache / f"layers-{key}.json"
+    versions = [installed("torch"), installed("torchvision")]
+    material = [sorted(pieces.items()), versions, architecture, size]
     try:
-        return json.loads(file.read_text())
-    except (OSError, ValueError):
-        pass
+        return kept("layers", material, functools.partial(_examine, architecture, size))
+    except ValueError as error:
+        return {"error": str(error)}
+
+
+def _examine(architecture: str, size: int) -> dict:
     command = [sys.executable, "-m", "deep_restoration.classifiers", architecture, str(size)]
-    environment = {**os.environ, "PYTHONPATH": str(here.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}
+    environment["PYTHONPATH"] = str(Path(__file__).parent.parent)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        return {"error": f"{architecture} could not be examined: {done.stderr.strip()[-500:]}"}
+        raise ValueError(f"{architecture} could not be examined: {done.stderr.strip()[-500:]}")
     found = json.loads(done.stdout.splitlines()[-1])
-    if "error" not in found:
-        cache.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f"{file.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(found))
-        os.replace(temporary, file)
+    if "error" in found:
+        raise ValueError(found["error"])
     return found
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"

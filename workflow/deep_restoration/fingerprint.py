@@ -9,6 +9,9 @@ How reach is found: a top-level definition is reached when its name is mentioned
 own module or through an import. Module-level statements other than definitions, assignments and imports
 always count, for every module that is imported, but MOVERS. What cannot be seen this way does not occur
 in the project: imports by computed name, and data files opened by path.
+
+Parsing all sources takes seconds, and every job of a cluster needs them: what each statement of a file says
+and mentions is kept by the file's content (see `kept`).
 """
 
 from __future__ import annotations
@@ -17,9 +20,12 @@ import ast
 import functools
 import hashlib
 import json
-from dataclasses import dataclass, field
+import sys
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from .kept import kept
 
 # Import name -> distribution, of the packages whose version changes numbers.
 NUMERIC = {
@@ -30,17 +36,28 @@ NUMERIC = {
 }
 PACKAGE = "deep_restoration"
 # Modules that move results and decide nothing in them: an edit of theirs reruns nothing.
-MOVERS = {f"{PACKAGE}.store"}
+MOVERS = {f"{PACKAGE}.store", f"{PACKAGE}.kept"}
+
+
+@dataclass
+class Statement:
+    """A top-level statement: its source without comments, docstrings and layout, and what it mentions."""
+
+    text: str
+    plain: list[str]  # names on their own
+    attributes: dict[str, list[str]]  # name -> what is asked of it, as in name.attribute
+    imports: dict[str, tuple[str, str | None]]  # those inside it, as in Module
 
 
 @dataclass
 class Module:
-    """A parsed file: its definitions by name, what its imports bind, and its loose statements."""
+    """A file: its statements, their positions by the name defined, loose ones, what its imports bind."""
 
-    definitions: dict[str, list[ast.stmt]] = field(default_factory=dict)
+    statements: list[Statement] = field(default_factory=list)
+    definitions: dict[str, list[int]] = field(default_factory=dict)
+    loose: list[int] = field(default_factory=list)
     imports: dict[str, tuple[str, str | None]] = field(default_factory=dict)
-    loose: list[ast.stmt] = field(default_factory=list)
-    packages: set[str] = field(default_factory=set)
+    packages: list[str] = field(default_factory=list)
 
 
 def fingerprint(script: str | Path, library: str | Path) -> str:
@@ -48,155 +65,172 @@ def fingerprint(script: str | Path, library: str | Path) -> str:
 
     Raises FileNotFoundError or SyntaxError when a file is missing or cannot be parsed.
     """
-    script, library = str(Path(script).resolve()), str(Path(library).resolve())
-    return _fingerprint(script, library, _stamp(Path(script)), _stamp(Path(library)))
+    return Library(library).fingerprint(script)
 
 
-def _stamp(path: Path) -> tuple:
-    """Changes when a file below changes, so that a running process never serves a stale result."""
-    files = sorted(path.rglob("*.py")) if path.is_dir() else [path]
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-
-
-@functools.cache
-def _fingerprint(script: str, library: str, *stamps: tuple) -> str:
-    pieces, packages = reached(Path(script), Path(library))
-    found = {}
-    for package in sorted(packages & set(NUMERIC)):
-        try:
-            found[package] = version(NUMERIC[package])
-        except PackageNotFoundError:
-            found[package] = "none"
-    text = json.dumps([sorted(pieces.items()), found])
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def reached(script: Path, library: Path) -> tuple[dict[str, str], set[str]]:
+def reached(script: str | Path, library: str | Path) -> tuple[dict[str, str], set[str]]:
     """The reached pieces (`module:name` -> normalised source) and the top-level packages imported."""
-    modules: dict[str, Module] = {}
-    pieces: dict[str, str] = {}
-    packages: set[str] = set()
+    return Library(library).reached(script)
 
-    def module(name: str) -> Module | None:
-        if name not in modules:
-            path = _module_path(name, library)
+
+class Library:
+    """The project's package in the folder given, its files read once, when they are first reached."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder).resolve()
+        self._modules: dict[str, Module | None] = {}
+
+    def fingerprint(self, script: str | Path) -> str:
+        """See the function of this name."""
+        pieces, packages = self.reached(script)
+        found = {name: installed(NUMERIC[name]) for name in sorted(packages & set(NUMERIC))}
+        text = json.dumps([sorted(pieces.items()), found])
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def reached(self, script: str | Path) -> tuple[dict[str, str], set[str]]:
+        """See the function of this name."""
+        walk = _Walk(self, _module(Path(script), "", executed=True))
+        return walk.pieces, walk.packages
+
+    def module(self, name: str) -> Module | None:
+        """The module of the package with this full name, None where there is none."""
+        if name not in self._modules:
+            path = self.path(name)
             if path is None:
-                return None
-            parent = name if path.name == "__init__.py" else name.rpartition(".")[0]
-            modules[name] = _parse(path, parent)
+                self._modules[name] = None
+            else:
+                parent = name if path.name == "__init__.py" else name.rpartition(".")[0]
+                self._modules[name] = _module(path, parent)
+        return self._modules[name]
+
+    def path(self, name: str) -> Path | None:
+        parts = name.split(".")
+        if parts[0] != PACKAGE or name in MOVERS:
+            return None
+        path = self.folder.joinpath(*parts[1:])
+        if (path / "__init__.py").is_file():
+            return path / "__init__.py"
+        path = path.with_suffix(".py")
+        return path if len(parts) > 1 and path.is_file() else None
+
+
+class _Walk:
+    """What a script reaches: `pieces` and `packages` as `reached` returns them."""
+
+    def __init__(self, library: Library, script: Module) -> None:
+        self.library = library
+        self.pieces: dict[str, str] = {}
+        self.packages: set[str] = set(script.packages)
+        self.entered: set[str] = set()
+        self.script = script
+        for target, name in script.imports.values():
+            self.packages.add(target.split(".")[0])
+            found = self.module(target)
+            if found is not None and name and name not in found.definitions:
+                self.module(f"{target}.{name}")
+        for index, statement in enumerate(script.statements):
+            self.add("__main__", str(index), [statement])
+
+    def module(self, name: str) -> Module | None:
+        """A module of the library, and once, as importing it does, its packages, loose statements and
+        imports."""
+        if name == "__main__":
+            return self.script
+        module = self.library.module(name)
+        if module is not None and name not in self.entered:
+            self.entered.add(name)
+            self.packages.update(module.packages)
             if name != PACKAGE:
-                module(name.rpartition(".")[0])  # importing a module executes its packages
-            enter(name)
-            for target, member in modules[name].imports.values():
-                if (found := module(target)) and member and member not in found.definitions:
-                    module(f"{target}.{member}")
-        return modules[name]
+                self.module(name.rpartition(".")[0])
+            for position, index in enumerate(module.loose):
+                self.add(name, f"statement {position}", [module.statements[index]])
+            for target, member in module.imports.values():
+                found = self.module(target)
+                if found and member and member not in found.definitions:
+                    self.module(f"{target}.{member}")
+        return module
 
-    def enter(name: str) -> None:
-        """Count what importing a module executes: its loose statements."""
-        for index, statement in enumerate(modules[name].loose):
-            add(name, f"statement {index}", [statement])
-
-    def add(owner: str, label: str, statements: list[ast.stmt]) -> None:
+    def add(self, owner: str, label: str, statements: list[Statement]) -> None:
         key = f"{owner}:{label}"
-        if key in pieces:
-            return
-        pieces[key] = "\n".join(_text(statement) for statement in statements)
-        for statement in statements:
-            follow(owner, statement)
+        if key not in self.pieces:
+            self.pieces[key] = "\n".join(statement.text for statement in statements)
+            for statement in statements:
+                self.follow(owner, statement)
 
-    def follow(owner: str, statement: ast.stmt) -> None:
-        here = modules[owner]
-        local = Module()
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                _bind(node, owner_package(owner), local)
-        bound = {**here.imports, **local.imports}
-        for target, name in local.imports.values():
-            reach(target, name, used=False)
-        attributes: dict[str, set[str]] = {}
-        plain: set[str] = set()
-        inner = set()
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                attributes.setdefault(node.value.id, set()).add(node.attr)
-                inner.add(id(node.value))
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and id(node) not in inner:
-                plain.add(node.id)
-        for name in plain | set(attributes):
+    def define(self, owner: str, name: str) -> None:
+        module = self.module(owner)
+        self.add(owner, name, [module.statements[index] for index in module.definitions[name]])
+
+    def follow(self, owner: str, statement: Statement) -> None:
+        here = self.module(owner)
+        bound = here.imports | statement.imports
+        for target, name in statement.imports.values():
+            self.reach(target, name, used=False)
+        for name in {*statement.plain, *statement.attributes}:
             if name in bound:
                 target, member = bound[name]
-                packages.add(target.split(".")[0])
+                self.packages.add(target.split(".")[0])
                 submodule = f"{target}.{member}" if member else target
-                if _module_path(submodule, library) is not None:
-                    module(submodule)
-                    wanted = attributes.get(name, set())
-                    if name in plain:  # the module itself is handed on: everything in it counts
-                        wanted = wanted | set(modules[submodule].definitions)
+                if (inner := self.module(submodule)) is not None:
+                    wanted = set(statement.attributes.get(name, ()))
+                    if name in statement.plain:  # the module itself is handed on: all of it counts
+                        wanted |= set(inner.definitions)
                     for attribute in wanted:
-                        reach(submodule, attribute)
+                        self.reach(submodule, attribute)
                 else:
-                    reach(target, member)
+                    self.reach(target, member)
             if name in here.definitions:
-                add(owner, name, here.definitions[name])
+                self.define(owner, name)
 
-    def owner_package(owner: str) -> str:
-        path = _module_path(owner, library)
-        if path is None or path.name == "__init__.py":
-            return owner
-        return owner.rpartition(".")[0]
-
-    def reach(target: str, name: str | None, used: bool = True) -> None:
-        packages.add(target.split(".")[0])
-        found = module(target)
+    def reach(self, target: str, name: str | None, used: bool = True) -> None:
+        self.packages.add(target.split(".")[0])
+        found = self.module(target)
         if found is None or name is None:
             return
         if name in found.definitions:
-            add(target, name, found.definitions[name])
-        elif found.imports.get(name, (target, name)) != (target, name):
-            reach(*found.imports[name], used)
-        elif (inner := module(f"{target}.{name}")) and used:  # as in package.module.function
+            self.define(target, name)
+        elif tuple(found.imports.get(name, (target, name))) != (target, name):
+            self.reach(*found.imports[name], used)
+        elif (inner := self.module(f"{target}.{name}")) and used:  # as in package.module.function
             for definition in inner.definitions:
-                reach(f"{target}.{name}", definition)
-
-    main = _parse(script, "", executed=True)
-    modules["__main__"] = main
-    everything = [s for group in main.definitions.values() for s in group] + main.loose
-    for target, name in main.imports.values():
-        packages.add(target.split(".")[0])
-        if module(target) is not None and name and name not in modules[target].definitions:
-            module(f"{target}.{name}")
-    for index, statement in enumerate(everything):
-        add("__main__", str(index), [statement])
-    for found in modules.values():
-        packages |= found.packages
-    return pieces, packages
-
-
-def _module_path(name: str, library: Path) -> Path | None:
-    parts = name.split(".")
-    if parts[0] != PACKAGE or name in MOVERS:
-        return None
-    path = library.joinpath(*parts[1:])
-    if (path / "__init__.py").is_file():
-        return path / "__init__.py"
-    return path.with_suffix(".py") if len(parts) > 1 and path.with_suffix(".py").is_file() else None
-
-
-def _parse(path: Path, package: str, executed: bool = False) -> Module:
-    stat = path.stat()
-    return _parse_once(path, package, executed, (stat.st_mtime_ns, stat.st_size))
+                self.reach(f"{target}.{name}", definition)
 
 
 @functools.cache
-def _parse_once(path: Path, package: str, executed: bool, stamp: tuple) -> Module:
+def installed(package: str) -> str:
+    """The version of an installed distribution, or none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+@functools.cache
+def _reading() -> list[str]:
+    """What a module read from its source depends on besides: this file, and how Python unparses."""
+    return [hashlib.sha256(Path(__file__).read_bytes()).hexdigest(), sys.version.split()[0]]
+
+
+def _module(path: Path, package: str, executed: bool = False) -> Module:
+    """The module in a file: of a package, or the script that is executed."""
+    source = path.read_bytes()
+    material = [*_reading(), hashlib.sha256(source).hexdigest(), package, executed]
+    found = kept("modules", material, lambda: asdict(_parse(source, path, package, executed)))
+    return Module(**found | {"statements": [Statement(**entry) for entry in found["statements"]]})
+
+
+def _parse(source: bytes, path: Path, package: str, executed: bool) -> Module:
     result = Module()
-    for statement in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+
+    def put(statement: ast.stmt) -> int:
+        result.statements.append(_statement(statement, package))
+        return len(result.statements) - 1
+
+    for statement in ast.parse(source, str(path)).body:
         if isinstance(statement, ast.Import | ast.ImportFrom):
-            _bind(statement, package, result)
+            _bind(statement, package, result.imports, result.packages)
         elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            result.definitions.setdefault(statement.name, []).append(statement)
+            result.definitions.setdefault(statement.name, []).append(put(statement))
         elif isinstance(statement, ast.Assign | ast.AnnAssign):
             targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
             names = [
@@ -205,24 +239,48 @@ def _parse_once(path: Path, package: str, executed: bool, stamp: tuple) -> Modul
                 for node in ast.walk(target)
                 if isinstance(node, ast.Name)
             ]
+            index = put(statement)
             for name in names:
-                result.definitions.setdefault(name, []).append(statement)
+                result.definitions.setdefault(name, []).append(index)
             if not names or not all(isinstance(t, ast.Name | ast.Tuple) for t in targets):
-                result.loose.append(statement)
+                result.loose.append(index)
         elif not _is_docstring(statement) and (executed or not _is_guard(statement)):
-            result.loose.append(statement)
+            result.loose.append(put(statement))
             for node in ast.walk(statement):
                 if isinstance(node, ast.Import | ast.ImportFrom):
-                    _bind(node, package, result)
+                    _bind(node, package, result.imports, result.packages)
     return result
 
 
-def _bind(node: ast.Import | ast.ImportFrom, package: str, result: Module) -> None:
+def _statement(statement: ast.stmt, package: str) -> Statement:
+    imports: dict[str, tuple[str, str | None]] = {}
+    attributes: dict[str, set[str]] = {}
+    names: list[ast.Name] = []
+    inner = set()
+    for node in ast.walk(statement):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            _bind(node, package, imports, [])
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            attributes.setdefault(node.value.id, set()).add(node.attr)
+            inner.add(id(node.value))
+        elif isinstance(node, ast.Name):
+            names.append(node)
+    plain = sorted({node.id for node in names if id(node) not in inner})
+    asked = {name: sorted(attributes[name]) for name in sorted(attributes)}
+    return Statement(_text(statement), plain, asked, imports)
+
+
+def _bind(
+    node: ast.Import | ast.ImportFrom,
+    package: str,
+    imports: dict[str, tuple[str, str | None]],
+    packages: list[str],
+) -> None:
     if isinstance(node, ast.Import):
         for alias in node.names:
             target = alias.name if alias.asname else alias.name.split(".")[0]
-            result.imports[alias.asname or target] = (target, None)
-            result.packages.add(alias.name.split(".")[0])
+            imports[alias.asname or target] = (target, None)
+            packages.append(alias.name.split(".")[0])
         return
     base = node.module or ""
     if node.level:
@@ -230,8 +288,8 @@ def _bind(node: ast.Import | ast.ImportFrom, package: str, result: Module) -> No
         parents = parents[: len(parents) - node.level + 1]
         base = ".".join([*parents, *([node.module] if node.module else [])])
     for alias in node.names:
-        result.imports[alias.asname or alias.name] = (base, alias.name)
-    result.packages.add(base.split(".")[0])
+        imports[alias.asname or alias.name] = (base, alias.name)
+    packages.append(base.split(".")[0])
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -247,7 +305,6 @@ def _is_guard(node: ast.stmt) -> bool:
     return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
 
 
-@functools.cache
 def _text(statement: ast.stmt) -> str:
     """The statement's source without docstrings, comments and layout."""
 

@@ -8,20 +8,19 @@ from itertools import product
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 
-LIBRARY = Path(workflow.basedir) / "workflow" / "deep_restoration"
 SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 # Relative, because an input's path counts: the same tree elsewhere is no change.
 CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
 RESOURCES = Path(os.path.relpath(Path(workflow.basedir) / "resources"))
-CACHE = Path(".snakemake") / "deep_restoration"
-IMAGE_HASHES = CACHE / "images.json"
+IMAGE_HASHES = Path(".snakemake") / "deep_restoration" / "images.json"
 
-sys.path.insert(0, str(LIBRARY.parent))
+sys.path.insert(0, str(SCRIPTS.parent))
 
 from deep_restoration import configuration, inventory, launch, visualisation_settings
-from deep_restoration.fingerprint import fingerprint
+from deep_restoration.fingerprint import Library
 
 launch.prepare_environment()
+LIBRARY = Library(SCRIPTS.parent / "deep_restoration")
 
 # Snakemake itself knows only later.
 PLANNING = launch.is_dry_run(sys.argv[1:])
@@ -35,7 +34,7 @@ if not PLANNING and (closed := launch.closed_folders("results", "logs")):
 
 try:
     SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
-    STUDY = configuration.prepare(configuration.with_store(config), SCHEMA, CACHE, PLANNING)
+    STUDY = configuration.prepare(configuration.with_store(config), SCHEMA, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
@@ -70,7 +69,7 @@ def canonical(value):
 
 def code(script):
     """The fingerprint of a script and of all project code that it reaches."""
-    return fingerprint(SCRIPTS / script, LIBRARY)
+    return LIBRARY.fingerprint(SCRIPTS / script)
 
 
 def every_layer(pattern, **more):

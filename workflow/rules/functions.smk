@@ -42,7 +42,7 @@ def classifier_settings(wildcards):
     entry = STUDY["classifiers"][wildcards.classifier]
     settings = {key: entry[key] for key in ("architecture", "mean", "std", "sha256")}
     if entry["weights"] == configuration.EXEMPLAR:
-        known = configuration.describe(entry["architecture"], STUDY["images"]["size"], CACHE)
+        known = configuration.describe(entry["architecture"], STUDY["images"]["size"])
         order = list(known["layers"])
         settings["deepest"] = max(entry["layers"], key=order.index)
         settings["exemplar"] = STUDY["exemplar"]
@@ -59,7 +59,7 @@ def layers_before(wildcards):
     """Shape, stride, receptive field of every layer up to the wildcard's. Found out when the
     configuration was checked: a job would need seconds for it."""
     architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
-    layers = configuration.describe(architecture, STUDY["images"]["size"], CACHE)["layers"]
+    layers = configuration.describe(architecture, STUDY["images"]["size"])["layers"]
     last = list(layers).index(wildcards.layer)
     return dict(list(layers.items())[: last + 1])
 
@@ -89,7 +89,7 @@ def next_kernel(wildcards):
     """Positions of the layer that the next layer looks at, if it looks at more than one; at most the
     whole map."""
     architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
-    layers = configuration.describe(architecture, STUDY["images"]["size"], CACHE)["layers"]
+    layers = configuration.describe(architecture, STUDY["images"]["size"])["layers"]
     here = layers[wildcards.layer]
     if len(here["shape"]) < 3:
         return 1
@@ -430,7 +430,7 @@ def paper_settings(wildcards):
     network ends at the deepest layer of the study."""
     entry, output = STUDY["classifiers"][wildcards.classifier], None
     if entry["weights"] != configuration.EXEMPLAR:
-        known = configuration.describe(entry["architecture"], STUDY["images"]["size"], CACHE)
+        known = configuration.describe(entry["architecture"], STUDY["images"]["size"])
         last = list(known["layers"])[-1] if not known["stop"] else None
         output = last if last in entry["layers"] else None
     return canonical({"recipes": list(STUDY["recipes"]), "output": output})

@@ -64,7 +64,7 @@ def added_of(pattern):
 def visualised_layers(classifier, name):
     """Layers of a classifier that an entry of `visualisations` shows."""
     entry = STUDY["classifiers"][classifier]
-    known = configuration.describe(entry["architecture"], STUDY["images"]["size"], CACHE)["layers"]
+    known = configuration.describe(entry["architecture"], STUDY["images"]["size"])["layers"]
     return visualisation_settings.layers_of(STUDY["visualisations"][name], entry, known)
 
 
