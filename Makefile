@@ -23,8 +23,14 @@ run: $(VENV)/ready ## run the default workflow: results/report.html
 cluster: $(VENV)/ready ## the same on a SLURM cluster; after a breakdown, go on
 	$(BIN)/python workflow/profiles/slurm/start
 
-test: $(VENV)/ready ## run every test but those on a cluster
-	$(BIN)/python -m pytest
+# Two workers, which take files of tests in the order of tests/conftest.py.
+TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/ready ## run the tests: ten minutes on two cores
+	$(TESTS) -m "not slow"
+
+test-all: $(VENV)/ready ## run every test but those on a cluster
+	$(TESTS)
 
 test-cluster: $(VENV)/ready ## tests on a real SLURM, started on this machine (root)
 	tests/cluster/install
@@ -46,4 +52,4 @@ lock: $(VENV)/ready ## pin the newest versions that pyproject.toml allows
 clean: ## delete results, logs and Snakemake's records (not .venv)
 	rm -rf results logs benchmarks/stages .snakemake
 
-.PHONY: help run cluster test test-cluster lint report lock clean
+.PHONY: help run cluster test test-all test-cluster lint report lock clean

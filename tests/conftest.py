@@ -1,6 +1,8 @@
-"""Fixtures shared by all tests; the environment that every job has."""
+"""Fixtures shared by all tests; the environment that every job has; which tests run beside which."""
 
+import fcntl
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,26 @@ import pytest
 from tests.tree import Tree
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+PARALLEL = "PYTEST_XDIST_WORKER" in os.environ
+if PARALLEL:  # the other core is the other worker's
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files for two workers, each of which takes one after the other.
+
+    One begins with the chain, and so with the tiny study, the other with unit tests; what else needs the
+    study comes last, the longest file of it first.
+    """
+
+    def order(item: pytest.Item) -> int:
+        if item.path.name == "test_chain.py":
+            return 0
+        if item.path.parent.name == "unit":
+            return 1
+        return 2 if item.path.name == "test_rerun_settings.py" else 3
+
+    items.sort(key=order)
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +43,18 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Tree:
-    """A copy of the tree in which the tiny study was run from end to end."""
-    tree = Tree.fresh(tmp_path_factory.mktemp("finished"))
+    """A copy of the tree in which the tiny study was run from end to end: once, with a copy per worker."""
+    if not PARALLEL:
+        return _run(Tree.fresh(tmp_path_factory.mktemp("finished")))
+    shared = tmp_path_factory.getbasetemp().parent / "finished"
+    with open(f"{shared}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a worker that waits for the study to be run
+        if not shared.is_dir():
+            _run(Tree.fresh(shared.with_name("running"))).root.rename(shared)
+    mine = tmp_path_factory.mktemp("finished") / "tree"
+    return Tree(shutil.copytree(shared, mine, symlinks=True))
+
+
+def _run(tree: Tree) -> Tree:
     tree.snakemake()
     return tree

@@ -1,5 +1,7 @@
 """Working copies of the project in which Snakemake is run."""
 
+import csv
+import multiprocessing
 import os
 import re
 import shutil
@@ -14,6 +16,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = ("Snakefile", "config", "resources", "workflow", "profiles", "tests/workflow/tiny.yaml")
 TINY = "tests/workflow/tiny.yaml"
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    """The rows of a table."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def same_content(one: Path, other: Path, stage: str) -> bool:
@@ -31,6 +39,25 @@ def same_content(one: Path, other: Path, stage: str) -> bool:
         return found
 
     return content(one) == content(other)
+
+
+# Plans are many, and most of a plan is the import of Snakemake: each is a fork of one process that did it.
+PLANS = multiprocessing.get_context("forkserver")
+PLANS.set_forkserver_preload(["snakemake.cli"])
+
+
+def _snakemake(arguments: list[str], root: Path, environment: dict[str, str], output: Path) -> None:
+    """In a process of its own: `python -m snakemake` with these arguments."""
+    from snakemake.cli import main
+
+    os.chdir(root)
+    os.environ.clear()
+    os.environ.update(environment)
+    with output.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["snakemake", *arguments]
+    main(arguments)
 
 
 class Tree:
@@ -78,7 +105,14 @@ class Tree:
 
     def planned(self, *configs: str) -> dict[str, int]:
         """Rule -> number of jobs that a run would start now."""
-        output = self.snakemake("--dry-run", configs=configs).stdout
+        _, _, _, *arguments = self.command("--dry-run", configs=configs)
+        file = self.root / ".snakemake" / "plan.txt"
+        more = (arguments, self.root, self.environment(), file)
+        process = PLANS.Process(target=_snakemake, args=more)
+        process.start()
+        process.join(600)
+        output = file.read_text()
+        assert process.exitcode == 0, output
         if "Nothing to be done" in output:
             return {}
         stats = output.split("Job stats:")[1].split("total")[0]

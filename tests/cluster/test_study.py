@@ -1,6 +1,5 @@
 """A study on the cluster gives what it gives on this machine, and its jobs are where they belong."""
 
-import csv
 import shutil
 import subprocess
 import sys
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import slurm
-from tests.tree import TINY, Tree
+from tests.tree import TINY, Tree, rows_of
 
 ON_GPUS = {
     *("add_priors", "classifier", "denoise", "evaluate", "evaluate_inverters"),
@@ -46,8 +45,7 @@ def jobs(cluster: slurm.Cluster, study: Tree) -> dict[str, dict[str, str]]:
 
 
 def without_seconds(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
+    rows = rows_of(path)
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 

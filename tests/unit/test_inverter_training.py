@@ -517,10 +517,10 @@ def test_scales_come_from_images_of_all_places(train, small_pictures):
     [
         ("alexnet_lrn", 67),
         ("alexnet", 65),
-        ("vgg11_bn", 34),
-        ("resnet18", 33),
+        pytest.param("vgg11_bn", 34, marks=pytest.mark.slow),
+        pytest.param("resnet18", 33, marks=pytest.mark.slow),
         ("squeezenet1_0", 65),
-        ("googlenet", 35),
+        pytest.param("googlenet", 35, marks=pytest.mark.slow),
     ],
 )
 def test_chains_of_all_layers_learn_from_their_first_step(architecture, size):

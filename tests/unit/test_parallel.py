@@ -88,6 +88,7 @@ def test_two_processes_train_what_one_does(train, caplog):
         np.testing.assert_allclose(rows[column], history[column], rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_batch_smaller_than_the_processes_trains_the_same(train):
     (alone, _), (weights, _) = (train(f"small{n}", n, batch=2, steps=10) for n in (1, 3))
     for name, value in alone.items():

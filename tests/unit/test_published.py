@@ -1,8 +1,6 @@
 """The papers' measures against literal transcriptions, and published figures beside ours."""
 
-import csv
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ import torch
 
 from deep_restoration import literature, paper_measures
 from deep_restoration.paper_measures import Distances
-from tests.tree import ROOT, Tree
+from tests.tree import ROOT, rows_of
 
 RESOURCES = ROOT / "resources" / "published"
 
@@ -201,11 +199,6 @@ def test_a_flat_image_is_not_natural(pair):
 # ------------------------------------------------------------------------------ published figures
 
 
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
 PUBLISHED = [row for path in sorted(RESOURCES.glob("*.csv")) for row in rows_of(path)]
 
 
@@ -303,67 +296,3 @@ def test_a_classifier_without_published_figures_says_why(entry, words):
 def test_layers_without_published_figures_say_so():
     (row,) = compare([ours("net", "drop6", "tv", "a", 0.1)])
     assert row["note"] == "no figure is published of drop6"
-
-
-# ------------------------------------------------------------------------------ in the workflow
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory) -> Path:
-    """A tiny study of AlexNet down to its last layer, with weights from a file."""
-    from deep_restoration import classifiers
-
-    tree = Tree.fresh(tmp_path_factory.mktemp("published"))
-    torch.manual_seed(0)
-    torch.save(classifiers.build("alexnet_lrn").state_dict(), tree.root / "alexnet.pth")
-    tree.config(
-        "real.yaml",
-        "images: {size: 67}\n"
-        "classifiers: {alexnet: {weights: ./alexnet.pth, layers: [pool1, conv2, fc8]}}\n"
-        "recipes: {tv+features: null, foe: null, inverter_joint: null, inverter_joint+foe: null,\n"
-        "  mahendran2015: null}\n"
-        "visualisations: {texture: null, style: null, channels: null, caricature: null}\n",
-    )
-    tree.snakemake("results/figures/alexnet/published.png", configs=("real.yaml",))
-    return tree.root / "results"
-
-
-def test_a_study_of_alexnet_stands_beside_the_papers(study):
-    rows = rows_of(study / "tables/published.csv")
-    assert tuple(rows[0]) == literature.COLUMNS
-    pool1 = [row for row in rows if row["layer"] == "pool1"]
-    assert [row["recipe"] for row in pool1] == ["pure", "tv", "mahendran2016"]
-    assert {(row["published"], row["published_spread"]) for row in pool1} == {("21.9", "9.2")}
-    measures = rows_of(study / "tables/paper_measures.csv")
-    for row in pool1:
-        mine = [
-            float(m["error_2015"])
-            for m in measures
-            if (m["layer"], m["recipe"]) == ("pool1", row["recipe"])
-        ]
-        assert float(row["ours"]) == pytest.approx(100 * sum(mine) / 2)
-
-
-def test_measures_of_the_chain_are_those_of_the_stored_images(study):
-    from deep_restoration import classifiers, images, storage
-
-    network = classifiers.load(study / "classifiers/alexnet.safetensors", ["conv2", "fc8"])
-    with storage.open_hdf5(study / "images/test.h5", "images") as file:
-        pixels = file["images"][...]
-    with storage.open_hdf5(study / "reconstructions/alexnet/conv2/tv.h5", "reconstructions") as f:
-        restored = f["images"][...]
-    with torch.no_grad():
-        target = network(images.as_tensor(pixels))
-        found = network(torch.from_numpy(restored).permute(0, 3, 1, 2))
-    apart = (target["conv2"][0] - target["conv2"][1]).double().norm().item()
-    rows = rows_of(study / "evaluation/alexnet/conv2.papers.csv")
-    rows = [row for row in rows if row["recipe"] == "tv"]
-    for index, row in enumerate(rows):
-        error = (found["conv2"][index] - target["conv2"][index]).double().norm().item()
-        assert float(row["error_2015"]) == pytest.approx(error / apart, rel=1e-5)
-        # of two images, two of four pairs are of an image with itself
-        assert float(row["error_2015_released"]) == pytest.approx(
-            error**2 / (apart**2 / 2), rel=1e-5
-        )
-        same = found["fc8"][index].argmax() == target["fc8"][index].argmax()
-        assert row["same_label"] == str(int(same))

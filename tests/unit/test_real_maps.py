@@ -79,6 +79,7 @@ def test_statistics_of_real_maps_are_finite_and_shards_add_up(sample):
     assert len(last) == 2
 
 
+@pytest.mark.slow
 def test_the_optimal_inverse_beats_single_convolutions_and_the_pseudo_inverse(sample):
     network, photographs = sample
     convolution = linear_study.of_network(network("features.0"))

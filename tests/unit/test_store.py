@@ -295,8 +295,8 @@ def test_scripts_learn_of_nothing_that_is_not_in_the_key():
 
 
 def test_the_library_reads_no_setting_from_the_environment():
-    # Threads, checkpoints, import paths, the processes of a training, the store itself.
-    known = {"runtime.py", "launch.py", "configuration.py", "parallel.py"}
+    # Threads, checkpoints, import paths, the processes of a training, the store itself, the cache of plans.
+    known = {"runtime.py", "launch.py", "configuration.py", "parallel.py", "kept.py"}
     for path in (WORKFLOW / "deep_restoration").rglob("*.py"):
         if path.name not in known:
             assert not re.search(r"os\.(environ|getenv)", path.read_text()), path

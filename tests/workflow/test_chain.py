@@ -1,13 +1,14 @@
 """The whole chain on the tiny study: what it makes, that it is done, that it is reproducible."""
 
-import csv
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
-from tests.tree import ROOT, Tree
+from deep_restoration import kept
+from tests.tree import ROOT, Tree, rows_of
 
 COLUMNS = (
     "classifier,layer,recipe,image,mse,psnr,ssim,ssim_luminance,ssim_contrast,ssim_structure,"
@@ -24,11 +25,6 @@ RECIPES = [
     "tv+features",
     "inverter_joint",
 ]
-
-
-def rows_of(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
@@ -385,6 +381,20 @@ def test_second_run_has_nothing_to_do(finished):
     assert finished.planned() == {}
 
 
+def test_planning_in_another_checkout_reads_neither_torch_nor_sources_anew(finished, tmp_path):
+    others = shutil.ignore_patterns("*.tmp")  # of tests beside this one
+    cache = shutil.copytree(kept.folder(), tmp_path / "cache", ignore=others)
+    before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    tree = Tree.fresh(tmp_path / "another")
+    more = {"PYTHONPROFILEIMPORTTIME": "1", kept.FOLDER: str(cache)}
+    output = tree.snakemake("--dry-run", **more).stdout
+    imported = set(re.findall(r"^import time:.*\| +(\S+)$", output, re.M))
+    assert "deep_restoration.configuration" in imported
+    assert not imported & {"torch", "torchvision", "matplotlib", "skimage"}
+    assert before == {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+
+
+@pytest.mark.slow
 def test_two_clean_runs_give_identical_results(finished, tmp_path):
     again = Tree.fresh(tmp_path / "again")
     again.snakemake("results/tables/reconstruction.csv", "statistics", "starts", "adding")

@@ -33,6 +33,7 @@ SLOW = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", SLOW)
 def test_killed_in_the_middle_the_next_run_continues(finished, tmp_path, stage):
     import shutil

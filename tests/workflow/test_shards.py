@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 
-from tests.tree import Tree, same_content
-from tests.workflow.test_chain import rows_of
+from tests.tree import Tree, rows_of, same_content
+
+pytestmark = pytest.mark.slow
 
 RECONSTRUCTIONS = [f"results/reconstructions/alexnet/conv1/{r}.h5" for r in ("tv", "pure")]
 STARTS = "results/starts/alexnet/conv1/pure.h5"

@@ -6,6 +6,8 @@ import pytest
 
 from tests.tree import ROOT, Tree
 
+pytestmark = pytest.mark.slow
+
 TARGET = "results/tables/reconstruction_summary.csv"
 # One layer, one recipe, its prior and its inverse network, over the tiny study.
 SMALL = """

@@ -1,0 +1,310 @@
+"""What reruns when code or a file changes: the table of the README, case by case.
+
+Snakemake judges code by the fingerprint among a rule's params alone, so that most edits are tried on
+fingerprints and on the workflow's graph, as Snakemake recorded and draws them. Those in PLANNED are planned
+for real, which shows that both are the same.
+"""
+
+import json
+import os
+import re
+import shutil
+
+import pytest
+
+from deep_restoration.fingerprint import Library
+from tests.tree import Tree
+from tests.workflow.reruns import (
+    ADDED,
+    COMPARED,
+    DENOISED,
+    GATHERED,
+    INVERTED,
+    LEARNED,
+    MAPPED,
+    MEASURED,
+    PAPERS,
+    RESTORED,
+    STARTED,
+    TIMED,
+    TOLD,
+    VISUALISED,
+)
+
+EDITS = {
+    "a comment in a library module": (
+        "workflow/deep_restoration/optimisers.py",
+        "    def start_phase(self) -> None:\n        pass",
+        "    # nothing to reset\n    def start_phase(self) -> None:\n        pass",
+        set(),
+    ),
+    "behaviour in metrics.py": (
+        "workflow/deep_restoration/metrics.py",
+        "return -10 * np.log10",
+        "return -10.5 * np.log10",
+        {"evaluate"} | MEASURED | COMPARED | ADDED,
+    ),
+    "behaviour of a hand-crafted prior": (
+        "workflow/deep_restoration/priors/total_variation.py",
+        "return square.sum(1)",
+        "return 2 * square.sum(1)",
+        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
+    ),
+    "behaviour of a learned prior's expert": (
+        "workflow/deep_restoration/priors/experts.py",
+        "(s * u).mul_(-2)",
+        "(s * u).mul_(-3)",
+        LEARNED | RESTORED | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
+    ),
+    "a script": (
+        "workflow/scripts/plot_measures.py",
+        "quality by layer",
+        "quality of every layer",
+        {"plot_measures", "report", "all"},
+    ),
+    "behaviour of stationarity": (
+        "workflow/deep_restoration/stationarity.py",
+        "if abs(ratio) > 1e-13",
+        "if abs(ratio) > 1e-12",
+        MAPPED,
+    ),
+    "behaviour of a sparsity measure": (
+        "workflow/deep_restoration/statistics.py",
+        "(1 - activity) / (1 - 1 / count)",
+        "1 - activity",
+        MAPPED | {"evaluate"} | MEASURED,
+    ),
+    "behaviour of a distance between sets of maps": (
+        "workflow/deep_restoration/statistics.py",
+        "np.trace(one) + np.trace(two) - 2 * between",
+        "np.trace(one) + np.trace(two) - 3 * between",
+        {"evaluate"} | MEASURED,
+    ),
+    "behaviour of linear inverses": (
+        "workflow/deep_restoration/linear_inverse.py",
+        "1e-9 * flat.diagonal().mean()",
+        "1e-8 * flat.diagonal().mean()",
+        INVERTED,
+    ),
+    "behaviour of their study": (
+        "workflow/deep_restoration/linear_study.py",
+        "-10 * math.log10(mse)",
+        "-20 * math.log10(mse)",
+        INVERTED,
+    ),
+    "the training of inverters": (
+        "workflow/deep_restoration/inverter_training.py",
+        "0.02 * steps",
+        "0.03 * steps",
+        {"train_inverter"} | COMPARED | RESTORED,
+    ),
+    "one figure": (
+        "workflow/deep_restoration/map_figures.py",
+        "eigenvalue / largest",
+        "share of the largest eigenvalue",
+        {"plot_patches", "report", "all"},
+    ),
+    "the figure of stationarity": (
+        "workflow/deep_restoration/map_figures.py",
+        "distance from Toeplitz",
+        "distance from a Toeplitz matrix",
+        {"plot_layers", "report", "all"},
+    ),
+    "the figures of linear inverses": (
+        "workflow/deep_restoration/map_figures.py",
+        '"what edges change"',
+        '"what the edges change"',
+        {"plot_linear_inverse", "report", "all"},
+    ),
+    "the figure of a layer's statistics": (
+        "workflow/deep_restoration/map_figures.py",
+        "np.quantile(np.abs(matrix), 0.995)",
+        "np.quantile(np.abs(matrix), 0.99)",
+        {"plot_statistics", "report", "all"},
+    ),
+    "how far starts lie apart": (
+        "workflow/deep_restoration/starts.py",
+        "errors.std(axis=0, ddof=1)",
+        "errors.std(axis=0, ddof=0)",
+        {"measure_starts"} | GATHERED,
+    ),
+    "the order in which priors are added": (
+        "workflow/deep_restoration/adding.py",
+        '"shallow": left[:1]',
+        '"shallow": left[1:2]',
+        ADDED,
+    ),
+    "the figure of several starts": (
+        "workflow/deep_restoration/study_figures.py",
+        'cmap="magma"',
+        'cmap="viridis"',
+        {"plot_starts", "report", "all"},
+    ),
+    "the figure of added priors": (
+        "workflow/deep_restoration/study_figures.py",
+        "priors added",
+        "priors of feature maps added",
+        {"plot_adding", "report", "all"},
+    ),
+    "what is unnatural": (
+        "workflow/deep_restoration/naturalness.py",
+        "10 / 255 * noise",
+        "12 / 255 * noise",
+        TOLD,
+    ),
+    "how an image is denoised": (
+        "workflow/deep_restoration/denoising.py",
+        "0.1 * sigma**2).to(x)",
+        "0.2 * sigma**2).to(x)",
+        DENOISED,
+    ),
+    "the figure of naturalness": (
+        "workflow/deep_restoration/prior_figures.py",
+        "energy is further off",
+        "energy is far off",
+        {"plot_naturalness", "plot_naturalness_of_maps", "report", "all"},
+    ),
+    "the sentence of a verdict": (
+        "workflow/deep_restoration/report.py",
+        "too small to tell",
+        "too few positions to tell",
+        {"report", "all"},
+    ),
+    "the training of the classifier": (
+        "workflow/deep_restoration/exemplar.py",
+        "weight_decay=1e-3",
+        "weight_decay=1e-4",
+        {"classifier", "plot_classifier", "features", "search"}
+        | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
+        | COMPARED
+        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED),
+    ),
+    "a published figure": (
+        "resources/published/mahendran2015.csv",
+        "20.3,5.0",
+        "20.4,5.0",
+        {"published_tables", "plot_published", "report", "all"},
+    ),
+    "what the papers measure": (
+        "workflow/deep_restoration/paper_measures.py",
+        "distance / norm",
+        "distance / (norm + 1e-9)",
+        PAPERS,
+    ),
+    "when a quality is reached": (
+        "workflow/deep_restoration/time_to_quality.py",
+        "found[1] >= threshold",
+        "found[1] > threshold",
+        TIMED,
+    ),
+    "the figure of details": (
+        "workflow/deep_restoration/detail_figures.py",
+        "0.995",
+        "0.99",
+        {"plot_details", "report", "all"},
+    ),
+    "a caption": (
+        "workflow/report/gallery.rst",
+        "Images restored",
+        "Pictures restored",
+        {"report", "all"},
+    ),
+}
+
+
+# Nothing, one rule, many: what the other edits rest on. Files that are inputs have no fingerprint.
+PLANNED = [
+    "a comment in a library module",
+    "behaviour in metrics.py",
+    "a script",
+    "the training of the classifier",
+    "a published figure",
+    "a caption",
+]
+
+
+@pytest.mark.parametrize("change", PLANNED)
+def test_changed_source_reruns_exactly(finished, change):
+    *edit, expected = EDITS[change]
+    with finished.edited(*edit):
+        assert set(finished.planned()) == expected
+
+
+def fingerprints(tree):
+    library = Library(tree.root / "workflow/deep_restoration")
+    scripts = (tree.root / "workflow/scripts").glob("*.py")
+    return {path.name: library.fingerprint(path) for path in scripts}
+
+
+@pytest.fixture(scope="module")
+def before(finished):
+    """The fingerprint of every script."""
+    return fingerprints(finished)
+
+
+@pytest.fixture(scope="module")
+def scripts(finished, before):
+    """Rule -> its script, by the fingerprint that Snakemake recorded among the rule's params."""
+    names, found = {value: script for script, value in before.items()}, {}
+    for path in (finished.root / ".snakemake/metadata").rglob("*"):
+        if path.is_file():
+            record = json.loads(path.read_text())
+            (code,) = {value.strip("'") for value in record["params"]} & set(names)
+            assert found.setdefault(record["rule"], names[code]) == names[code]
+    return found
+
+
+@pytest.fixture(scope="module")
+def jobs(finished):
+    """Job -> its rule, and job -> the jobs that read what it writes."""
+    drawn = finished.snakemake("--dag").stdout
+    rules = dict(re.findall(r'^\t(\d+)\[label = "(\w+)', drawn, re.M))
+    users = {job: [] for job in rules}
+    for maker, user in re.findall(r"^\t(\d+) -> (\d+)", drawn, re.M):
+        users[maker].append(user)
+    return rules, users
+
+
+def rerun(changed, jobs):
+    """The rules of all jobs that follow from those of the rules given."""
+    rules, users = jobs
+    found, todo = set(), [job for job, rule in rules.items() if rule in changed]
+    while todo:
+        job = todo.pop()
+        if job not in found:
+            found.add(job)
+            todo += users[job]
+    return {rules[job] for job in found}
+
+
+@pytest.mark.parametrize("change", [name for name in EDITS if EDITS[name][0].endswith(".py")])
+def test_changed_code_changes_the_fingerprints_of_exactly(finished, before, scripts, jobs, change):
+    *edit, expected = EDITS[change]
+    with finished.edited(*edit):
+        now = fingerprints(finished)
+    changed = {rule for rule, script in scripts.items() if now[script] != before[script]}
+    assert rerun(changed, jobs) == expected
+
+
+def test_every_rule_that_runs_a_script_has_its_fingerprint(before, scripts, jobs):
+    assert set(jobs[0].values()) - set(scripts) == {"all"}
+    # The others only shards need.
+    others = {"gather.py", "gather_tables.py", "statistics_shard.py"}
+    assert set(before) - set(scripts.values()) == others
+
+
+def test_touched_files_rerun_nothing(finished):
+    for path in ("results/images/train.h5", "results/patches/images.h5", "results/images/test.h5"):
+        os.utime(finished.root / path)
+    for folder in ("workflow", "config", "Snakefile"):
+        for path in [finished.root / folder, *(finished.root / folder).rglob("*")]:
+            os.utime(path)
+    assert finished.planned() == {}
+
+
+def test_a_copied_tree_reruns_nothing(finished, tmp_path):
+    def copy(source, target):  # with fresh time stamps
+        return shutil.copyfile(source, target)
+
+    shutil.copytree(finished.root, tmp_path / "copy", copy_function=copy, symlinks=True)
+    assert Tree(tmp_path / "copy").planned() == {}

@@ -1,0 +1,177 @@
+"""What reruns when a setting or an image changes: the table of the README, case by case."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.reruns import (
+    ADDED,
+    COMPARED,
+    DENOISED,
+    INVERTED,
+    LEARNED,
+    MAPPED,
+    MEASURED,
+    RESTORED,
+    STARTED,
+    VISUALISED,
+)
+
+SETTINGS = {
+    "the iterations of a visualisation": (
+        "visualisations: {channels: {phases: [{iterations: 5, rate: 53.33}]}}",
+        VISUALISED,
+    ),
+    "the training images behind patterns": (
+        "visualisations: {attribution: {training_images: 9}}",
+        VISUALISED,
+    ),
+    "one recipe's weight": (
+        "recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}",
+        RESTORED | VISUALISED,
+    ),
+    "the number of filters of a prior": (
+        "priors: {foe: {filters: 12}}",
+        LEARNED | RESTORED,
+    ),
+    "the training of a prior that no recipe uses": (
+        "priors: {dae: {steps: 7}}",
+        (LEARNED | {"plot_naturalness"}) - {"describe_filters"},
+    ),
+    "the training of a prior of feature maps": (
+        "priors: {features: {steps: 41}}",
+        {"train_feature_prior", "search"} | RESTORED | ADDED | VISUALISED,
+    ),
+    "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
+    "the training of an inverter": (
+        "inverters: {joint: {steps: 7}}",
+        {"train_inverter"} | COMPARED | RESTORED,
+    ),
+    "the number of replicates": (
+        "inverters: {joint: {replicates: 3}}",
+        {"train_inverter"} | COMPARED,
+    ),
+    "the iterations from an inverter's image": (
+        "recipes: {inverter_joint+foe: {phases: [{iterations: 5, rate: 2.0}]}}",
+        RESTORED,
+    ),
+    "the test images": (
+        "images: {embedded_test: 3}",
+        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | STARTED | ADDED | VISUALISED,
+    ),
+    "the positions of the covariance": (
+        "statistics: {positions: 64}",
+        MAPPED | {"evaluate"} | MEASURED,
+    ),
+    "the radius of the autocovariance": (
+        "statistics: {radius: 1}",
+        MAPPED | {"evaluate"} | MEASURED,
+    ),
+    "the border of stationarity": ("statistics: {border: 2}", MAPPED),
+    "the draws behind an interval": ("statistics: {replicates: 20}", MAPPED),
+    "the sizes of linear inverses": ("linear_inverse: {sizes: [4, 6]}", INVERTED),
+    "the images of linear inverses": ("linear_inverse: {images: 1}", INVERTED),
+    "the pictures in a gallery": (
+        "figures: {images: 1}",
+        {"plot_reconstructions", "plot_details", "report", "all"},
+    ),
+    "the size of a detail": ("figures: {details: {side: 20}}", {"plot_details", "report", "all"}),
+    "the recipes shown in detail": (
+        "figures: {details: {recipes: [tv, foe]}}",
+        {"plot_details", "report", "all"},
+    ),
+    "the patches of feature maps": (
+        "patches: {features: {count: 600}}",
+        {"feature_patches", "plot_patches", "train_feature_prior", "search"}
+        | RESTORED
+        | ADDED
+        | VISUALISED,
+    ),
+    "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
+    "the bounds of a search": (
+        "recipes: {tv+features: {search: {priors: {features: [1.0e-4, 1.0e-1]}}}}",
+        {"search"} | RESTORED,
+    ),
+    "the number of starts": ("starts: {count: 3}", STARTED),
+    "the images restored from several starts": ("starts: {images: 1}", STARTED),
+    "a recipe with several starts more": ("starts: {recipe: [pure, tv]}", STARTED),
+    "no several starts": ("starts: null", {"report", "plot_workflow", "all"}),
+    "the recipe of several starts and of added priors": (
+        "recipes: {pure: {phases: [{iterations: 5, rate: 8.0}]}}",
+        RESTORED | STARTED | ADDED,
+    ),
+    "the weights of added priors": ("adding: {weights: [1.0e-3]}", ADDED),
+    "the images that added priors are tested on": ("adding: {test: 1}", ADDED),
+    "where results are shared": ("store: shared", set()),
+    "the images restored together": ("batch: 2", RESTORED | STARTED),
+    "nothing but the order of keys": (
+        "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
+        set(),
+    ),
+}
+
+
+@pytest.mark.parametrize("change", SETTINGS)
+def test_changed_setting_reruns_exactly(finished, change):
+    text, expected = SETTINGS[change]
+    assert set(finished.planned(finished.config("change.yaml", text))) == expected
+
+
+def test_a_recipe_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["one recipe's weight"][0])
+    assert finished.planned(change)["reconstruct"] == 2  # its two layers, of 16 jobs in all
+
+
+def test_a_visualisation_reruns_alone(finished):
+    change = finished.config("change.yaml", SETTINGS["the iterations of a visualisation"][0])
+    jobs = finished.planned(change)
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (1, 1)
+
+
+def test_new_test_images_change_no_maximised_channel(finished):
+    jobs = finished.planned(finished.config("change.yaml", "images: {embedded_test: 3}"))
+    assert (jobs["visualise"], jobs["plot_visualisations"]) == (6, 4)
+
+
+def test_a_further_layer_leaves_the_others_alone(finished):
+    change = finished.config(
+        "change.yaml", "classifiers: {alexnet: {layers: [conv1, norm1, conv2]}}"
+    )
+    jobs = finished.planned(change)
+    assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
+    assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
+    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 8)
+    # Another layer in front of conv2 is another prior to add.
+    assert (jobs["restore_starts"], jobs["add_priors"]) == (1, 2)
+
+
+def test_folder_of_images_is_followed_by_content(finished, tmp_path):
+    from PIL import Image
+
+    photographs = tmp_path / "my photographs"
+    photographs.mkdir()
+    for index in range(3):
+        Image.new("RGB", (60 + index, 50), (80 * index, 90, 40)).save(photographs / f"{index}.png")
+    change = finished.config("change.yaml", f"images: {{test: {photographs!s}}}")
+    target = "results/images/test.h5"
+
+    def planned() -> bool:
+        output = finished.snakemake("--dry-run", target, configs=(change,)).stdout
+        return "Nothing to be done" not in output
+
+    kept = Path(finished.root / target).read_bytes()
+    metadata = finished.root / ".snakemake" / "metadata"
+    shutil.copytree(metadata, tmp_path / "metadata")
+    try:
+        finished.snakemake(target, configs=(change,))
+        assert not planned()
+        os.utime(photographs / "1.png")
+        assert not planned()
+        Image.new("RGB", (70, 70), "red").save(photographs / "1.png")
+        assert planned()
+    finally:
+        (finished.root / target).write_bytes(kept)
+        shutil.rmtree(metadata)
+        shutil.copytree(tmp_path / "metadata", metadata)
