@@ -1,10 +1,10 @@
-"""CPU seconds that Snakemake takes to plan the default study, beside those of `snakemake --version`.
+"""CPU seconds that Snakemake takes to plan a study, beside those of `snakemake --version`.
 
-    python benchmarks/planning.py [rounds]
+    python benchmarks/planning.py [ARGUMENTS FOR SNAKEMAKE, default: none, the default study]
 
-Run in the folder that holds the results: after `make run` the plain run has nothing to do, otherwise it is
-left out. The first dry run has an empty cache (`deep_restoration/kept.py`): a user's first plan of all.
-Medians of several rounds, in turn.
+Run in the folder that holds the results: where these are complete, a run with nothing to do is measured,
+too. The first dry run has an empty cache (`deep_restoration/kept.py`): a user's first plan of all. Medians
+of several rounds, in turn.
 """
 
 import os
@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 SNAKEMAKE = (sys.executable, "-m", "snakemake")
 VERSION = "--version"
+ROUNDS = 5
 GOAL = "1.5 x --version + 0.5"
 
 
@@ -30,19 +31,20 @@ def cpu_seconds(*arguments: str, **environment: str) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def main(rounds: int = 5) -> None:
+def main(*study: str) -> None:
+    here = ["--snakefile", str(ROOT / "Snakefile"), *study]
     calls = {
         VERSION: [VERSION],
-        "dry run": ["--snakefile", str(ROOT / "Snakefile"), "--dry-run"],
-        "--list-rules": ["--snakefile", str(ROOT / "Snakefile"), "--list-rules"],
+        "dry run": [*here, "--dry-run"],
+        "--list-rules": [*here, "--list-rules"],
     }
     plan = subprocess.run([*SNAKEMAKE, *calls["dry run"]], capture_output=True, text=True)
     if "Nothing to be done" in plan.stdout + plan.stderr:
-        calls["nothing to be done"] = calls["dry run"][:2]
+        calls["nothing to be done"] = here
     with tempfile.TemporaryDirectory() as empty:
         first = cpu_seconds(*calls["dry run"], RESTORATION_CACHE=empty)
     seconds = {name: [] for name in calls}
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         for name, arguments in calls.items():
             seconds[name].append(cpu_seconds(*arguments))
     base = statistics.median(seconds[VERSION])
@@ -56,4 +58,4 @@ def main(rounds: int = 5) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])
