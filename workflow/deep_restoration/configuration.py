@@ -106,8 +106,10 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     for section in NAMED:
         if isinstance(config.get(section), dict):
             config[section] = {k: v for k, v in config[section].items() if v is not None}
-    if faults := list(dict.fromkeys(schema_faults(config, schema))):
-        raise ConfigurationError(faults)
+    # Most plans are of a configuration that passed before: they need not even import jsonschema.
+    kept(
+        "schema", [schema, config, Path(__file__).read_text("utf-8")], lambda: _pass(config, schema)
+    )
     faults = [*method_faults(config.get("priors") or {})]
     faults += visualisation_settings.kind_faults(config.get("visualisations") or {})
     if faults:
@@ -142,6 +144,12 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
         raise ConfigurationError(faults)
     return config
+
+
+def _pass(config: dict, schema: dict) -> bool:
+    if faults := list(dict.fromkeys(schema_faults(config, schema))):
+        raise ConfigurationError(faults)
+    return True
 
 
 def with_store(config: dict) -> dict:

@@ -81,11 +81,26 @@ class Library:
         self._modules: dict[str, Module | None] = {}
 
     def fingerprint(self, script: str | Path) -> str:
-        """See the function of this name."""
-        pieces, packages = self.reached(script)
-        found = {name: installed(NUMERIC[name]) for name in sorted(packages & set(NUMERIC))}
-        text = json.dumps([sorted(pieces.items()), found])
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+        """See the function of this name. Kept, too: most plans are made of unchanged sources."""
+        versions = {name: installed(package) for name, package in NUMERIC.items()}
+
+        def compute() -> str:
+            pieces, packages = self.reached(script)
+            found = {name: versions[name] for name in sorted(packages & set(NUMERIC))}
+            text = json.dumps([sorted(pieces.items()), found])
+            return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+        source = hashlib.sha256(Path(script).read_bytes()).hexdigest()
+        return kept("fingerprints", [*_reading(), self.digest, source, versions], compute)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all sources below the folder and their names."""
+        found = hashlib.sha256()
+        for path in sorted(self.folder.rglob("*.py")):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            found.update(f"{path.relative_to(self.folder)} {content}\n".encode())
+        return found.hexdigest()
 
     def reached(self, script: str | Path) -> tuple[dict[str, str], set[str]]:
         """See the function of this name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Sequence
@@ -40,6 +41,7 @@ def closed_folders(*tops: str) -> list[str]:
     return [here for top in tops for here, _, _ in os.walk(top) if not os.access(here, os.W_OK)]
 
 
+@functools.cache
 def has_gpu() -> bool:
     """Whether this machine has an NVIDIA GPU, found out without importing torch."""
     return bool(shutil.which("nvidia-smi")) or Path("/dev/nvidia0").exists()

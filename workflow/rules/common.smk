@@ -129,6 +129,11 @@ def rule_edges(wildcards):
     aside = re.compile(r".*_shard|gather_.*")
     makers = [rule for rule in workflow.rules if rule.output and not aside.fullmatch(rule.name)]
     edges = set()
+
+    @lru_cache(maxsize=None)
+    def makers_of(path):
+        return [maker.name for maker in makers if maker.is_producer(path)]
+
     for user in makers:
         free = sorted(user.wildcard_names)
         inside = "classifier" in free
@@ -139,7 +144,7 @@ def rule_edges(wildcards):
         here = choices | ({"recipe": own[user.name]} if user.name in own else {})
         for values in product(*(here[name] for name in free)):
             inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
-            edges |= {(m.name, user.name) for path in inputs for m in makers if m.is_producer(path)}
+            edges |= {(maker, user.name) for path in inputs for maker in makers_of(path)}
     return [list(edge) for edge in sorted(edges)]
 
 
