@@ -1,7 +1,37 @@
+import os
+import shutil
+import tempfile
 from collections import OrderedDict
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+
+@pytest.fixture
+def ordinary_folder():
+    """A folder that every user may enter: tests of root's are closed to others."""
+    folder = Path(tempfile.mkdtemp())
+    folder.chmod(0o777)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def ordinary_user():
+    """A block in which permissions count: root may read everything."""
+
+    @contextmanager
+    def block():
+        own = os.geteuid()
+        if own == 0:
+            os.seteuid(65534)
+        try:
+            yield
+        finally:
+            os.seteuid(own)
+
+    return block
 
 
 @pytest.fixture(scope="module")

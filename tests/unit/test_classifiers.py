@@ -345,3 +345,17 @@ def test_squeezenet_with_real_weights_recognises_real_photographs(real_data, tmp
     share = right / len(photographs)
     print(f"top-1: {right} of {len(photographs)} ({share:.1%})")
     assert share > 0.55, f"top-1: {right} of {len(photographs)} ({share:.1%})"
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_without_permission_are_not_called_unreadable(
+    ordinary_folder, ordinary_user, suffix
+):
+    path = ordinary_folder / f"weights.{suffix}"
+    (save_file if suffix == "safetensors" else torch.save)({"w": torch.ones(2)}, path)
+    path.chmod(0)
+    with ordinary_user(), pytest.raises(PermissionError, match=f"Permission denied.*{suffix}"):
+        classifiers.read_weights(path)
+    path.chmod(0o644)
+    with ordinary_user():
+        assert classifiers.read_weights(path)["w"].tolist() == [1, 1]

@@ -308,3 +308,17 @@ def test_a_checkpoint_with_a_flipped_bit_is_left_aside(tmp_path, caplog, place):
     state.path.write_bytes(damaged)
     assert state.load() is None
     assert "starting afresh" in caplog.text
+
+
+def test_a_checkpoint_that_cannot_be_read_now_is_not_thrown_away(ordinary_folder, ordinary_user):
+    state = runtime.Checkpoint(ordinary_folder / "out.h5", "key")
+    state.save({"x": torch.ones(3)}, step=4)
+    state.path.chmod(0)
+    with (
+        ordinary_user(),
+        pytest.raises(ValueError, match=r"out\.h5\.checkpoint cannot be read: Perm"),
+    ):
+        state.load()
+    state.path.chmod(0o644)
+    with ordinary_user():
+        assert state.load()[1] == {"step": 4}

@@ -1,17 +1,22 @@
 """Files: whole or absent, the same bytes twice, and errors that name the path."""
 
+import errno
+import logging
 import os
+import re
+import resource
 import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import h5py
 import numpy as np
 import pytest
 
 from deep_restoration import storage
-from deep_restoration.storage import StorageError
+from deep_restoration.storage import StorageError, UnreadableError
 
 NAMES = [
     "a.jpg",
@@ -161,7 +166,14 @@ def read_hdf5(path, stage="features"):
         pass
 
 
+def settle(path):
+    """Nobody has written to the file for long."""
+    os.utime(path, (0, 0))
+
+
 def check_error(path, message, read):
+    if os.path.exists(path):
+        settle(path)
     with pytest.raises(StorageError, match=message) as caught:
         read(path)
     assert str(path) in str(caught.value)
@@ -182,13 +194,13 @@ def test_truncated_hdf5_is_refused(tmp_path, share):
     write_hdf5(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    check_error(path, "not a readable HDF5 file .*delete it", read_hdf5)
+    check_error(path, r"damaged \(not a readable HDF5 file: .*\); delete it", read_hdf5)
 
 
 def test_unfinished_hdf5_is_refused(tmp_path):
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.attrs["stage"] = "features"
-    check_error(tmp_path / "a.h5", "unfinished; delete it", read_hdf5)
+    check_error(tmp_path / "a.h5", r"damaged \(unfinished\); delete it", read_hdf5)
 
 
 def test_foreign_hdf5_is_refused(tmp_path):
@@ -441,9 +453,11 @@ def test_a_flipped_bit_anywhere_is_noticed_or_without_effect(tmp_path, kind):
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
         path.write_bytes(damaged)
+        settle(path)
         try:
             assert read(path) == content, f"bit {place} changes what is read"
-        except StorageError:
+        except StorageError as error:
+            assert re.search("delete it|made by stage|marked as open for writing", str(error))
             refused += 1
     assert refused > 200
 
@@ -459,6 +473,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, kind):
         if kind == "table" and (length in lines or not length):
             continue  # a table without its last rows is a table
         path.write_bytes(whole[:length])
+        settle(path)
         with pytest.raises(StorageError, match="delete it and run again"):
             read(path)
 
@@ -467,6 +482,7 @@ def flip_a_bit_of(path, value):
     whole = bytearray(path.read_bytes())
     whole[whole.index(value.tobytes()) + 7] ^= 4
     path.write_bytes(whole)
+    settle(path)
 
 
 def test_damaged_data_are_named_when_they_are_read_and_other_errors_are_left_alone(tmp_path):
@@ -582,6 +598,180 @@ def test_safetensors_with_absurd_shapes_are_refused(tmp_path):
         check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))
     path.write_bytes((1 << 62).to_bytes(8, "little") + b"{}")
     check_error(path, "not a readable safetensors", lambda p: storage.load_tensors(p, "prior"))
+
+
+# ------------------------------------------------------------------------------ good but not to be read
+
+
+def check_unreadable(path, message, read):
+    """What may be good is never called damaged, nor is it advised to delete it."""
+    with pytest.raises(UnreadableError, match=message) as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+    assert not re.search("damaged|delete", str(caught.value))
+
+
+@contextmanager
+def held_open(path, mode, options=""):
+    """Another program, a notebook say, that has the file open; it is killed at the end."""
+    code = (
+        f"import h5py, time; file = h5py.File({str(path)!r}, {mode!r}{options})\n"
+        "print(flush=True); time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        yield
+        process.kill()
+
+
+def test_hdf5_that_another_program_holds_for_writing_is_no_damage(tmp_path):
+    path = tmp_path / "a.h5"
+    write_all_of_hdf5(path)
+    whole = path.read_bytes()
+    with held_open(path, "r+"):
+        check_unreadable(path, "temporarily unavailable; another program holds it", read_hdf5)
+    check_unreadable(path, "marked as open for writing.* killed.*h5clear", read_hdf5)
+    path.write_bytes(whole)
+    with held_open(path, "r+", ", locking=False"):
+        check_unreadable(path, "marked as open for writing: another program has it", read_hdf5)
+    path.write_bytes(whole)
+    with held_open(path, "r"):
+        read_all_of_hdf5(path)
+
+
+READ = {
+    "hdf5": (write_hdf5, read_hdf5),
+    "safetensors": (write_all_of_tensors, read_all_of_tensors),
+    "table": (write_table, storage.read_csv),
+    "rows": (write_table, storage.read_rows),
+    "json": (lambda path: storage.write_text(path, "{}"), storage.read_json),
+}
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_file_without_permission_is_no_damage(ordinary_folder, ordinary_user, kind):
+    write, read = READ[kind]
+    path = ordinary_folder / "file"
+    write(path)
+    path.chmod(0o444)
+    with ordinary_user():
+        read(path)
+    path.chmod(0)
+    with ordinary_user():
+        check_unreadable(path, "Permission denied; make it readable", read)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_too_many_open_files_are_no_damage(tmp_path, kind):
+    write, read = READ[kind]
+    path = tmp_path / "file"
+    write(path)
+    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with pytest.raises(OSError, match="Too many"):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        check_unreadable(path, r"Too many open files; raise the limit.*ulimit -n", read)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    read(path)
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_folder_or_a_pipe_in_its_place_is_named_and_never_waited_for(tmp_path, kind):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    check_unreadable(tmp_path / "folder", "is a folder, no file; move it", READ[kind][1])
+    check_unreadable(tmp_path / "pipe", "is a pipe or a device", READ[kind][1])
+    (tmp_path / "lost").symlink_to("nowhere")
+    check_error(tmp_path / "lost", "does not exist", READ[kind][1])
+
+
+@pytest.mark.parametrize(
+    ("place", "word"), [("/", "Is a directory"), ("/proc/self/mem", "Input/output error")]
+)
+def test_errors_of_a_disk_while_hdf5_is_read_are_no_damage(tmp_path, place, word):
+    """The open file is replaced by one that cannot be read: a stale handle, a broken disk."""
+    path = tmp_path / "a.h5"
+    write_all_of_hdf5(path)
+
+    def read(path):
+        with storage.open_hdf5(path, "features") as file:
+            other = os.open(place, os.O_RDONLY)
+            os.dup2(other, file.id.get_vfd_handle())
+            os.close(other)
+            file["covariance"][...]
+
+    check_unreadable(path, f"cannot be read: {word}", read)
+    read_all_of_hdf5(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_written_a_moment_ago_may_be_copied_still(tmp_path, kind):
+    write, read = KINDS[kind]
+    path = tmp_path / "file"
+    write(path)
+    path.write_bytes(path.read_bytes()[:-1])
+    message = r"not whole .* [0-9]+ seconds ago: perhaps it is still being copied; run again"
+    with pytest.raises(StorageError, match=message) as caught:
+        read(path)
+    assert not re.search("damaged|delete", str(caught.value))
+    settle(path)
+    check_error(path, "is damaged .*delete it and run again", read)
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_said_once_and_read_all_the_same(
+    tmp_path, monkeypatch, caplog, code
+):
+    path = tmp_path / "a.h5"
+    open_file = h5py.File
+
+    def without_locks(name, mode, *, locking=None, **options):
+        if locking is not False:
+            words = f"Unable to open file (unable to lock file, errno = {code})"
+            raise OSError(code, words)
+        return open_file(name, mode, locking=locking, **options)
+
+    monkeypatch.setattr(h5py, "File", without_locks)
+    storage._say_unlocked.cache_clear()
+    with caplog.at_level(logging.WARNING, "deep_restoration"):
+        write_all_of_hdf5(path)
+        content = read_all_of_hdf5(path)
+        assert read_all_of_hdf5(path) == content
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no locks" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [(errno.EAGAIN, "another program holds"), (errno.EIO, "FILE_LOCKING=FALSE")],
+)
+def test_any_other_failure_to_lock_is_never_passed_over(tmp_path, monkeypatch, code, message):
+    path = tmp_path / "a.h5"
+    write_all_of_hdf5(path)
+
+    def locked(name, mode, **options):
+        assert "locking" not in options
+        raise OSError(code, f"Unable to open file (unable to lock file, errno = {code})")
+
+    monkeypatch.setattr(h5py, "File", locked)
+    check_unreadable(path, message, read_hdf5)
+
+
+def test_no_memory_is_no_damage(tmp_path, monkeypatch):
+    path = tmp_path / "a.h5"
+    write_all_of_hdf5(path)
+
+    def fail(file):
+        raise MemoryError
+
+    monkeypatch.setattr(storage, "_check_plain", fail)
+    with pytest.raises(MemoryError):
+        read_hdf5(path)
 
 
 # ------------------------------------------------------------------------------ full and closed disks

@@ -128,12 +128,14 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     """A state dict from a torch or a safetensors file, without executing pickled code.
 
     Raises ValueError naming the file when its hash differs, it is damaged, or it holds anything but
-    tensors.
+    tensors, and OSError when it cannot be read.
     """
     from .inventory import file_hash
 
     if sha256 and (found := file_hash(path)) != sha256.lower():
         raise ValueError(f"{path} has sha256 {found}; the configuration says {sha256}")
+    with open(path, "rb"):  # safetensors calls one that may not be read missing
+        pass
     try:
         if str(path).endswith(".safetensors"):
             from safetensors.torch import load_file
@@ -141,9 +143,9 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise
     except Exception as error:
+        if isinstance(error, MemoryError) or getattr(error, "errno", None):
+            raise  # of the system, not of the file
         # The first sentence only: torch goes on to advise loading without protection.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ValueError(

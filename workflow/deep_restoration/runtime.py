@@ -196,7 +196,8 @@ class Checkpoint:
     """The state of a long computation beside its output: `<output>.checkpoint`.
 
     It is valid only for the same `key` (settings, code and inputs); any other state, or a damaged file,
-    is left aside and said so. Where none can be saved, the computation goes on. Tensors and JSON only, no
+    is left aside and said so. One that cannot be read now (no permission, too many open files) is an error:
+    hours may be in it. Where none can be saved, the computation goes on. Tensors and JSON only, no
     pickles. Saved every `interval` seconds, by default those of the environment variable
     RESTORATION_CHECKPOINT_SECONDS, or 20.
     """
@@ -228,6 +229,8 @@ class Checkpoint:
             return None
         try:
             tensors, values = storage.load_tensors(self.path, "checkpoint")
+        except storage.UnreadableError:
+            raise
         except storage.StorageError as error:
             log.warning("%s; starting afresh", error)
             return None

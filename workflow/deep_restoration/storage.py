@@ -12,11 +12,16 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import functools
 import json
+import logging
 import math
 import os
+import re
 import secrets
 import socket
+import stat
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -24,7 +29,10 @@ from pathlib import Path
 
 import numpy as np
 
-MEND = "delete it and run again"
+log = logging.getLogger(__name__)
+
+# So long after it was last written to, nobody is writing it any more, whatever the clocks of two machines.
+SETTLED = 60  # seconds
 # Why a file cannot be written though nothing is wrong with it, and what to do.
 HINDRANCES = {
     errno.ENOSPC: "free some",
@@ -33,10 +41,27 @@ HINDRANCES = {
     errno.EROFS: "make its folder writable, or run elsewhere (snakemake --directory)",
     errno.EACCES: "make its folder writable, or run elsewhere (snakemake --directory)",
 }
+# Why a file cannot be read though nothing may be wrong with it, and what to do.
+OBSTACLES = {
+    errno.EAGAIN: "another program holds it open for writing; close it there",
+    errno.EACCES: "make it readable",
+    errno.EPERM: "make it readable",
+    errno.EIO: "see to its disk or network",
+    errno.ESTALE: "see to the network's file system",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "let other programs close files",
+    errno.ENOMEM: "free memory",
+}
+ABSURD = {errno.EINVAL, errno.EFAULT, errno.EOVERFLOW}  # offsets that a damaged file asks for
+NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system without them
 
 
 class StorageError(ValueError):
-    """A file that is missing, damaged, unfinished, or made by another stage."""
+    """A file that is missing, damaged, unfinished, made by another stage, or not to be read or written now."""
+
+
+class UnreadableError(StorageError):
+    """A file that cannot be read now and may be good: nothing may be done as if it were damaged."""
 
 
 @contextmanager
@@ -99,7 +124,8 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
     import h5py
 
     with atomic(path) as temporary:
-        file = h5py.File(temporary, "w", libver="latest", track_order=True)
+        # Nobody else knows the temporary file: a file system without locks will do.
+        file = h5py.File(temporary, "w", libver="latest", track_order=True, locking=False)
         descriptor = file.id.get_vfd_handle()
         try:
             file.attrs["stage"] = stage
@@ -129,41 +155,107 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     """Read an HDF5 file of a stage.
 
     Raises StorageError when it is missing, not HDF5, of another stage, unfinished, or damaged; where
-    the data are, when they are read.
+    the data are, when they are read. Raises UnreadableError when nothing proves that it is damaged.
     """
-    import h5py
-
     _require(path)
     try:
-        file = h5py.File(path, "r")
+        file = _open_locked(path)
     except OSError as error:
-        raise StorageError(f"{path} is not a readable HDF5 file ({error}); {MEND}") from None
+        if "already open for write" in str(error):
+            raise UnreadableError(
+                f"{path} is marked as open for writing: another program has it open, or was killed while it "
+                "had. Close it there, or take the mark away (h5clear -s FILE), or move the file elsewhere, "
+                "and run again"
+            ) from None
+        raise _damaged(path, f"not a readable HDF5 file: {error}") from None
     with file:
         try:
-            found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
-            _check_stage(path, found, stage)
-            if complete:
-                _check_plain(file)
-                complete = file.attrs["complete"]
-                intact = file.attrs["checksum"] == _checksum_of_attributes(file)
-        except StorageError:
+            with _reading(path):
+                found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
+                _check_stage(path, found, stage)
+                if complete:
+                    _check_plain(file)
+                    complete = file.attrs["complete"]
+                    intact = file.attrs["checksum"] == _checksum_of_attributes(file)
+        except (StorageError, MemoryError):
             raise
         except Exception as error:  # what h5py raises on damaged files is not one family
             raise _damaged(path, error) from None
         if not complete:
-            raise StorageError(f"{path} is unfinished; {MEND}")
+            raise _damaged(path, "unfinished")
         if not intact:
             raise _damaged(path, "its attributes do not have their checksum")
         try:
             yield file
-        except OSError as error:
-            if fault := _unreadable(file):  # otherwise the error is another file's
-                raise _damaged(path, fault) from error
+        except (OSError, KeyError, RuntimeError) as error:
+            if isinstance(error, OSError) or _code(error):  # otherwise it does not come from a file
+                with _reading(path):
+                    fault = _unreadable(file)
+                if fault:  # otherwise it is another file's
+                    raise _damaged(path, fault) from error
             raise
 
 
+def _open_locked(path: str | os.PathLike):
+    """The open file, locked against programs that would write it, where its file system knows locks."""
+    import h5py
+
+    with _reading(path):
+        try:
+            return h5py.File(path, "r")
+        except OSError as error:
+            code = _code(error)
+            if code not in NO_LOCKS | {errno.EAGAIN} and "lock file" in str(error):
+                raise UnreadableError(
+                    f"{path} cannot be locked: {os.strerror(code)}; if no other program writes it, set "
+                    "HDF5_USE_FILE_LOCKING=FALSE and run again"
+                ) from None
+            if code not in NO_LOCKS:
+                raise
+        _say_unlocked()
+        return h5py.File(path, "r", locking=False)
+
+
+@functools.cache
+def _say_unlocked() -> None:
+    log.warning(
+        "the file system has no locks, so files are read without (HDF5_USE_FILE_LOCKING=FALSE silences this): "
+        "write to none of them with another program meanwhile"
+    )
+
+
+@contextmanager
+def _reading(path: str | os.PathLike) -> Iterator[None]:
+    """Errors of the system, which say nothing of the file's content, become UnreadableError."""
+    try:
+        yield
+    except UnreadableError:
+        raise
+    except Exception as error:
+        if (code := _code(error)) and code not in ABSURD:
+            mend = OBSTACLES.get(code, "see to that")
+            raise UnreadableError(
+                f"{path} cannot be read: {os.strerror(code)}; {mend}, and run again"
+            ) from error
+        raise
+
+
+def _code(error: Exception) -> int:
+    """The system's number of an error, 0 if it has none; HDF5 and safetensors say it in words alone."""
+    words = re.search(r"\b(?:errno = |os error )(\d+)", str(error))
+    return getattr(error, "errno", None) or (int(words[1]) if words else 0)
+
+
 def _damaged(path: str | os.PathLike, reason: object) -> StorageError:
-    return StorageError(f"{path} is damaged ({reason}); {MEND}")
+    """The error for content that is not what was written, or is not all there yet."""
+    with _reading(path):
+        age = time.time() - os.stat(path).st_mtime
+    if abs(age) < SETTLED:
+        return StorageError(
+            f"{path} is not whole ({reason}), and was written to {max(age, 0):.0f} seconds ago: perhaps it is "
+            f"still being copied; run again when it is not, at least {SETTLED} seconds later"
+        )
+    return StorageError(f"{path} is damaged ({reason}); delete it and run again")
 
 
 def _objects(file) -> list:
@@ -215,12 +307,14 @@ def _checksum_of_attributes(file) -> int:
 
 
 def _unreadable(file) -> str:
-    """Why the data cannot be read, or nothing."""
+    """Why the data are no longer what was written, or nothing. Raises what the system says."""
     for item in _objects(file):
         try:
             for rows in item.iter_chunks() if getattr(item, "chunks", None) else ():
                 item[rows]
         except OSError as error:
+            if _code(error) and _code(error) not in ABSURD:
+                raise
             return f"{item.name}: {error}"
     return ""
 
@@ -351,9 +445,10 @@ def open_tensors(path: str | os.PathLike, stage: str, framework: str = "pt") -> 
 
     _require(path)
     try:
-        handle = safe_open(path, framework)
-    except (SafetensorError, OSError) as error:
-        raise StorageError(f"{path} is not a readable safetensors file ({error}); {MEND}") from None
+        with _reading(path):
+            handle = safe_open(path, framework)
+    except SafetensorError as error:
+        raise _damaged(path, f"not a readable safetensors file: {error}") from None
     with handle as file:
         try:
             facts = json.loads((file.metadata() or {}).get("deep_restoration", "{}"))
@@ -394,10 +489,9 @@ def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Se
 def _read_table(path: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
     """Columns and rows. Raises StorageError where the table was cut off or is no text."""
     try:
-        text = Path(path).read_bytes().decode("utf-8")
+        text = _read_bytes(path).decode("utf-8")
         columns, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    except FileNotFoundError:
-        _require(path)
+    except StorageError:
         raise
     except (ValueError, csv.Error) as error:
         raise _damaged(path, error) from None
@@ -430,9 +524,8 @@ def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
 def read_json(path: str | os.PathLike) -> dict:
     try:
-        return json.loads(Path(path).read_bytes())
-    except FileNotFoundError:
-        _require(path)
+        return json.loads(_read_bytes(path))
+    except StorageError:
         raise
     except ValueError as error:
         raise _damaged(path, error) from None
@@ -480,9 +573,26 @@ def save_figure(figure, png: str | os.PathLike, svg: str | os.PathLike) -> None:
         figure.savefig(temporary, format="svg", dpi=150, metadata={"Date": None, "Creator": None})
 
 
+def _read_bytes(path: str | os.PathLike) -> bytes:
+    _require(path)
+    with _reading(path):
+        return Path(path).read_bytes()
+
+
 def _require(path: str | os.PathLike) -> None:
-    if not Path(path).exists():
-        raise StorageError(f"{path} does not exist; the stage that makes it has not run")
+    """Raise StorageError unless there is a file that can be opened."""
+    with _reading(path):
+        try:
+            kind = os.stat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            raise StorageError(
+                f"{path} does not exist; the stage that makes it has not run"
+            ) from None
+        if not stat.S_ISREG(kind):
+            what = "folder" if stat.S_ISDIR(kind) else "pipe or a device"
+            raise UnreadableError(f"{path} is a {what}, no file; move it elsewhere and run again")
+        with open(path, "rb"):  # safetensors calls one that may not be read missing
+            pass
 
 
 def _check_stage(path: str | os.PathLike, found: str, expected: str) -> None:
