@@ -1,5 +1,6 @@
 """Decoding, cropping and streaming of photographs, on files written here."""
 
+import errno
 import os
 import struct
 import subprocess
@@ -33,6 +34,14 @@ def close(found, expected, most=6):
     assert found.shape == expected.shape
     assert found.dtype == np.uint8
     assert np.abs(found.astype(int) - expected.astype(int)).max() <= most
+
+
+def png_of(*chunks):
+    result = b"\x89PNG\r\n\x1a\n"
+    for kind, content in chunks:
+        result += struct.pack(">I", len(content)) + kind + content
+        result += struct.pack(">I", zlib.crc32(kind + content))
+    return result
 
 
 # ------------------------------------------------------------------------------ decode
@@ -113,6 +122,204 @@ def test_float_tiff_in_0_1_is_scaled_by_255(tmp_path):
     assert np.array_equal(found[..., 2], np.round(values.astype(float) * 255))
 
 
+RAMP = np.linspace(0, 1, 40 * 60).reshape(40, 60)
+WANTED = np.round(255 * RAMP)
+
+
+def tiff(path, values, **options):
+    import tifffile
+
+    tifffile.imwrite(path, values, **options)
+    return path
+
+
+def with_pixel(values, value):
+    values = values.astype(np.float32)
+    values[3, 4] = value
+    return values
+
+
+NUMBERS = {  # values of a grey TIFF, by type, that are a ramp from black to white
+    "floats in 0..1": RAMP.astype(np.float32),
+    "doubles": RAMP,
+    "halves": RAMP.astype(np.float16),
+    "floats in 0..255": (255 * RAMP).astype(np.float32),
+    "floats in 0..65535": (65535 * RAMP).astype(np.float32),
+    "floats, sharpened": np.clip(1.4 * RAMP - 0.2, -0.2, 1.2).astype(np.float32),
+    "unsigned 16": np.round(65535 * RAMP).astype(np.uint16),
+    "unsigned 16, the other bytes first": np.round(65535 * RAMP).astype(">u2"),
+    "unsigned 16 in 0..255": WANTED.astype(np.uint16),
+    "signed 16": np.round(32767 * RAMP).astype(np.int16),
+    "signed 16 in 0..255": WANTED.astype(np.int16),
+    "signed 32 in 0..255": WANTED.astype(np.int32),
+    "signed 32 in 0..65535": np.round(65535 * RAMP).astype(np.int32),
+    "signed 32": np.round((2**31 - 1) * RAMP).astype(np.int32),
+    "unsigned 32": np.round((2**32 - 1) * RAMP).astype(np.uint32),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "channels"),  # of 16-bit colours Pillow drops the lower bytes: see below
+    [(k, n) for k in NUMBERS for n in (1, 3) if (k, n) != ("unsigned 16 in 0..255", 3)],
+)
+def test_tiff_of_any_numbers_has_its_range(tmp_path, kind, channels):
+    values, expected = NUMBERS[kind], WANTED
+    order = values.dtype.byteorder if values.dtype.byteorder == ">" else "<"
+    if "sharpened" in kind:
+        expected = np.round(255 * np.clip(1.4 * RAMP - 0.2, 0, 1))
+    if channels == 3:
+        values = np.stack([values, values[::-1], values[:, ::-1]], axis=2)
+        expected = np.stack([expected, expected[::-1], expected[:, ::-1]], axis=2)
+    else:
+        expected = np.repeat(expected[..., None], 3, axis=2)
+    colours = "rgb" if channels == 3 else "minisblack"
+    path = tiff(tmp_path / "a.tif", values, photometric=colours, byteorder=order)
+    close(decode(path), expected.astype(np.uint8), 1)
+
+
+@pytest.mark.parametrize("kind", ["floats in 0..1", "unsigned 16", "signed 16"])
+def test_tiff_with_a_plane_for_each_colour(tmp_path, kind):
+    planes = np.stack([NUMBERS[kind], NUMBERS[kind][::-1], NUMBERS[kind][:, ::-1]])
+    path = tiff(tmp_path / "a.tif", planes, photometric="rgb", planarconfig="separate")
+    expected = np.stack([WANTED, WANTED[::-1], WANTED[:, ::-1]], axis=2)
+    close(decode(path), expected.astype(np.uint8), 1)
+
+
+@pytest.mark.parametrize("kind", ["floats in 0..1", "doubles", "unsigned 16", "signed 16"])
+def test_tiff_whose_zero_is_white_is_no_negative(tmp_path, kind):
+    found = decode(tiff(tmp_path / "a.tif", NUMBERS[kind], photometric="miniswhite"))
+    close(found[..., 0], (255 - WANTED).astype(np.uint8), 1)
+
+
+@pytest.mark.parametrize("kind", ["bytes", "unsigned 16", "halves"])
+def test_orientation_of_a_tiff_is_applied_once(tmp_path, kind):
+    values = WANTED.astype(np.uint8) if kind == "bytes" else NUMBERS[kind]
+    path = tiff(tmp_path / "a.tif", values, extratags=[(274, 3, 1, 6, False)])
+    close(decode(path)[..., 1], np.rot90(WANTED, -1).astype(np.uint8), 1)
+    assert decode(path, 30).shape == (45, 30, 3)
+
+
+IMPLAUSIBLE = {
+    "NaN": (with_pixel(RAMP, np.nan), "1 of 2400 values are NaN or infinite"),
+    "infinite": (with_pixel(RAMP, np.inf), "1 of 2400 values are NaN or infinite"),
+    "minus infinite": (with_pixel(RAMP, -np.inf), "1 of 2400 values are NaN or infinite"),
+    "a bright pixel among 0..1": (
+        with_pixel(RAMP, 37),
+        r"values from 0 to 37, nearly all up to 0\.99",
+    ),
+    "-1..1": (
+        (2 * RAMP - 1).astype(np.float32),
+        r"from -1 to 1.*\(0\.\.1, 0\.\.255, 0\.\.65535\): rescale",
+    ),
+    "10 bits as floats": ((1023 * RAMP).astype(np.float32), "from 0 to 1023"),
+    "normalised doubles": (4.7 * RAMP - 2.1, r"from -2\.1 to 2\.6"),
+    "12 bits": (
+        np.round(4095 * RAMP).astype(np.uint16),
+        r"from 0 to 4095.*\(0\.\.255, 0\.\.65535\)",
+    ),
+    "labels": (np.round(5 * RAMP).astype(np.uint16), "from 0 to 5"),
+    "differences": (np.round(500 * RAMP - 250).astype(np.int16), "from -250 to 250"),
+    "signed bytes": (np.round(200 * RAMP - 100).astype(np.int8), "signed 8-bit"),
+    "large integers": (np.round(1e6 * RAMP).astype(np.int32), r"from 0 to 1e\+06"),
+    "complex": (RAMP.astype(np.complex64), "not readable: TIFF of .*complex64"),
+}
+
+
+@pytest.mark.parametrize("kind", IMPLAUSIBLE)
+def test_tiff_of_numbers_that_fit_no_range_is_refused(tmp_path, kind):
+    values, message = IMPLAUSIBLE[kind]
+    with pytest.raises(UnusableImage, match=message):
+        decode(tiff(tmp_path / "a.tif", values))
+
+
+def test_colours_of_floats_that_are_not_finite_are_refused(tmp_path):
+    values = np.stack([with_pixel(RAMP, np.nan)] * 3, axis=2)
+    with pytest.raises(UnusableImage, match="3 of 7200 values are NaN"):
+        decode(tiff(tmp_path / "a.tif", values, photometric="rgb"))
+    with pytest.raises(UnusableImage, match=r"TIFF of \(40, 60, 2\) values"):
+        decode(
+            tiff(
+                tmp_path / "b.tif", values[..., :2], photometric="minisblack", planarconfig="contig"
+            )
+        )
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_12_bits_in_16_are_refused_in_colour_and_grey(tmp_path, suffix):
+    values = np.round(4095 * RAMP).astype(np.uint16)
+    path = tmp_path / f"a.{suffix}"
+    with pytest.raises(UnusableImage, match="from 0 to 4095"):
+        decode(save(path, values))
+    colours = np.stack([values] * 3, axis=2)
+    if suffix == "png":  # which Pillow does not write
+        data = zlib.compress(b"".join(b"\0" + row.astype(">u2").tobytes() for row in colours))
+        header = struct.pack(">IIBBBBB", 60, 40, 16, 2, 0, 0, 0)
+        path.write_bytes(png_of((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")))
+    else:
+        tiff(path, colours, photometric="rgb")
+    with pytest.raises(UnusableImage, match="16-bit colours, nearly all below 4096"):
+        decode(path)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.int32, np.float32])
+def test_black_is_black(tmp_path, kind):
+    assert not decode(tiff(tmp_path / "a.tif", np.zeros((40, 60), kind))).any()
+
+
+def test_packed_12_bits_say_what_white_is(tmp_path):
+    values = np.round(4095 * RAMP).astype(int).ravel()
+    first, second = values[::2], values[1::2]
+    packed = np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], axis=1)
+    tags = {256: 60, 257: 40, 258: 12, 259: 1, 262: 1, 273: 122, 277: 1, 278: 40, 279: packed.size}
+    path = tmp_path / "a.tif"
+    entries = b"".join(struct.pack("<HHII", key, 4, 1, value) for key, value in tags.items())
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    path.write_bytes(head + packed.astype(np.uint8).tobytes())
+    close(decode(path)[..., 0], WANTED.astype(np.uint8), 1)
+
+
+def test_pgm_says_what_white_is_and_may_be_dark(tmp_path):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 60 40 4095\n" + np.round(200 * RAMP).astype(">u2").tobytes())
+    close(decode(path)[..., 0], np.round(255 * 200 / 4095 * RAMP).astype(np.uint8), 1)
+
+
+def test_preview_and_sensor_data_of_raw_files_are_refused(tmp_path):
+    """A DNG has a small preview first, and what the sensor saw is one colour a pixel."""
+    path = tiff(tmp_path / "a.tif", photo(), photometric="rgb", subfiletype=1)
+    with pytest.raises(UnusableImage, match="a preview of a larger image comes first"):
+        decode(path)
+    pattern = [(33421, 3, 2, (2, 2), False), (33422, 1, 4, (0, 1, 1, 2), False)]
+    values = NUMBERS["unsigned 16"]
+    path = tiff(tmp_path / "b.tif", values, photometric="cfa", extratags=pattern)
+    with pytest.raises(UnusableImage, match=r"not readable: TIFF of .*CFA"):
+        decode(path)
+
+
+def white_of(values, whites):
+    """The rule, word by word."""
+    values = [float(value) for value in values]
+    for top in whites:
+        inside = all(-top / 4 <= value <= 1.25 * top for value in values) and max(values) >= 0
+        black = all(value == 0 for value in values)
+        share = sum(value >= top / 16 for value in values) / len(values)
+        if inside and (top == 1 or len(whites) == 1 or black or share >= 1 / 1000):
+            return top
+    return None
+
+
+def test_white_follows_its_rule():
+    rng, found = np.random.default_rng(0), []
+    for _ in range(600):
+        high = 10.0 ** rng.uniform(-2, 6)
+        values = rng.uniform(-high * rng.choice([0, 0.1, 0.5]), high, 1500)
+        values[rng.uniform(size=1500) > 10 ** rng.uniform(-4, 0)] *= 10.0 ** rng.integers(-4, 1)
+        whites = [(1, 255, 65535), (255, 65535), (4095,)][rng.integers(3)]
+        found.append(images.white(values, whites))
+        assert found[-1] == white_of(values, whites)
+    assert min(found.count(item) for item in (1, 255, 65535, 4095, None)) > 15
+
+
 @pytest.mark.parametrize("shape", [(400, 640), (640, 400), (97, 96), (96, 96)])
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 def test_shorter_side_is_met_and_the_ratio_kept(tmp_path, shape, suffix):
@@ -184,6 +391,52 @@ def test_missing_file_is_unusable(tmp_path):
 )
 def test_any_name_is_read(tmp_path, name):
     close(decode(save(tmp_path / name, photo(), quality=98)), photo(), 12)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE])
+def test_no_image_is_left_out_for_what_the_system_does(tmp_path, monkeypatch, code):
+    """With images.unusable: skip, it would be missing from then on."""
+    path = save(tmp_path / "a.png", photo())
+
+    def fail(*_, **__):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(Image, "open", fail)
+    with pytest.raises(OSError, match=rf"{os.strerror(code)}.*a\.png"):
+        decode(path)
+
+
+def test_an_image_without_permission_is_unusable_and_not_called_damaged(
+    ordinary_folder, ordinary_user
+):
+    path = save(ordinary_folder / "a.png", photo())
+    path.chmod(0)
+    with ordinary_user(), pytest.raises(UnusableImage, match=r"^not readable: Permission denied"):
+        decode(path)
+
+
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(100)
+
+
+@pytest.mark.skipif(inventory.reads_heic(), reason="pillow-heif is installed")
+@pytest.mark.parametrize("suffix", ["heic", "jpg"])
+def test_heic_names_the_package_that_reads_it(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(HEIC)
+    with pytest.raises(UnusableImage, match="HEIC, which needs pillow-heif: pip install"):
+        decode(path)
+
+
+def test_heic_is_read_where_the_package_is(tmp_path):
+    pytest.importorskip("pillow_heif").register_heif_opener()
+    path = save(tmp_path / "a.heic", photo(), quality=95)
+    close(decode(path), photo(), 12)
+    path.rename(tmp_path / "a.jpg")
+    close(decode(tmp_path / "a.jpg"), photo(), 12)
+    assert inventory.image_files(tmp_path) == ["a.jpg"]
+    save(tmp_path / "b", photo(), format="HEIF")
+    save(tmp_path / "c.HEIC", photo())
+    assert inventory.image_files(tmp_path) == ["a.jpg", "b", "c.HEIC"]
 
 
 # ------------------------------------------------------------------------------ crops and streams
@@ -344,7 +597,7 @@ def test_pipes_devices_and_links_to_nowhere_are_named_and_hold_up_nothing(tmp_pa
         assert isinstance(found[name], UnusableImage)
     assert "a pipe, a device" in str(found["pipe.jpg"])
     assert "No such file" in str(found["nowhere.png"])
-    with pytest.raises(ValueError, match=r"pipe\.jpg cannot be used .*remove it"):
+    with pytest.raises(ValueError, match=r"pipe\.jpg cannot be used .*take it out"):
         images.read(f"{folder}/pipe.jpg")
 
 
@@ -353,11 +606,7 @@ def black_png(path, width, height):
     packer, row = zlib.compressobj(9), bytes(1 + -(-width // 8))
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    with open(path, "wb") as file:
-        file.write(b"\x89PNG\r\n\x1a\n")
-        for kind, content in ((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")):
-            file.write(struct.pack(">I", len(content)) + kind + content)
-            file.write(struct.pack(">I", zlib.crc32(kind + content)))
+    path.write_bytes(png_of((b"IHDR", header), (b"IDAT", data), (b"IEND", b"")))
     return path
 
 

@@ -75,6 +75,184 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         inventory.image_files(tmp_path / "docs")
 
 
+def test_a_folder_that_cannot_be_listed_is_named(ordinary_folder, ordinary_user):
+    """It would be left out without a word."""
+    write(ordinary_folder / "a.jpg")
+    write(ordinary_folder / "deep/closed/b.jpg")
+    (ordinary_folder / "deep/closed").chmod(0o300)
+    with ordinary_user():
+        for look in (inventory.image_files, inventory.check):
+            with pytest.raises(
+                ValueError, match=r"deep/closed cannot be listed \(Permission denied\): make"
+            ):
+                look(ordinary_folder)
+    (ordinary_folder / "deep/closed").chmod(0o755)
+    with ordinary_user():
+        assert inventory.image_files(ordinary_folder) == ["a.jpg", "deep/closed/b.jpg"]
+
+
+def test_the_folder_itself_or_a_linked_one_that_cannot_be_listed(ordinary_folder, ordinary_user):
+    write(ordinary_folder / "photos/a.jpg")
+    write(ordinary_folder / "closed/inside/b.jpg")
+    (ordinary_folder / "photos/link").symlink_to(ordinary_folder / "closed/inside")
+    (ordinary_folder / "closed").chmod(0)
+    with ordinary_user():
+        with pytest.raises(ValueError, match=r"photos/link cannot be listed \(Permission denied"):
+            inventory.image_files(ordinary_folder / "photos")
+        with pytest.raises(ValueError, match=r"closed cannot be listed \(Permission denied"):
+            inventory.image_files(ordinary_folder / "closed")
+
+
+def test_closed_folders_that_hold_no_photographs_are_left_alone(ordinary_folder, ordinary_user):
+    write(ordinary_folder / "a.jpg")
+    for name in ("lost+found", ".hidden"):
+        (ordinary_folder / name).mkdir(mode=0)
+    with ordinary_user():
+        assert inventory.image_files(ordinary_folder) == ["a.jpg"]
+
+
+def test_a_folder_called_like_an_image_is_a_folder(tmp_path):
+    write(tmp_path / "a.jpg/b.jpg")
+    assert inventory.image_files(tmp_path) == ["a.jpg/b.jpg"]
+
+
+# ------------------------------------------------------------------------------ content
+
+JPEG, PNG = b"\xff\xd8\xff\xe0" + bytes(80), b"\x89PNG\r\n\x1a\n" + bytes(80)
+TIFF = b"II*\0" + bytes(80)
+HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf" + bytes(80)
+AVIF = b"\0\0\0\x20ftypavif\0\0\0\0avifmif1miafMA1B" + bytes(80)
+
+
+def file(path, content):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+@pytest.fixture(params=[False, True], ids=["without pillow-heif", "with pillow-heif"])
+def heic(request, monkeypatch):
+    monkeypatch.setattr(inventory, "reads_heic", lambda: request.param)
+    return request.param
+
+
+def test_images_count_by_content_whatever_they_are_called(tmp_path, heic):
+    for name, content in {
+        "a.jpg": b"text",  # unusable, which the stage of images says
+        "jpeg": JPEG,
+        "png.txt": PNG,
+        "avif": AVIF,
+        "mif1": AVIF.replace(b"ftypavif", b"ftypmif1"),
+        "photo.jpg_large": JPEG,
+        "bitmap": b"BM" + bytes(12) + b"\x28\0\0\0" + bytes(40),
+        "webp.img": b"RIFF\x10\0\0\0WEBPVP8 ",
+        "gif.dat": b"GIF89a" + bytes(9),
+    }.items():
+        file(tmp_path / name, content)
+    found = inventory.survey(tmp_path)
+    assert found.images == sorted(os.listdir(tmp_path))
+    assert (found.left_out, found.others, str(found)) == ({}, 0, "")
+
+
+def test_what_may_be_an_image_and_is_not_taken_is_named(tmp_path, heic):
+    for name, content in {
+        "a.jpg": JPEG,
+        "IMG_1.HEIC": HEIC,
+        "phone": HEIC,
+        "empty.heif": b"",
+        "raw.NEF": TIFF,
+        "raw.dng": b"MM\0*" + bytes(80),
+        "raw.CR3": b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom",
+        "half.jpg.part": JPEG,
+        "old.jpg~": JPEG,
+        "film.THM": JPEG,
+        "layers.psd": b"8BPS\0\1",
+        "new.jxl": b"\xff\x0a\0\0",
+    }.items():
+        file(tmp_path / name, content)
+    (tmp_path / "disk").symlink_to(tmp_path / "unmounted")
+    found = inventory.survey(tmp_path)
+    phones = ["IMG_1.HEIC", "empty.heif", "phone"]
+    assert found.images == sorted(["a.jpg", *(phones if heic else [])])
+    expected = {
+        "raw.NEF": "TIFF, perhaps a camera's RAW",
+        "raw.dng": "TIFF, perhaps",
+        "raw.CR3": "RAW",
+    }
+    expected |= {"half.jpg.part": "JPEG, but by its suffix a part", "old.jpg~": "JPEG, but"}
+    expected |= {"film.THM": "JPEG, but", "layers.psd": "Photoshop, which is not read: convert it"}
+    expected |= {"new.jxl": "JPEG XL", "disk": "a link that leads nowhere"}
+    expected |= {} if heic else dict.fromkeys(phones, "HEIC, which needs pillow-heif: pip install")
+    assert list(found.left_out) == sorted(expected)
+    for name, words in expected.items():
+        assert found.left_out[name].startswith(words)
+    assert found.others == 0
+
+
+def test_the_line_counts_and_names_the_first(tmp_path):
+    file(tmp_path / "a.jpg", JPEG)
+    for index in range(7):
+        file(tmp_path / f"b/{index}.psd", b"8BPS")
+        file(tmp_path / f"{index}.txt", b"BMW: no photograph\n" * 9)
+    assert str(inventory.survey(tmp_path)) == (
+        "not taken: 7 that may be images: b/0.psd (Photoshop, which is not read: convert it), b/1.psd "
+        "(Photoshop, which is not read: convert it), b/2.psd (Photoshop, which is not read: convert it) "
+        "and 4 more; 7 that are none"
+    )
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"x", b"BM", b"II", b"P5 paragraphs", b"RIFF0000WAVE", b"%PDF"]
+)
+def test_other_files_are_counted(tmp_path, content):
+    file(tmp_path / "a.jpg", JPEG)
+    file(tmp_path / "notes", content)
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    assert inventory.survey(tmp_path) == (["a.jpg"], {}, 3)
+
+
+def test_a_file_that_cannot_be_looked_into_is_named(ordinary_folder, ordinary_user):
+    file(ordinary_folder / "a.jpg", JPEG)
+    file(ordinary_folder / "closed", JPEG)
+    (ordinary_folder / "closed").chmod(0)
+    with ordinary_user():
+        found = inventory.survey(ordinary_folder)
+    assert found.left_out == {"closed": "it cannot be read: Permission denied"}
+
+
+def test_a_folder_with_nothing_but_heic_says_what_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(inventory, "reads_heic", lambda: False)
+    file(tmp_path / "a.heic", HEIC)
+    for look in (inventory.survey, inventory.check):
+        with pytest.raises(
+            ValueError, match=r"holds no image .*1 that may be .*pillow-heif: pip install"
+        ):
+            look(tmp_path)
+
+
+def test_pillow_heif_changes_which_images_a_study_has(tmp_path, monkeypatch):
+    file(tmp_path / "a.jpg", JPEG)
+    file(tmp_path / "b.heic", HEIC)
+    found = []
+    for installed in (False, True):
+        monkeypatch.setattr(inventory, "reads_heic", lambda installed=installed: installed)
+        found.append(digest(tmp_path, tmp_path.parent / "hashes.json"))
+    assert found[0] != found[1]
+
+
+def test_checking_a_folder_opens_no_file_where_suffixes_tell(tmp_path, monkeypatch):
+    def never(path):
+        raise AssertionError(path)
+
+    file(tmp_path / "a/b.jpg", JPEG)
+    file(tmp_path / "notes", b"x")
+    monkeypatch.setattr(inventory, "content", never)
+    inventory.check(tmp_path)
+    (tmp_path / "a/b.jpg").rename(tmp_path / "a/b")
+    with pytest.raises(AssertionError):
+        inventory.check(tmp_path)
+
+
 # ------------------------------------------------------------------------------ spread
 
 

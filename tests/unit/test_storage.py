@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import h5py
 import numpy as np
@@ -448,7 +448,7 @@ def test_a_flipped_bit_anywhere_is_noticed_or_without_effect(tmp_path, kind):
     path = tmp_path / "file"
     write(path)
     whole, content = path.read_bytes(), read(path)
-    refused, rng = 0, np.random.default_rng(1)
+    said, rng = [], np.random.default_rng(1)
     for place in rng.integers(8 * len(whole), size=400).tolist():
         damaged = bytearray(whole)
         damaged[place // 8] ^= 1 << place % 8
@@ -457,9 +457,10 @@ def test_a_flipped_bit_anywhere_is_noticed_or_without_effect(tmp_path, kind):
         try:
             assert read(path) == content, f"bit {place} changes what is read"
         except StorageError as error:
-            assert re.search("delete it|made by stage|marked as open for writing", str(error))
-            refused += 1
-    assert refused > 200
+            said.append(str(error))
+    assert len(said) > 200
+    allowed = "is damaged .*delete it|made by stage|marked as open for writing"
+    assert all(re.search(allowed, words, re.DOTALL) for words in said)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -669,7 +670,7 @@ def test_too_many_open_files_are_no_damage(tmp_path, kind):
     limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
     try:
-        with pytest.raises(OSError, match="Too many"):
+        with suppress(OSError):
             while True:
                 taken.append(os.open(os.devnull, os.O_RDONLY))
         check_unreadable(path, r"Too many open files; raise the limit.*ulimit -n", read)

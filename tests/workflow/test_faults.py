@@ -202,6 +202,33 @@ def test_images_of_any_name_are_prepared_and_a_second_snakemake_is_refused(tmp_p
     assert not [path for path in tree.root.iterdir() if path.name not in KNOWN]
 
 
+def test_what_is_not_taken_is_said_once_while_planning_and_in_the_log(tmp_path):
+    from PIL import Image
+
+    from deep_restoration import storage
+
+    tree, folder = Tree.fresh(tmp_path / "tree"), tmp_path / "photographs"
+    folder.mkdir()
+    for name in ("a.png", "b"):
+        Image.new("RGB", (64, 64), (ord(name[0]), 2, 3)).save(folder / name, "PNG")
+    (folder / "raw.NEF").write_bytes(b"MM\0*" + bytes(90))
+    (folder / "README.txt").write_text("Photographs of mine")
+    change = tree.config("change.yaml", f"images: {{test: {folder}, test_count: null}}")
+    target, words = (
+        "results/images/test.h5",
+        "not taken: 1 that may be images: raw.NEF (TIFF, perhaps",
+    )
+    planned = tree.snakemake(target, "-n", configs=(change,)).stdout
+    assert planned.count(f"images.test: {words}") == 1
+    done = tree.snakemake(target, configs=(change,)).stdout
+    assert done.count(f"images.test: {words}") == 1  # not by every job
+    log = (tree.root / "logs/images/test.log").read_text()
+    assert words in log
+    assert "; 1 that are none" in log
+    with storage.open_hdf5(tree.root / target, "images") as file:
+        assert storage.read_names(file) == ["a.png", "b"]
+
+
 KNOWN = {"Snakefile", "config", "resources", "workflow", "profiles", "tests", "change.yaml"}
 KNOWN |= {"results", "logs", ".snakemake"}
 

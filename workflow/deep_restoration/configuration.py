@@ -247,20 +247,20 @@ def folder(path: str) -> Path:
 
 
 def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
-    """Folders without images, and weights that are not there. When `planning`, a folder that is not
-    there yet is none."""
+    """Folders that hold no image or cannot be listed, and weights that are not there. When `planning`, a
+    folder that is not there yet is none."""
     for split in ("train", "test"):
         source = config["images"][split]
         if source == EMBEDDED or (planning and not folder(source).exists()):
             continue
         try:
-            inventory.image_files(folder(source))
+            inventory.check(folder(source))
         except (OSError, ValueError) as error:
             yield f"images.{split} is {source!r}: {error}"
     source = config["denoising"]["images"]
     if source not in (None, "test") and not (planning and not folder(source).exists()):
         try:
-            inventory.image_files(folder(source))
+            inventory.check(folder(source))
         except (OSError, ValueError) as error:
             yield f"denoising.images is {source!r}: {error}; allowed: a folder, test, null"
     store = config["store"]

@@ -33,6 +33,7 @@ NUMERIC = {
     "torchvision": "torchvision",
     "skimage": "scikit-image",
     "PIL": "pillow",
+    "pillow_heif": "pillow-heif",  # optional
 }
 PACKAGE = "deep_restoration"
 # Modules that move results and decide nothing in them: an edit of theirs reruns nothing.

@@ -6,6 +6,8 @@ packages (`embedded`, train and test photographs disjoint), and a folder of imag
 
 from __future__ import annotations
 
+import errno
+import functools
 import math
 import os
 import stat
@@ -13,13 +15,13 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from .inventory import spread
+from .inventory import HEIC, content, spread
 
 # Photographs only: no drawings, textures, microscopy or sky surveys.
 EMBEDDED = {
@@ -45,6 +47,14 @@ LARGE = 40_000_000
 _large = threading.Lock()
 
 
+# What TIFF says of its values, by the numbers of its tags.
+PREVIEW, BITS, PHOTOMETRIC, ORIENTATION, PLANAR, KIND = 254, 258, 262, 274, 284, 339
+WHITE_IS_ZERO, SIGNED = 0, 2
+
+# Of a disk, a network or a process, not of the image: nothing may be left out for them.
+PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+
+
 class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about the program)
     """An image file that cannot be used; the message says why."""
 
@@ -52,17 +62,19 @@ class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about t
 def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
     """Read any photograph as H x W x 3 uint8 sRGB.
 
-    Grey, 16-bit, palette, CMYK and transparent images are converted (transparency over white), and
-    the EXIF orientation is applied. With `shorter_side`, the image is reduced so that its shorter
+    Grey, 16-bit, float, palette, CMYK and transparent images are converted (transparency over white),
+    and the EXIF orientation is applied. With `shorter_side`, the image is reduced so that its shorter
     side has that many pixels; large JPEGs are then decoded at reduced size, which is much faster.
-    Raises UnusableImage when the file cannot be read or is smaller than `shorter_side`.
+    Raises UnusableImage when the file cannot be read, is smaller than `shorter_side`, or holds numbers
+    that fit no range of brightness (see `white`), and OSError for what disks and networks do to any file.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
+    _read_heic_too()
     try:
         if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
             raise UnusableImage("no file but a pipe, a device or a folder")
-        with Image.open(path) as image:
+        with _open(path) as image:
             if shorter_side and min(image.size) < shorter_side:
                 width, height = image.size
                 raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
@@ -71,15 +83,31 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
                 scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
                 image.draft(None, tuple(int(side * scale) for side in image.size))
             with _large if large else nullcontext():
+                cut = _is_cut_to_8_bits(image)
                 ImageOps.exif_transpose(image, in_place=True)
                 rgb = _to_rgb(image, shorter_side)
+                if cut and not _shows(np.asarray(rgb), 256):
+                    raise UnusableImage("16-bit colours, nearly all below 4096: rescale them")
     except (UnusableImage, MemoryError):
         raise
-    except (UnidentifiedImageError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise UnusableImage(f"not readable: {error}") from None
     except Exception as error:  # what Pillow's decoders raise on damaged files is not one family
-        raise UnusableImage(f"damaged: {str(error) or type(error).__name__}") from None
+        code = getattr(error, "errno", None)
+        if code in PASSING:
+            raise OSError(code, os.strerror(code), str(path)) from error
+        found = "not readable" if isinstance(error, OSError) and code else "damaged"
+        reason = os.strerror(code) if code else str(error) or type(error).__name__
+        raise UnusableImage(f"{found}: {reason}") from None
     return np.asarray(rgb)
+
+
+@functools.cache
+def _read_heic_too() -> None:
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
 
 
 def read(path: str) -> np.ndarray:
@@ -87,15 +115,81 @@ def read(path: str) -> np.ndarray:
     try:
         return decode(path)
     except UnusableImage as error:
-        raise ValueError(f"the image {path} cannot be used ({error}); remove it") from None
+        raise ValueError(
+            f"the image {path} cannot be used ({error}); mend it or take it out of its folder"
+        ) from None
+
+
+def _open(path):
+    """The Pillow image of a file, not decoded yet but where Pillow does not know its kind of TIFF."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        image = Image.open(path)
+    except UnidentifiedImageError:
+        what = content(path) if isinstance(path, str | os.PathLike) else ""
+        if what == "TIFF":
+            return _open_tiff(path)
+        known = {"HEIC": HEIC, "AVIF": "AVIF, which this Pillow was built without"}
+        raise UnusableImage(f"not readable: {known.get(what, what or 'no image')}") from None
+    if image.format != "TIFF":
+        return image
+    image.filename = (
+        ""  # or Pillow maps the file into memory, and makes noise of those that are turned
+    )
+    bits, tags = max(image.tag_v2.get(BITS, (1,))), image.tag_v2
+    if tags.get(PLANAR) == 2 and bits > 8:  # of which it makes noise, too
+        image.close()
+        return _open_tiff(path)
+    fault = ""
+    if tags.get(PREVIEW, 0) & 1:
+        fault = "a preview of a larger image comes first: a camera's RAW file?"
+    elif SIGNED in tags.get(KIND, ()) and bits == 8:
+        fault = "signed 8-bit values, which fit no range of brightness"
+    if fault:
+        image.close()
+        raise UnusableImage(fault)
+    return image
+
+
+def _open_tiff(path):
+    """A TIFF of one or three channels of floats or integers as an image of 8 bits."""
+    import tifffile
+    from PIL import Image
+
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[0]
+        shape, kind = page.shape, f"{page.shape} values of {page.dtype}, {page.photometric!r}"
+        if page.subfiletype & 1 or page.photometric not in (WHITE_IS_ZERO, 1, 2):
+            raise UnusableImage(f"not readable: TIFF of {kind}")
+        if page.dtype is None or page.dtype.kind not in "iuf":
+            raise UnusableImage(f"not readable: TIFF of {kind}")
+        if math.prod(shape) > 3 * LARGE:
+            raise UnusableImage(f"too large for its kind: TIFF of {kind}")
+        values = page.asarray()
+        if page.planarconfig == 2 and values.ndim == 3:
+            values = values.transpose(1, 2, 0)
+        if values.ndim != 2 and values.shape[2:] != (3,):
+            raise UnusableImage(f"not readable: TIFF of {kind}")
+        inverted = page.photometric == WHITE_IS_ZERO
+        image = Image.fromarray(_to_8_bits(values, _whites(values.dtype), inverted))
+        if orientation := page.tags.get(ORIENTATION):
+            image.getexif()[ORIENTATION] = orientation.value
+    return image
+
+
+def _is_cut_to_8_bits(image) -> bool:
+    """Whether Pillow keeps the upper halves of 16-bit colours only, so that their range is lost."""
+    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    return image.format in ("PNG", "TIFF") and image.mode in ("RGB", "RGBA", "LA") and ";16" in raw
 
 
 def _to_rgb(image, shorter_side: int | None):
     """In few copies, because an image may be large: most of it happens when it is reduced."""
     from PIL import Image
 
-    if image.mode.startswith("I") or image.mode == "F":  # 16-bit and float: no scale in the file
-        image = _to_8_bits(image)
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _in_8_bits(image)
     elif image.has_transparency_data:
         image = image if image.mode == "RGBA" else image.convert("RGBA")
     elif image.mode not in ("L", "RGB"):
@@ -107,18 +201,75 @@ def _to_rgb(image, shorter_side: int | None):
     return image.convert("RGB")
 
 
-def _to_8_bits(image):
+def _in_8_bits(image):
+    """An 8-bit grey Pillow image of one that holds floats or more bits."""
     from PIL import Image
 
-    values = np.asarray(image)
-    high = 1.0 if image.mode == "F" and values.max() <= 1 else 65535.0
-    if image.mode == "I" and values.max() <= 255:
-        high = 255.0
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    whites = _whites(values.dtype)
+    if image.mode == "F":
+        pass
+    elif image.format in ("PPM", "JPEG2000"):
+        whites = (65535,)  # what they call white, as Pillow scales it
+    elif image.format == "TIFF":  # Pillow has one mode for most
+        bits, signed = tags[BITS][0], SIGNED in tags.get(KIND, ())
+        if bits % 16:
+            whites = (2**bits - 1,)
+        else:
+            values = values.view(np.uint32) if bits == 32 and not signed else values
+            whites = _whites(np.dtype(f"{'i' if signed else 'u'}{bits // 8}"))
+    return Image.fromarray(_to_8_bits(values, whites, tags.get(PHOTOMETRIC) == WHITE_IS_ZERO))
+
+
+def _whites(kind: np.dtype) -> tuple[float, ...]:
+    """What may be white among values of a type: nothing in the file says it."""
+    if kind.kind == "f":
+        return 1, 255, 65535
+    most = int(np.iinfo(kind).max)
+    return tuple(sorted({255, min(65535, most), most}))
+
+
+def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
+    """What is white among finite values: the first of `whites` that they fit, if any.
+
+    They fit when they leave 0..white by a quarter of it at most, as resampling and sharpening do, and when
+    one in a thousand is a sixteenth of white at least: otherwise 12 bits in 16, or floats in 0..1 with one
+    bright pixel, would be black without a word. Of a single white, which the file declares, and of 1, than
+    which there is none less, values may be as dark as they are.
+    """
+    low, high = values.min(), values.max()
+    for top in whites:
+        dark_is_fine = top == 1 or len(whites) == 1 or low == high == 0
+        if -top / 4 <= low and 0 <= high <= 1.25 * top and (dark_is_fine or _shows(values, top)):
+            return top
+    return None
+
+
+def _shows(values: np.ndarray, top: float) -> bool:
+    return 1000 * int(np.count_nonzero(values >= top / 16)) >= values.size
+
+
+def _to_8_bits(values: np.ndarray, whites: tuple[float, ...], inverted: bool) -> np.ndarray:
+    """uint8 of values of any type; `inverted` where the file's zero is white.
+
+    Raises UnusableImage for values that are not finite or fit no range.
+    """
+    if not (math.isfinite(values.min()) and math.isfinite(values.max())):
+        lost = int(np.count_nonzero(~np.isfinite(values)))
+        raise UnusableImage(f"{lost} of {values.size} values are NaN or infinite")
+    top = white(values, whites)
+    if top is None:
+        ranges = ", ".join(f"0..{item}" for item in whites)
+        most = np.quantile(values, 0.999)
+        raise UnusableImage(
+            f"values from {values.min():g} to {values.max():g}, nearly all up to {most:g}, fit no range of "
+            f"brightness ({ranges}): rescale them"
+        )
     result = np.empty(values.shape, np.uint8)
     for start in range(0, len(values), 64):
-        block = values[start : start + 64].astype(np.float64)
-        result[start : start + 64] = (np.clip(block / high, 0, 1) * 255).round()
-    return Image.fromarray(result)
+        block = np.clip(values[start : start + 64].astype(np.float64) / top, 0, 1)
+        result[start : start + 64] = ((1 - block if inverted else block) * 255).round()
+    return result
 
 
 def _reduce(image, shorter_side: int):

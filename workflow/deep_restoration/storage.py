@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import csv
 import errno
-import io
 import functools
+import io
 import json
 import logging
 import math
@@ -57,7 +57,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system wi
 
 
 class StorageError(ValueError):
-    """A file that is missing, damaged, unfinished, made by another stage, or not to be read or written now."""
+    """A file that is missing, damaged, unfinished, of another stage, or not to be read or written now."""
 
 
 class UnreadableError(StorageError):
@@ -219,8 +219,8 @@ def _open_locked(path: str | os.PathLike):
 @functools.cache
 def _say_unlocked() -> None:
     log.warning(
-        "the file system has no locks, so files are read without (HDF5_USE_FILE_LOCKING=FALSE silences this): "
-        "write to none of them with another program meanwhile"
+        "the file system has no locks, so that files are read without: write to none of them with another "
+        "program meanwhile (HDF5_USE_FILE_LOCKING=FALSE silences this)"
     )
 
 
@@ -252,8 +252,8 @@ def _damaged(path: str | os.PathLike, reason: object) -> StorageError:
         age = time.time() - os.stat(path).st_mtime
     if abs(age) < SETTLED:
         return StorageError(
-            f"{path} is not whole ({reason}), and was written to {max(age, 0):.0f} seconds ago: perhaps it is "
-            f"still being copied; run again when it is not, at least {SETTLED} seconds later"
+            f"{path} is not whole ({reason}), and was written to {max(age, 0):.0f} seconds ago: perhaps it "
+            f"is still being copied; run again when it is not, at least {SETTLED} seconds later"
         )
     return StorageError(f"{path} is damaged ({reason}); delete it and run again")
 

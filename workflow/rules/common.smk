@@ -159,7 +159,10 @@ def image_inventory(split):
     if PLANNING and not folder.exists():
         print(f"{key}: there is no folder {source} yet; planned without it", file=sys.stderr)
         return {}
-    files = inventory.image_files(folder)
+    found = inventory.survey(folder)
+    if found.left_out and workflow.is_main_process:
+        print(f"{key}: {found}", file=sys.stderr)
+    files = found.images
     if split == "test":
         files = inventory.spread(files, STUDY["images"]["test_count"])
     return inventory.content_hashes(folder, files, IMAGE_HASHES)

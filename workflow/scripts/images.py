@@ -14,7 +14,10 @@ with runtime.job(snakemake):
         stream = images.embedded_crops(settings["split"], settings["count"], size, settings["seed"])
     else:
         folder = snakemake.params.folder
-        files = inventory.spread(inventory.image_files(folder), settings["count"])
+        found = inventory.survey(folder)
+        if str(found):
+            runtime.log.info("%s: %s", folder, found)
+        files = inventory.spread(found.images, settings["count"])
         stream = images.folder_images(folder, files, size, snakemake.threads)
 
     kept, rejected, total = [], [], np.zeros(3)
@@ -38,7 +41,9 @@ with runtime.job(snakemake):
             listing = "\n  ".join(rejected[:20] + ["..."] * (len(rejected) > 20))
             message = f"{len(rejected)} of {settings['count']} images cannot be used:\n  {listing}"
             if settings["unusable"] == "refuse" or not kept:
-                raise ValueError(f"{message}\nremove them, or set images.unusable to skip")
+                raise ValueError(
+                    f"{message}\nmend them or take them out, or set images.unusable to skip"
+                )
             runtime.log.warning(message)
         data.resize(len(kept), axis=0)
         data.attrs["mean"] = total / len(kept) / 255
