@@ -9,11 +9,15 @@ pool5), every other network those of its graph (`features.4`, `layer1.0.conv1`).
 
 from __future__ import annotations
 
+import argparse
+import functools
 import json
+import logging
 import os
+import re
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -22,8 +26,21 @@ from . import graph, storage
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+log = logging.getLogger(__name__)
+
 # Batch normalisation's training counter; older files, most of torchvision's among them, lack it.
 COUNTER = ".num_batches_tracked"
+# Names of tensors -> those in files that torchvision publishes, whose own loaders change them back
+# (densenet._load_state_dict, vision_transformer.MLPBlock._load_from_state_dict).
+OLDER = (
+    (r"(denselayer\d+\.(?:norm|conv))([12]\.)", r"\1.\2"),
+    (r"(encoder_layer_\d+\.mlp\.)0\.", r"\1linear_1."),
+    (r"(encoder_layer_\d+\.mlp\.)3\.", r"\1linear_2."),
+)
+# Parts of a name, at any place, that DataParallel, torch.compile, FSDP and checkpointing put in.
+WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+AVERAGED = re.compile("ema|average|swa|teacher|momentum|target")
+FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 # ------------------------------------------------------------------------------ architectures
@@ -125,10 +142,12 @@ def steps_of(architecture: str, model: nn.Module | None = None) -> list[dict]:
 
 
 def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str, torch.Tensor]:
-    """A state dict from a torch or a safetensors file, without executing pickled code.
+    """All tensors of a torch or a safetensors file by name, without executing pickled code.
 
-    Raises ValueError naming the file when its hash differs, it is damaged, or it holds anything but
-    tensors, and OSError when it cannot be read.
+    Those of dictionaries inside of others are named by both keys, `state_dict.conv1.weight`: what a
+    checkpoint wraps around a state dict is one more prefix (see `fit`). Raises ValueError naming the file
+    when its hash differs, it is damaged, or it holds anything but dictionaries of tensors, and OSError
+    when it cannot be read.
     """
     from .inventory import file_hash
 
@@ -137,28 +156,63 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     with open(path, "rb"):  # safetensors calls one that may not be read missing
         pass
     try:
-        if str(path).endswith(".safetensors"):
+        if _is_safetensors(path):
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            content = load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            # Only stores what it is given: many checkpoints keep the arguments of their training so.
+            with torch.serialization.safe_globals([argparse.Namespace]):
+                content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
             raise  # of the system, not of the file
-        # The first sentence only: torch goes on to advise loading without protection.
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0]
         raise ValueError(
             f"{path} holds no readable weights; it must be a state dict of tensors saved by torch "
-            f"or safetensors, and pickled code is never executed ({reason})"
+            f"or safetensors, and pickled code is never executed ({_reason(error)})"
         ) from None
-    if isinstance(state, dict):  # checkpoints often wrap their state dict once
-        for key in ("state_dict", "model"):
-            if isinstance(state.get(key), dict):
-                state = state[key]
-    if not isinstance(state, dict) or not all(torch.is_tensor(v) for v in state.values()):
+    state = dict(_tensors(content))
+    if not state:
         raise ValueError(f"{path} holds no state dict of tensors")
-    return {name.removeprefix("module."): value for name, value in state.items()}
+    return state
+
+
+def _is_safetensors(path: str | os.PathLike) -> bool:
+    """By its name, or by its start: the length of a header in JSON, and that header."""
+    with open(path, "rb") as file:
+        return str(path).lower().endswith(".safetensors") or file.read(9)[8:] == b"{"
+
+
+def _reason(error: Exception) -> str:
+    """What torch says is wrong, without its advice to load the file unprotected."""
+    text = str(error).strip() or type(error).__name__
+    if pickled := re.search(r"Unsupported (?:global|class|operand).*?([\w.]+\.\w+)", text):
+        return (
+            f"it also pickles objects of {pickled[1]}: save its state dict alone, "
+            "torch.save(model.state_dict(), FILE)"
+        )
+    if "TorchScript" in text:
+        return "it is a TorchScript archive, a program: save the model's state_dict()"
+    return text.splitlines()[0].split(". ")[0]
+
+
+def _tensors(content: object, depth: int = 5) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names and tensors of dictionaries, at most so deep: a pickled one may hold itself."""
+    for key, value in content.items() if isinstance(content, dict) and depth else ():
+        if torch.is_tensor(value):
+            yield str(key), value
+        else:
+            yield from ((f"{key}.{name}", tensor) for name, tensor in _tensors(value, depth - 1))
+
+
+def published_names(architecture: str) -> list[str]:
+    """Names of the weights that torchvision publishes for an architecture; none for `alexnet_lrn`."""
+    if architecture == "alexnet_lrn":
+        return []
+    import torchvision.models as zoo
+
+    names = list(zoo.get_model_weights(architecture).__members__)
+    return list(dict.fromkeys([*names, "DEFAULT"])) if names else []
 
 
 def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
@@ -170,12 +224,12 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
 
     from .inventory import file_hash
 
-    choices = zoo.get_model_weights(architecture)
-    if name not in (*choices.__members__, "DEFAULT"):
+    if name not in (known := published_names(architecture)):
         raise ValueError(
             f"torchvision publishes no weights {name!r} for {architecture}; "
-            f"allowed: {', '.join(choices.__members__) or 'none'}, DEFAULT"
+            f"allowed: {', '.join(known) or 'none'}"
         )
+    choices = zoo.get_model_weights(architecture)
     weights = choices[name] if name != "DEFAULT" else choices.DEFAULT
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     file = weights.url.rpartition("/")[2]
@@ -208,24 +262,154 @@ def class_names(architecture: str, count: int) -> list[str]:
     return list(published) if len(published) == count else []
 
 
-def check_weights(
-    steps: Sequence[dict], layers: Sequence[str], state: dict[str, torch.Tensor], origin: str
-) -> None:
-    """Raise ValueError naming the first tensor of `layers` that is absent or has another shape."""
+def expected(steps: Sequence[dict]) -> dict[str, dict[str, torch.Tensor]]:
+    """The tensors of every step by name, as an architecture has them: shapes and types without values."""
     with torch.device("meta"):
-        network = graph.Network(steps, layers)
-    expected = {name: list(value.shape) for name, value in network.weights.state_dict().items()}
-    expected |= {s["target"]: s["shape"] for s in network.steps if s["kind"] == "parameter"}
-    for name, shape in expected.items():
-        if name not in state and name.endswith(COUNTER):
+        weights = graph.Network(steps, [step["name"] for step in steps]).weights
+    found: dict[str, dict[str, torch.Tensor]] = {}
+    for step in steps:
+        found[step["name"]] = {}
+        if step["kind"] == "module":
+            inside = weights.get_submodule(step["path"]).state_dict()
+            found[step["name"]] = {f"{step['path']}.{key}": value for key, value in inside.items()}
+        elif step["kind"] == "parameter":
+            dtype = getattr(torch, step["dtype"]["dtype"])
+            value = torch.empty(step["shape"], dtype=dtype, device="meta")
+            found[step["name"]] = {step["target"]: value}
+    return found
+
+
+def constants(steps: Sequence[dict], model: nn.Module) -> dict[str, torch.Tensor]:
+    """What steps take from an architecture though nobody trains it: tables of positions, computed when the
+    module was built or traced. Not every file has them."""
+    found = {}
+    for step in steps:
+        if step["kind"] == "parameter":
+            tensor = functools.reduce(getattr, step["target"].split("."), model)
+            if not isinstance(tensor, nn.Parameter):
+                found[step["target"]] = tensor
+    return found
+
+
+def fit(
+    steps: Sequence[dict],
+    layers: Sequence[str],
+    state: dict[str, torch.Tensor],
+    origin: str,
+    own: dict[str, torch.Tensor] | None = None,
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file under the architecture's names, floats as float32: all that `layers` need, and
+    of the others those that fit.
+
+    `state`: of `read_weights`. Its names may have one prefix in common, that of a wrapper, and be those of
+    OLDER. Behind `layers` tensors may be absent or have other shapes: a network without its head, or with
+    one for other classes. `own`: `constants`, which a file may lack. Raises ValueError naming the first
+    tensor that is absent, of another shape or type, or not finite.
+    """
+    tensors = expected(steps)
+    wanted = {name: like for inside in tensors.values() for name, like in inside.items()}
+    needed = {name for step in graph.cut(steps, layers) for name in tensors[step["name"]]}
+    prefix, found = _named(state, wanted, origin)
+    given, result, left_out = (own or {}) | found, {}, []
+    for name, like in wanted.items():
+        if name.endswith(COUNTER):
             continue
-        if name not in state:
-            raise ValueError(f"{origin} has no tensor {name}; is it of another architecture?")
-        if list(state[name].shape) != shape:
-            found = list(state[name].shape)
-            raise ValueError(
-                f"{origin}: tensor {name} has shape {found}, the architecture needs {shape}"
+        if name in given and given[name].shape == like.shape:
+            result[name] = _checked(f"{origin}: tensor {name}", given[name], like)
+        elif name in needed:
+            raise ValueError(_absent(origin, name, state, prefix, wanted, found))
+        else:
+            left_out.append(name)
+    if left_out:
+        what = "%s: %d tensors are absent or of other shapes, the first of them %s; no layer needs them"
+        log.warning(what, origin, len(left_out), left_out[0])
+    return result
+
+
+def _named(
+    state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], origin: str
+) -> tuple[str, dict[str, torch.Tensor]]:
+    """The prefix under which most of the wanted tensors lie, and these under their own names.
+
+    Of several as good ones, a running average comes last, otherwise the first in the file first.
+    """
+    known = {name: name for name in wanted}
+    for pattern, older in OLDER:
+        known |= {re.sub(pattern, older, name): name for name in wanted}
+    plain: dict[str, torch.Tensor] = {}
+    for key, value in state.items():
+        plain.setdefault(".".join(part for part in key.split(".") if part not in WRAPPERS), value)
+    places: dict[str, dict[str, torch.Tensor]] = {"": {}}
+    for key, value in plain.items():
+        parts = key.split(".")
+        for start in range(len(parts)):
+            if name := known.get(".".join(parts[start:])):
+                places.setdefault("".join(f"{part}." for part in parts[:start]), {})[name] = value
+
+    def score(prefix: str) -> tuple[int, bool]:
+        found = places[prefix]
+        right = sum(value.shape == wanted[name].shape for name, value in found.items())
+        return right + len(found), not AVERAGED.search(prefix)
+
+    best = max(places, key=score)
+    for other in places:
+        if other != best and score(other)[0] == score(best)[0] > 0:
+            log.warning("%s: weights of %r are taken, not those of %r", origin, best, other)
+    return best, places[best]
+
+
+def _absent(
+    origin: str,
+    name: str,
+    state: dict[str, torch.Tensor],
+    prefix: str,
+    wanted: dict[str, torch.Tensor],
+    found: dict[str, torch.Tensor],
+) -> str:
+    """What a file has in place of a tensor that is absent or of another shape."""
+    from .configuration import nearest
+
+    right = [key for key, value in found.items() if value.shape == wanted[key].shape]
+    share = f"{len(right)} of the architecture's {len(wanted)} tensors"
+    if name in found:
+        here, there = list(found[name].shape), list(wanted[name].shape)
+        shapes = f"{origin}: tensor {name} has shape {here}, the architecture needs {there}"
+        if here[1:] == there[1:] and name == [key for key in wanted if wanted[key].ndim > 1][-1]:
+            return (
+                f"{shapes}: its classifier has {here[0]} classes in place of {there[0]}, so that only "
+                "layers in front of it can be taken"
             )
+        return f"{shapes}; {share} are in the file in this shape"
+    if not found:
+        some = ", ".join(list(wanted)[:3])
+        return (
+            f"{origin} has no tensor {name}; it has {nearest(name, state)}; "
+            f"expected: {some} ... ({len(wanted)} in all)"
+        )
+    under = f" under {prefix!r}" if prefix else ""
+    return (
+        f"{origin} has no tensor {name}; it has {share}{under}; nearest to this one: "
+        f"{nearest(prefix + name, state)}"
+    )
+
+
+def _checked(what: str, value: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The tensor as a network computes with it: float32, or whole numbers where these belong."""
+    if like.is_floating_point():
+        if value.dtype not in FLOATS or value.layout != torch.strided or value.is_meta:
+            kind = "without values" if value.is_meta else f"of type {str(value.dtype)[6:]}"
+            kind += "" if value.layout == torch.strided else f", {str(value.layout)[6:]}"
+            names = ", ".join(str(dtype)[6:] for dtype in FLOATS)
+            raise ValueError(f"{what} is {kind}; allowed: {names}, dense")
+        value = value.float()
+        if bad := int((~value.isfinite()).sum()):
+            raise ValueError(
+                f"{what} is not finite: {bad} of its {value.numel()} values, as float32; take the weights "
+                "of an earlier checkpoint"
+            )
+    elif value.dtype.is_floating_point or value.dtype.is_complex or value.is_quantized:
+        raise ValueError(f"{what} is of type {str(value.dtype)[6:]}; it must hold whole numbers")
+    return value
 
 
 def save(
@@ -237,14 +421,18 @@ def save(
     std: Sequence[float],
     provenance: dict,
 ) -> None:
-    """Store the part of a classifier in front of `layers`: its steps, weights and normalisation."""
+    """Store the part of a classifier in front of `layers`: its steps, normalisation, and weights, as far as
+    `state` has them."""
     steps = graph.cut(steps, layers)
     with torch.device("meta"):
         needed = graph.Network(steps, layers).tensors()
     tensors = {}
     for name in sorted(needed):
-        value = torch.tensor(0) if name.endswith(COUNTER) else state[name]
-        tensors[name] = value.float() if value.is_floating_point() else value
+        if name.endswith(COUNTER):
+            tensors[name] = torch.tensor(0)
+        elif name in state:
+            value = state[name]
+            tensors[name] = value.float() if value.is_floating_point() else value
     description = {"steps": steps, "mean": list(mean), "std": list(std), **provenance}
     storage.save_tensors(path, tensors, "classifier", description)
 
@@ -255,6 +443,11 @@ def load(path: str | os.PathLike, layers: Sequence[str]) -> graph.Network:
         with torch.device("meta"):
             network = graph.Network(
                 description["steps"], layers, description["mean"], description["std"]
+            )
+        if absent := sorted(network.tensors() - set(file.names())):
+            raise ValueError(
+                f"{path} does not reach {', '.join(layers)}: the weights that it was made from have no "
+                f"tensor {absent[0]} of the architecture's shape; take layers in front of it"
             )
         return network.load({name: file.get_tensor(name) for name in network.tensors()})
 
@@ -271,6 +464,7 @@ def first_convolution(path: str | os.PathLike) -> str:
 if __name__ == "__main__":  # python -m deep_restoration.classifiers ARCHITECTURE SIZE
     try:
         layers, stop = graph.geometry(steps_of(sys.argv[1]), int(sys.argv[2]))
-        print(json.dumps({"layers": layers, "stop": stop}))
+        weights = published_names(sys.argv[1])
+        print(json.dumps({"layers": layers, "stop": stop, "weights": weights}))
     except ValueError as error:
         print(json.dumps({"error": str(error)}))

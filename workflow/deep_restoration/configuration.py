@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import math
 import os
 import re
 import subprocess
@@ -102,7 +103,7 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     Raises ConfigurationError with every fault found: schema first, then meaning.
     """
     schema = yaml.load(Path(schema_file).read_text(encoding="utf-8"), LOADER)
-    config = json.loads(json.dumps(config))
+    config = json.loads(json.dumps(config, default=str))  # YAML reads 2026-01-01 as a date
     for section in NAMED:
         if isinstance(config.get(section), dict):
             config[section] = {k: v for k, v in config[section].items() if v is not None}
@@ -147,7 +148,7 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
 
 
 def _pass(config: dict, schema: dict) -> bool:
-    if faults := list(dict.fromkeys(schema_faults(config, schema))):
+    if faults := list(dict.fromkeys([*finite_faults(config), *schema_faults(config, schema)])):
         raise ConfigurationError(faults)
     return True
 
@@ -161,11 +162,26 @@ def with_store(config: dict) -> dict:
 # ------------------------------------------------------------------------------ schema
 
 
-def schema_faults(config: dict, schema: dict) -> Iterable[str]:
-    """A line for each fault: the key, the value, and what is allowed."""
-    from jsonschema import Draft202012Validator
+def finite_faults(value: Any, key: str = "") -> Iterable[str]:
+    """NaN and infinities, which no limit of a schema refuses: comparisons with NaN are false."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in items:
+            yield from finite_faults(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key} is {value}; it must be a finite number"
 
-    errors = Draft202012Validator(schema).iter_errors(config)
+
+def schema_faults(config: dict, schema: dict) -> Iterable[str]:
+    """A line for each fault: the key, the value, and what is allowed. Those of `finite_faults` aside."""
+    from jsonschema import Draft202012Validator, validators
+
+    # JSON Schema takes 96.0 for an integer; a size or a count in Python must be one.
+    def whole(_, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
+    errors = validators.extend(Draft202012Validator, type_checker=kinds)(schema).iter_errors(config)
     for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
         outer = error
         while error.context:  # of the alternatives, the one that came furthest
@@ -173,11 +189,17 @@ def schema_faults(config: dict, schema: dict) -> Iterable[str]:
         key = ".".join(str(part) for part in error.absolute_path)
         value = error.instance
         rule = error.schema.get("description") or outer.schema.get("description", "")
-        rule = re.split(r"(?<!\.)\. ", rule)[0]  # its first sentence
+        rule = re.split(r"(?<!\.)(?<! al)\. ", rule)[0]  # its first sentence
         rule = rule and f" ({rule})"
+        if isinstance(value, float) and not math.isfinite(value):
+            continue
         hint = ""
-        if error.validator in ("type", "enum") and isinstance(value, str) and _is_number(value):
-            hint = " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
+        if error.validator in ("type", "enum"):
+            wanted: set[str] = set()
+            for alternative in outer.schema.get("anyOf", [error.schema]):
+                named = alternative.get("type", [])
+                wanted |= {named} if isinstance(named, str) else set(named)
+            hint = _hint(value, wanted)
         if error.validator == "additionalProperties":
             allowed = error.schema.get("properties", {})
             for name in sorted(set(value) - set(allowed)):
@@ -214,12 +236,35 @@ def _limit(error: Any) -> str:
     return words[error.validator].format(value) if error.validator in words else error.message
 
 
-def _is_number(text: str) -> bool:
+def _hint(value: Any, wanted: set[str]) -> str:
+    """How a value of one of the `wanted` types is written in YAML, where this one seems to be meant for it."""
+    if isinstance(value, float):
+        return f" (write {int(value)})" if "integer" in wanted and value.is_integer() else ""
+    if not isinstance(value, str):
+        return ""
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value) and wanted & {
+        "number",
+        "integer",
+    }:
+        if "number" not in wanted:
+            return f" (write {float(value):.0f})" if float(value).is_integer() else ""
+        return " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
+    if re.fullmatch(r"[-+]?\d+,\d+", value) and "number" in wanted:
+        return f" (with a point: {value.replace(',', '.')})"
     try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+        meant = yaml.load(value, LOADER)
+    except yaml.YAMLError:
+        if value[:1] in ("{", "[") and wanted & {"object", "array"}:
+            return " (it is text, because it is no valid YAML: are all brackets closed?)"
+        return ""
+    kinds = {bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    kind = "null" if meant is None else kinds.get(type(meant))
+    if kind in wanted or (kind == "integer" and "number" in wanted):
+        return (
+            " (it is text: in a file, write it without quotes. Snakemake's --config makes text of "
+            "all nested values: write them to a file, and give it to --configfile)"
+        )
+    return ""
 
 
 def fill(config: Any, schema: dict) -> None:
@@ -279,8 +324,9 @@ def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
 
 
 def is_file(weights: str) -> bool:
-    """Whether `weights:` means a file, by its look: a path, or a known suffix."""
-    return os.sep in weights or weights.endswith((".pth", ".pt", ".safetensors"))
+    """Whether `weights:` means a file: a path, a name with a suffix, or a file that is there."""
+    path = folder(weights)
+    return weights != EXEMPLAR and (os.sep in weights or bool(path.suffix) or path.is_file())
 
 
 def method_faults(priors: dict) -> Iterable[str]:
@@ -574,8 +620,8 @@ def _is_denoiser(config: dict, prior: str) -> bool:
 
 
 def layer_faults(config: dict) -> Iterable[str]:
-    """Layers that the architecture lacks or the images are too small for, and patches larger than
-    their maps."""
+    """Weights and layers that the architecture lacks, layers that the images are too small for, and patches
+    larger than their maps."""
     size = config["images"]["size"]
     wanted = {n: p["size"] for n, p in config["patches"].items() if p["of"] == "features"}
     for name, classifier in config["classifiers"].items():
@@ -584,6 +630,13 @@ def layer_faults(config: dict) -> Iterable[str]:
         if "error" in known:
             yield f"{where}.architecture: {known['error']}"
             continue
+        weights = classifier["weights"]
+        if weights not in (EXEMPLAR, *known["weights"]) and not is_file(weights):
+            names = [*known["weights"], EXEMPLAR]
+            yield (
+                f"{where}.weights is {weights!r}: torchvision publishes no such weights for "
+                f"{architecture}; nearest: {nearest(weights, names)}; allowed, too: a file (with a suffix)"
+            )
         whole = describe(architecture, 299)["layers"] if known["stop"] else known["layers"]
         for layer in classifier["layers"]:
             if layer == "image":
@@ -619,7 +672,8 @@ def layer_faults(config: dict) -> Iterable[str]:
 
 @functools.cache
 def describe(architecture: str, size: int) -> dict:
-    """`{"layers": ..., "stop": ...}` of an architecture at an image size, or `{"error": ...}`.
+    """`{"layers": ..., "stop": ..., "weights": ...}` of an architecture at an image size, or
+    `{"error": ...}`; weights are the names of those that torchvision publishes.
 
     Found out once in a process of its own, because importing torch takes seconds; kept (see `kept`) for this
     version of torch, torchvision and the code.

@@ -20,6 +20,7 @@ rule classifier:
         runtime=grows(120),
     params:
         settings=classifier_settings,
+        used=used_layers,
         code=code("classifier.py"),
         store=store,
     message:

@@ -55,6 +55,14 @@ def classifier_settings(wildcards):
     return canonical(settings)
 
 
+def used_layers(wildcards, threads):
+    """Layers whose weights must be there. Not recorded, as `image_folder`: what is stored of a file does not
+    depend on them."""
+    name = wildcards.classifier
+    shown = [layer for entry in STUDY["visualisations"] for layer in visualised_layers(name, entry)]
+    return list(dict.fromkeys(STUDY["classifiers"][name]["layers"] + shown))
+
+
 def layers_before(wildcards):
     """Shape, stride, receptive field of every layer up to the wildcard's. Found out when the
     configuration was checked: a job would need seconds for it."""

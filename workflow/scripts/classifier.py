@@ -9,7 +9,8 @@ with runtime.job(snakemake):
 
     settings, output = snakemake.params.settings, snakemake.output
     mean, std = settings["mean"], settings["std"]
-    steps = classifiers.steps_of(settings["architecture"])
+    model = classifiers.build(settings["architecture"])
+    steps = classifiers.steps_of(settings["architecture"], model)
     history, accuracy = [], []
     provenance = runtime.provenance(snakemake.params)
     checkpoint = runtime.Checkpoint(
@@ -34,7 +35,8 @@ with runtime.job(snakemake):
         else:
             path = settings["weights"]
             state = classifiers.published_weights(settings["architecture"], path)
-        classifiers.check_weights(steps, layers, state, path)
+        own = classifiers.constants(steps, model)
+        state = classifiers.fit(steps, snakemake.params.used, state, path, own)
     classifiers.save(output.network, steps, layers, state, mean, std, provenance)
     storage.write_csv(output.history, ("step", "loss", "accuracy", "seconds"), history)
     storage.write_csv(output.accuracy, ("task", "accuracy", "chance", "classes"), accuracy)
