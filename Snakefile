@@ -56,6 +56,7 @@ include: "workflow/rules/published.smk"
 include: "workflow/rules/visualisations.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/paths.smk"
 
 
 rule all:

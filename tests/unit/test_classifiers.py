@@ -1,3 +1,4 @@
+import argparse
 import dataclasses
 import os
 import pickle
@@ -127,25 +128,34 @@ def assert_state(found):
         assert torch.equal(found[name], value)
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        STATE,
-        {"state_dict": STATE, "epoch": 3, "arch": "alexnet"},
-        {"model": STATE},
-        {f"module.{name}": value for name, value in STATE.items()},
-        {"state_dict": {f"module.{name}": value for name, value in STATE.items()}},
-    ],
-    ids=["plain", "state_dict", "model", "module", "state_dict-module"],
-)
-def test_state_dicts_of_torch_are_read_in_their_usual_wrappings(tmp_path, content):
+def test_tensors_in_dictionaries_are_named_by_all_keys(tmp_path):
+    content = {"epoch": 3, "net": {"state_dict": STATE, "arch": "alexnet"}, 7: [torch.ones(2)]}
     torch.save(content, tmp_path / "weights.pth")
-    assert_state(classifiers.read_weights(tmp_path / "weights.pth"))
+    found = classifiers.read_weights(tmp_path / "weights.pth")
+    prefix = "net.state_dict."
+    assert all(name.startswith(prefix) for name in found)
+    assert_state({name.removeprefix(prefix): value for name, value in found.items()})
 
 
-def test_safetensors_are_read(tmp_path):
-    save_file(STATE, tmp_path / "weights.safetensors")
-    assert_state(classifiers.read_weights(tmp_path / "weights.safetensors"))
+def test_a_dictionary_that_holds_itself_ends(tmp_path):
+    content = {"state_dict": dict(STATE)}
+    content["again"] = content
+    torch.save(content, tmp_path / "weights.pth")
+    found = classifiers.read_weights(tmp_path / "weights.pth")
+    assert torch.equal(found["state_dict.conv1.bias"], STATE["conv1.bias"])
+
+
+def test_the_arguments_of_a_training_are_only_stored(tmp_path):
+    torch.save({"model": STATE, "args": argparse.Namespace(lr=0.1)}, tmp_path / "weights.pth")
+    assert set(classifiers.read_weights(tmp_path / "weights.pth")) == {f"model.{n}" for n in STATE}
+
+
+@pytest.mark.parametrize(
+    "name", ["weights.safetensors", "WEIGHTS.SAFETENSORS", "pytorch_model.bin"]
+)
+def test_safetensors_are_read_under_any_name(tmp_path, name):
+    save_file(STATE, tmp_path / name)
+    assert_state(classifiers.read_weights(tmp_path / name))
 
 
 def test_the_hash_of_a_weights_file_is_checked(tmp_path):
@@ -173,10 +183,22 @@ def test_pickled_code_is_not_executed(tmp_path, wrap):
     assert not target.exists()
 
 
-def test_whole_pickled_modules_are_refused(tmp_path):
-    torch.save(nn.Conv2d(1, 1, 1), tmp_path / "module.pth")
-    with pytest.raises(ValueError, match=r"module\.pth holds no readable weights"):
-        classifiers.read_weights(tmp_path / "module.pth")
+@pytest.mark.parametrize("zipped", [True, False])
+def test_whole_pickled_modules_are_refused_with_the_mend(tmp_path, zipped):
+    path = tmp_path / "module.pth"
+    torch.save(nn.Conv2d(1, 1, 1), path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(ValueError, match=r"module\.pth holds no readable weights") as caught:
+        classifiers.read_weights(path)
+    assert "it also pickles objects of torch.nn.modules.conv.Conv2d" in str(caught.value)
+    assert "torch.save(model.state_dict(), FILE)" in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_programs_of_torchscript_are_refused_with_the_mend(tmp_path):
+    traced = torch.jit.trace(nn.Conv2d(1, 1, 1), torch.ones(1, 1, 2, 2))
+    traced.save(tmp_path / "program.pt")
+    with pytest.raises(ValueError, match=r"TorchScript archive.*state_dict\(\)"):
+        classifiers.read_weights(tmp_path / "program.pt")
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
@@ -203,24 +225,203 @@ def test_a_missing_weights_file_is_a_missing_file(tmp_path):
             classifiers.read_weights(tmp_path / name)
 
 
-# ------------------------------------------------------------------------------ checking weights
+# ------------------------------------------------------------------------------ fitting weights
 
 
-def test_missing_tensors_are_named(small_classifier):
+def published(architecture, state):
+    """The names of torchvision's files, whose loaders change them."""
+    if architecture.startswith("densenet"):
+        return {
+            re.sub(r"(denselayer\d+\.(norm|conv))([12])", r"\1.\3", k): v for k, v in state.items()
+        }
+    new = {".mlp.0.": ".mlp.linear_1.", ".mlp.3.": ".mlp.linear_2."}
+    return {re.sub(r"\.mlp\.[03]\.", lambda found: new[found[0]], k): v for k, v in state.items()}
+
+
+@pytest.mark.parametrize("architecture", ["densenet121", "vit_b_32", "maxvit_t"])
+def test_published_names_are_read_as_torchvision_reads_them(architecture, monkeypatch, tmp_path):
+    from torchvision.models import densenet
+
+    torch.manual_seed(0)
+    model = classifiers.build(architecture)
+    written = {
+        name: torch.rand_like(v) if v.is_floating_point() else v
+        for name, v in model.state_dict().items()
+    }
+    file = published(architecture, written) if architecture != "maxvit_t" else written
+    assert (file.keys() != written.keys()) == (architecture != "maxvit_t")
+    if architecture == "densenet121":
+
+        class Weights:
+            def get_state_dict(self, **_):
+                return dict(file)
+
+        densenet._load_state_dict(model, Weights(), False)
+    else:
+        model.load_state_dict(dict(file))
+    theirs = model.state_dict()
+    steps = classifiers.steps_of(architecture, model)
+    last = steps[-1]["name"]
+    own = classifiers.constants(steps, model)
+    found = classifiers.fit(steps, [last], file, "file.pth", own)
+    needed = graph.Network(steps, [last]).tensors()
+    assert needed - set(found) <= {name for name in needed if name.endswith(classifiers.COUNTER)}
+    for name, value in found.items():
+        assert torch.equal(value, theirs[name] if name in theirs else own[name])
+    assert bool(own) == (architecture == "maxvit_t")
+    classifiers.save(tmp_path / "x.safetensors", steps, [last], found, MEAN, STD, {})
+    assert classifiers.load(tmp_path / "x.safetensors", [last]).tensors() == needed
+
+
+def renamed(state, prefix):
+    return {f"{prefix}{name}": value for name, value in state.items()}
+
+
+def inside(state, word, part):
+    """A wrapped submodule: the part of the names behind `part`."""
+    return {name.replace(part, f"{part}{word}.", 1): value for name, value in state.items()}
+
+
+WRAPPED = {
+    "plain": lambda s: s,
+    "wrapped": lambda s: {"state_dict": s, "epoch": 3},
+    "twice wrapped": lambda s: {"model": {"model_state_dict": s}},
+    "net": lambda s: {"net": s, "acc": 93.1},
+    "DataParallel": lambda s: {"state_dict": renamed(s, "module.")},
+    "DataParallel of a part": lambda s: inside(s, "module", "features."),
+    "torch.compile": lambda s: renamed(s, "_orig_mod."),
+    "torch.compile of DataParallel": lambda s: renamed(s, "module._orig_mod."),
+    "Lightning": lambda s: {"state_dict": renamed(s, "model.") | {"loss.weight": torch.ones(3)}},
+    "any prefix": lambda s: renamed(s, "student.backbone.encoder."),
+    "beside an optimiser": lambda s: {
+        "model": s,
+        "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
+    },
+    "a running average alone": lambda s: {"ema": renamed(s, "module.") | {"n": torch.tensor(2)}},
+    "a running average first": lambda s: {
+        "model_ema": {name: value + 1 for name, value in s.items()},
+        "model": s,
+    },
+    "half": lambda s: {name: value.bfloat16() for name, value in s.items()},
+    "double": lambda s: {name: value.double() for name, value in s.items()},
+}
+
+
+@pytest.mark.parametrize("how", WRAPPED)
+def test_weights_are_found_in_the_usual_wrappings(squeezenet, tmp_path, how):
+    model, steps = squeezenet
+    state = {n: v.bfloat16().float() for n, v in model.state_dict().items()}  # exact in each type
+    torch.save(WRAPPED[how](state), tmp_path / "weights.ckpt")
+    read = classifiers.read_weights(tmp_path / "weights.ckpt")
+    found = classifiers.fit(steps, [steps[-1]["name"]], read, "weights.ckpt")
+    assert found.keys() == state.keys()
+    assert all(torch.equal(found[name], value) for name, value in state.items())
+    assert {value.dtype for value in found.values()} == {torch.float32}
+
+
+def test_real_weights_are_found_in_a_checkpoint_of_lightning(real_data, tmp_path):
+    weights = real_data / "weights" / "squeezenet1_0-imagenet.pth"
+    if not weights.is_file():
+        pytest.skip("RESTORATION_DATA holds no weights of SqueezeNet")
+    with torch.device("meta"):
+        steps = classifiers.steps_of("squeezenet1_0", classifiers.build("squeezenet1_0"))
+    plain_ = classifiers.fit(steps, [steps[-1]["name"]], classifiers.read_weights(weights), "w")
+    torch.save({"state_dict": renamed(plain_, "net._orig_mod.")}, tmp_path / "last.ckpt")
+    read = classifiers.read_weights(tmp_path / "last.ckpt")
+    found = classifiers.fit(steps, [steps[-1]["name"]], read, "last.ckpt")
+    assert all(torch.equal(found[name], value) for name, value in plain_.items())
+
+
+def cut_head(state):
+    return {name: value for name, value in state.items() if not name.startswith("classifier")}
+
+
+def ten_classes(state):
+    shapes = {"classifier.1.weight": (10, 512, 1, 1), "classifier.1.bias": (10,)}
+    return state | {name: torch.ones(shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("change", [cut_head, ten_classes])
+def test_layers_in_front_of_another_head_or_of_none_are_there(squeezenet, tmp_path, change):
+    model, steps = squeezenet
+    path, layers = tmp_path / "network.safetensors", ["features.3", "features.12"]
+    found = classifiers.fit(steps, layers, change(model.state_dict()), "w.pth")
+    assert found.keys() == cut_head(model.state_dict()).keys()
+    classifiers.save(path, steps, [steps[-1]["name"]], found, MEAN, STD, {})
+    assert classifiers.load(path, layers)(torch.rand(1, 3, 63, 63)).keys() == set(layers)
+    with pytest.raises(
+        ValueError, match=r"does not reach classifier\.1.*no tensor classifier\.1\.bias"
+    ):
+        classifiers.load(path, ["classifier.1"])
+
+
+def test_another_number_of_classes_is_named_where_the_head_is_needed(squeezenet):
+    model, steps = squeezenet
+    with pytest.raises(
+        ValueError, match=r"tensor classifier\.1\.weight has shape \[10, "
+    ) as caught:
+        classifiers.fit(steps, ["classifier.1"], ten_classes(model.state_dict()), "w.pth")
+    assert "10 classes in place of 1000, so that only layers in front" in str(caught.value)
+
+
+def test_missing_tensors_are_named_with_the_nearest(small_classifier):
     steps, state = small_classifier
-    classifiers.check_weights(steps, ["conv2"], state, "weights.pth")
     lacking = {name: value for name, value in state.items() if name != "conv2.bias"}
-    classifiers.check_weights(steps, ["conv1"], lacking, "weights.pth")
-    with pytest.raises(ValueError, match=r"weights\.pth has no tensor conv2\.bias"):
-        classifiers.check_weights(steps, ["conv2"], lacking, "weights.pth")
+    lacking["conv2.bais"] = state["conv2.bias"]
+    assert classifiers.fit(steps, ["conv1"], lacking, "weights.pth").keys() < state.keys()
+    message = r"weights\.pth has no tensor conv2\.bias; it has 3 of the architecture's 4 tensors"
+    with pytest.raises(ValueError, match=message + r"; nearest to this one: conv2\.bais"):
+        classifiers.fit(steps, ["conv2"], lacking, "weights.pth")
+    with pytest.raises(ValueError, match=r"3 of the architecture's 4 tensors under 'net\.'"):
+        classifiers.fit(steps, ["conv2"], renamed(lacking, "net."), "weights.pth")
+
+
+def test_names_of_another_kind_are_set_beside_those_expected(small_classifier):
+    steps, state = small_classifier
+    other = {f"0.{index}": value for index, value in enumerate(state.values())}
+    with pytest.raises(ValueError, match=r"w has no tensor conv1\.weight") as caught:
+        classifiers.fit(steps, ["conv2"], other, "w")
+    assert "it has 0.0, 0.1, 0.2, 0.3; expected: conv1.weight, conv1.bias, " in str(caught.value)
+    assert "another architecture" not in str(caught.value)
 
 
 def test_tensors_of_another_shape_are_named(small_classifier):
     steps, state = small_classifier
     other = {**state, "conv1.weight": torch.zeros(8, 3, 7, 7)}
     message = r"weights\.pth: tensor conv1\.weight has shape \[8, 3, 7, 7\].*\[8, 3, 5, 5\]"
-    with pytest.raises(ValueError, match=message):
-        classifiers.check_weights(steps, ["conv2"], other, "weights.pth")
+    with pytest.raises(ValueError, match=message + r"; 3 of the architecture's 4 tensors"):
+        classifiers.fit(steps, ["conv2"], other, "weights.pth")
+
+
+def spoilt(value, place):
+    value = value.clone()
+    value.view(-1)[place] = torch.tensor(float("nan") if place else float("-inf"))
+    return value
+
+
+UNUSABLE = {
+    "NaN": (lambda v: spoilt(v, 3), r"is not finite: 1 of its \d+ values"),
+    "infinite": (lambda v: spoilt(v, 0), r"is not finite: 1 of its \d+ values"),
+    "beyond float32": (lambda v: v.double() + 1e300, r"is not finite: (\d+) of its \1 values"),
+    "whole numbers": (lambda v: v.to(torch.int8), "is of type int8; allowed: float32, float64"),
+    "complex": (lambda v: v.to(torch.complex64), "is of type complex64; allowed: float32"),
+    "8 bits": (lambda v: v.to(torch.float8_e4m3fn), "is of type float8_e4m3fn; allowed: float32"),
+    "quantised": (
+        lambda v: torch.quantize_per_tensor(v, 0.1, 0, torch.qint8),
+        "is of type qint8; allowed: float32",
+    ),
+    "sparse": (lambda v: v.to_sparse(), "is of type float32, sparse_coo; allowed: .*, dense"),
+    "without values": (lambda v: v.to("meta"), "is without values; allowed: float32"),
+}
+
+
+@pytest.mark.parametrize("case", UNUSABLE)
+def test_tensors_that_no_network_computes_with_are_named(small_classifier, case):
+    steps, state = small_classifier
+    change, words = UNUSABLE[case]
+    other = {**state, "conv1.weight": change(state["conv1.weight"])}
+    with pytest.raises(ValueError, match=r"w\.pth: tensor conv1\.weight " + words):
+        classifiers.fit(steps, ["conv2"], other, "w.pth")
 
 
 def test_batch_normalisation_without_its_training_counter_is_accepted(tmp_path):
@@ -230,8 +431,8 @@ def test_batch_normalisation_without_its_training_counter_is_accepted(tmp_path):
     steps = graph.trace(model)
     last = steps[-1]["name"]
     state = {n: v for n, v in model.state_dict().items() if not n.endswith("batches_tracked")}
-    classifiers.check_weights(steps, [last], state, "old.pth")
-    classifiers.save(tmp_path / "old.safetensors", steps, [last], state, MEAN, STD, {})
+    found = classifiers.fit(steps, [last], state, "old.pth")
+    classifiers.save(tmp_path / "old.safetensors", steps, [last], found, MEAN, STD, {})
     batch = torch.rand(2, 3, 6, 6)
     with torch.no_grad():
         found = classifiers.load(tmp_path / "old.safetensors", [last])(batch)[last]
@@ -262,6 +463,12 @@ def test_published_weights_without_a_network_say_which_file_to_put_where(offline
 def test_published_weights_that_do_not_exist_list_those_that_do(offline):
     with pytest.raises(ValueError, match=r"'V9' for resnet50; allowed: .*_V1, .*_V2, DEFAULT"):
         classifiers.published_weights("resnet50", "V9")
+
+
+def test_names_of_published_weights():
+    assert classifiers.published_names("resnet18") == ["IMAGENET1K_V1", "DEFAULT"]
+    assert "IMAGENET1K_SWAG_E2E_V1" in classifiers.published_names("vit_b_16")
+    assert classifiers.published_names("alexnet_lrn") == []
 
 
 def test_damaged_weights_in_the_cache_are_not_used(offline):
@@ -330,7 +537,7 @@ def test_squeezenet_with_real_weights_recognises_real_photographs(real_data, tmp
         steps = classifiers.steps_of("squeezenet1_0", classifiers.build("squeezenet1_0"))
     state = classifiers.read_weights(weights)
     last = steps[-1]["name"]
-    classifiers.check_weights(steps, [last], state, str(weights))
+    state = classifiers.fit(steps, [last], state, str(weights))
     classifiers.save(tmp_path / "network.safetensors", steps, [last], state, MEAN, STD, {})
     network = classifiers.load(tmp_path / "network.safetensors", [last])
     photographs = list(usable(labelled_photographs(folder), 227))

@@ -1,13 +1,15 @@
 """What a configuration may be, and that every fault names its key, its value and what is allowed."""
 
 import copy
+import datetime
+import math
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
 
-from deep_restoration import configuration
+from deep_restoration import configuration, inventory
 from deep_restoration.configuration import ConfigurationError, describe, nearest
 
 CONFIG = Path(__file__).parents[2] / "config"
@@ -257,7 +259,8 @@ def test_entries_set_to_null_are_left_out(section):
 
 def test_folders_of_images_and_files_of_weights_are_accepted(tmp_path):
     (tmp_path / "photos/deep").mkdir(parents=True)
-    (tmp_path / "photos/deep/A.JPG").touch()
+    for index in range(30):
+        (tmp_path / f"photos/deep/{index}.JPG").touch()
     (tmp_path / "net.pth").touch()
     config = study(
         ("images.train", str(tmp_path / "photos")),
@@ -390,6 +393,8 @@ def test_a_plan_refuses_a_file_for_a_folder(tmp_path):
 
 # ------------------------------------------------------------------------------ faults
 
+NAN = math.nan
+STYLE = {"kind": "texture", "recipe": "tv", "content": {"layer": "conv2"}}
 FIELD = {"method": "field", "expert": "student_t", "filters": 8}
 FAULTS = {
     "unknown key": (
@@ -515,6 +520,114 @@ FAULTS = {
     "missing weights": (
         [("classifiers.alexnet.weights", "nets/a.pth")],
         ["classifiers.alexnet.weights is 'nets/a.pth'", "no such file", "exemplar", "IMAGENET1K_V1"],
+    ),
+    "a checkpoint in the working folder that is not there": (
+        [("classifiers.alexnet.weights", "lightning.ckpt")],
+        ["classifiers.alexnet.weights is 'lightning.ckpt'", "no such file"],
+    ),
+    "a file of torchvision's that is not there": (
+        [("classifiers.alexnet.weights", "resnet50-0676ba61.pth")],
+        ["classifiers.alexnet.weights is 'resnet50-0676ba61.pth'", "no such file"],
+    ),
+    "mean of images in 0..255": (
+        [("classifiers.alexnet.mean", [123.675, 116.28, 103.53])],
+        ["classifiers.alexnet.mean.0 is 123.675", "at most 1", "divide", "by 255"],
+    ),
+    "mean below black": (
+        [("classifiers.alexnet.mean", [-1.0, 0.5, 0.5])],
+        ["classifiers.alexnet.mean.0 is -1.0", "at least 0", "divide", "by 255"],
+    ),
+    "spread of images in 0..255": (
+        [("classifiers.alexnet.std", [58.395, 57.12, 57.375])],
+        ["classifiers.alexnet.std.2 is 57.375", "at most 1", "divide", "by 255"],
+    ),
+    "no spread": (
+        [("classifiers.alexnet.std", [0.2, 0, 0.2])],
+        ["classifiers.alexnet.std.1 is 0", "at least 0.001"],
+    ),
+    "spread divided twice": (
+        [("classifiers.alexnet.std", [0.229 / 255] * 3)],
+        ["classifiers.alexnet.std.0 is 0.000898", "at least 0.001"],
+    ),
+    "NaN in a mean": (
+        [("classifiers.alexnet.mean", [0.4, NAN, 0.4])],
+        ["classifiers.alexnet.mean.1 is nan", "finite number"],
+    ),
+    "NaN for a share": ([("images.held_out", NAN)], ["images.held_out is nan", "finite number"]),
+    "an infinite rate": (
+        [("recipes.tv.phases", [{"iterations": 5, "rate": math.inf}])],
+        ["recipes.tv.phases.0.rate is inf", "finite number"],
+    ),
+    "an infinite weight of a layer": (
+        [("recipes.tv.priors.features", {"weight": {"conv1": -math.inf}})],
+        ["recipes.tv.priors.features.weight.conv1 is -inf", "finite number"],
+    ),
+    "NaN for a whole number": ([("seed", NAN)], ["seed is nan", "finite number"]),
+    "NaN among alternatives": (
+        [("recipes.tv.priors.tv.weight", [1.0, NAN, 1.0])],
+        ["recipes.tv.priors.tv.weight.1 is nan", "finite number"],
+    ),
+    "NaN under an unknown key": ([("unknown", NAN)], ["unknown is nan", "finite number"]),
+    "a date": (
+        [("seed", datetime.date(2026, 1, 1))],
+        ["seed is '2026-01-01'", "of type integer"],
+    ),
+    "a whole number with a point": (
+        [("images.size", 96.0)],
+        ["images.size is 96.0", "of type integer", "(write 96)"],
+    ),
+    "a whole number in powers of ten": (
+        [("inverters.joint.steps", "2e3")],
+        ["inverters.joint.steps is '2e3'", "of type integer", "(write 2000)"],
+    ),
+    "a number in quotes, or nested after --config": (
+        [("images.size", "64")],
+        ["images.size is '64'", "of type integer", "without quotes", "--config ", "--configfile"],
+    ),
+    "a section as text": (
+        [("images", "{size: 64}")],
+        ["images is '{size: 64}'", "of type object", "without quotes", "--configfile"],
+    ),
+    "a section as text with an open bracket": (
+        [("images", "{size: 64")],
+        ["images is '{size: 64'", "no valid YAML", "brackets closed"],
+    ),
+    "null as text": (
+        [("images.test_count", "null")],
+        ["images.test_count is 'null'", "integer or null", "without quotes"],
+    ),
+    "truth as text": ([("recipes.tv.box", "true")], ["recipes.tv.box is 'true'", "without quotes"]),
+    "a list as text": (
+        [("classifiers.alexnet.layers", "[conv1]")],
+        ["classifiers.alexnet.layers is '[conv1]'", "of type array", "without quotes"],
+    ),
+    "a number as text among alternatives": (
+        [("recipes.tv.data_weight", "5")],
+        ["recipes.tv.data_weight is '5'", "without quotes"],
+    ),
+    "a decimal comma": (
+        [("inverters.joint.rate", "0,5")],
+        ["inverters.joint.rate is '0,5'", "of type number", "with a point: 0.5"],
+    ),
+    "a name of more than 100 characters": (
+        [("recipes." + 101 * "a", SHIPPED["recipes"]["pure"])],
+        ["recipes: the name 'aaa", "at most 100"],
+    ),
+    "fewer images than a network's spread needs": (
+        [("images.embedded_train", 29)],
+        ["images.embedded_train is 29; priors.dae needs at least 30", "held_out, 0.05, keeps 2"],
+    ),
+    "one test image for a style": (
+        [("images.test_count", 1), ("visualisations.style", STYLE)],
+        ["images.test_count is 1; visualisations.style needs at least 2"],
+    ),
+    "one embedded test image for a style": (
+        [("images.embedded_test", 1), ("visualisations.style", STYLE)],
+        ["images.embedded_test is 1; visualisations.style needs at least 2"],
+    ),
+    "fewer maps than a network's spread needs": (
+        [("features.images", 20), ("priors.maps", {"method": "denoiser", "of": "features"})],
+        ["features.images is 20; priors.maps needs at least 30"],
     ),
     "missing weights without a folder": (
         [("classifiers.alexnet.weights", "a.safetensors")],
@@ -1016,7 +1129,45 @@ FAULTS = {
     ),
 }  # fmt: skip
 
+RESNET = (
+    ("classifiers.alexnet.architecture", "resnet18"),
+    ("classifiers.alexnet.layers", ["conv1", "layer1"]),
+)
+# Hints that do not fit: the value is none of what they would mend.
+UNHINTED = {
+    "a word": ("images.size", "large"),
+    "a word that Python reads as a number": ("inverters.joint.rate", "nan"),
+    "a part where a whole belongs": ("images.size", "1e-3"),
+    "a number where a word belongs": ("images.unusable", "1e-3"),
+    "text where another type of text belongs": ("images.unusable", "5"),
+    "a list of words where a number belongs": ("images.size", "[a, b]"),
+}
+
+
+@pytest.mark.parametrize("case", UNHINTED)
+def test_hints_stand_only_where_they_fit(case):
+    (line,) = lines_of(refused(study(UNHINTED[case])))
+    for hint in ("1.0e-3", "quotes", "--config", "write ", "brackets", "with a point"):
+        assert hint not in line
+
+
 DEEP_FAULTS = {
+    "a misspelt name of weights": (
+        [*RESNET, ("classifiers.alexnet.weights", "IMAGENT1K_V1")],
+        ["classifiers.alexnet.weights is 'IMAGENT1K_V1'", "for resnet18", "nearest: IMAGENET1K_V1"],
+    ),
+    "weights that another architecture has": (
+        [*RESNET, ("classifiers.alexnet.weights", "IMAGENET1K_V2")],
+        ["classifiers.alexnet.weights is 'IMAGENET1K_V2'", "nearest: IMAGENET1K_V1"],
+    ),
+    "a misspelt exemplar": (
+        [("classifiers.alexnet.weights", "exampler")],
+        ["classifiers.alexnet.weights is 'exampler'", "nearest: exemplar", "a file"],
+    ),
+    "published weights of an architecture without any": (
+        [("classifiers.alexnet.weights", "IMAGENET1K_V1")],
+        ["weights is 'IMAGENET1K_V1'", "no such weights for alexnet_lrn", "nearest: exemplar"],
+    ),
     "priors added where no layer is in front": (
         [
             ("classifiers.alexnet.layers", ["conv1"]),
@@ -1188,10 +1339,54 @@ def test_nearest_names_the_alike_or_the_first_few():
         ("net.safetensors", True),
         ("nets/net", True),
         ("~/net", True),
+        ("lightning.ckpt", True),
+        ("last.bin", True),
+        ("there", True),
+        ("folder", False),
     ],
 )
-def test_weights_are_files_by_their_look(weights, file):
+def test_weights_are_files_by_their_look_or_because_they_are_there(
+    weights, file, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for name in ("there", "exemplar"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
     assert configuration.is_file(weights) is file
+
+
+def test_number_of_images_each_part_of_a_study_needs(tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    given = [("images.train", str(photos)), ("priors.dae", None)]
+    for count, faults in ((1, 1), (2, 0), (3, 0)):
+        (photos / f"{count}.png").touch()
+        config = study(*given)
+        if not faults:
+            configuration.prepare(config, SCHEMA)
+            continue
+        (line,) = lines_of(refused(config, planning=True))
+        assert f"images.train is '{photos}', which holds 1 image; statistics, classifiers" in line
+        assert "(12 in all) need at least 2" in line
+    (line,) = lines_of(refused(study(*given[:1])))
+    assert "which holds 3 images; priors.dae needs at least 30" in line
+    configuration.prepare(study(*given[:1], ("images.held_out", 0.5)), SCHEMA)  # two of three
+
+
+@pytest.mark.parametrize("share", [1e-9, 0.0123, 0.05, 0.1, 0.15, 0.3, 0.5])
+def test_the_least_number_of_which_two_are_held_out(share):
+    config = configuration.prepare(study(("images.embedded_train", 10**10)), SCHEMA)
+    config["images"]["held_out"] = share
+    needs = {who: least for _, who, least in configuration.image_needs(config)}
+    least = needs["priors.dae"]
+    assert inventory.held_out_count(least, share) == 2
+    assert inventory.held_out_count(least - 1, share) == 1
+    assert {needs[name] for name in ("priors.ica", "patches.images", "inverters.joint")} == {2}
+
+
+def test_folders_that_are_not_there_have_no_count():
+    config = configuration.prepare(study(("images.train", "/nowhere")), SCHEMA, planning=True)
+    assert configuration.image_counts(config) == {"test": 8}
 
 
 def test_every_key_of_the_schema_is_described():

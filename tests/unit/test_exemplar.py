@@ -124,7 +124,7 @@ def test_alexnet_trains_and_loads_as_a_classifier(lrn_steps, photographs, tmp_pa
     assert [row[0] for row in history] == [6]
     assert 0 <= accuracy <= 1
     path = tmp_path / "network.safetensors"
-    classifiers.check_weights(lrn_steps, ["pool1"], state, "trained")
+    classifiers.fit(lrn_steps, ["pool1"], state, "trained")
     classifiers.save(path, lrn_steps, ["pool1"], state, MEAN, STD, {})
     maps = classifiers.load(path, ["pool1"])(photographs[:2].float() / 255)["pool1"]
     assert torch.isfinite(maps).all()

@@ -559,6 +559,11 @@ def test_what_a_sample_holds_out_was_held_out_of_all(count, wanted, share):
     assert np.diff([-1, *learned, count]).max() <= 2 * -(-count // max(1, len(learned))) + 1
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_a_sample_of_no_given_size_is_all_images(count):
+    assert sorted(images.sample(count, None, 0.1)) == list(range(count))
+
+
 def test_some_images_are_spread_over_all_or_over_those_held_out():
     file = {"names": np.array([f"{i}".encode() for i in range(40)]), "images": np.arange(40)}
     names, pixels = images.some(file, 4)

@@ -81,11 +81,10 @@ def test_a_folder_that_cannot_be_listed_is_named(ordinary_folder, ordinary_user)
     write(ordinary_folder / "deep/closed/b.jpg")
     (ordinary_folder / "deep/closed").chmod(0o300)
     with ordinary_user():
-        for look in (inventory.image_files, inventory.check):
-            with pytest.raises(
-                ValueError, match=r"deep/closed cannot be listed \(Permission denied\): make"
-            ):
-                look(ordinary_folder)
+        with pytest.raises(
+            ValueError, match=r"deep/closed cannot be listed \(Permission denied\): make"
+        ):
+            inventory.image_files(ordinary_folder)
     (ordinary_folder / "deep/closed").chmod(0o755)
     with ordinary_user():
         assert inventory.image_files(ordinary_folder) == ["a.jpg", "deep/closed/b.jpg"]
@@ -223,11 +222,10 @@ def test_a_file_that_cannot_be_looked_into_is_named(ordinary_folder, ordinary_us
 def test_a_folder_with_nothing_but_heic_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(inventory, "reads_heic", lambda: False)
     file(tmp_path / "a.heic", HEIC)
-    for look in (inventory.survey, inventory.check):
-        with pytest.raises(
-            ValueError, match=r"holds no image .*1 that may be .*pillow-heif: pip install"
-        ):
-            look(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"holds no image .*1 that may be .*pillow-heif: pip install"
+    ):
+        inventory.survey(tmp_path)
 
 
 def test_pillow_heif_changes_which_images_a_study_has(tmp_path, monkeypatch):
@@ -238,19 +236,6 @@ def test_pillow_heif_changes_which_images_a_study_has(tmp_path, monkeypatch):
         monkeypatch.setattr(inventory, "reads_heic", lambda installed=installed: installed)
         found.append(digest(tmp_path, tmp_path.parent / "hashes.json"))
     assert found[0] != found[1]
-
-
-def test_checking_a_folder_opens_no_file_where_suffixes_tell(tmp_path, monkeypatch):
-    def never(path):
-        raise AssertionError(path)
-
-    file(tmp_path / "a/b.jpg", JPEG)
-    file(tmp_path / "notes", b"x")
-    monkeypatch.setattr(inventory, "content", never)
-    inventory.check(tmp_path)
-    (tmp_path / "a/b.jpg").rename(tmp_path / "a/b")
-    with pytest.raises(AssertionError):
-        inventory.check(tmp_path)
 
 
 # ------------------------------------------------------------------------------ spread

@@ -74,7 +74,7 @@ def test_distances_of_nearly_equal_codes_do_not_drown_in_rounding():
 def test_a_single_image_is_no_distance_from_any_other(codes):
     found = paper_measures.mean_distances(lambda a, b: codes[:1][a:b], 1)
     assert math.isnan(found.mean)
-    assert found.square == 0
+    assert math.isnan(found.square)  # errors divided by it are no numbers, rather than infinite
 
 
 def test_maps_wider_than_the_columns_taken_at_once(monkeypatch, codes):

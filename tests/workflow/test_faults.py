@@ -128,7 +128,8 @@ def test_test_images_among_the_training_images_are_refused(finished, tmp_path):
         (tmp_path / split).mkdir()
         for index in range(3):
             Image.new("RGB", (64, 64), (index, 2, 3)).save(tmp_path / split / f"{split}{index}.png")
-    change = f"images: {{train: {tmp_path / 'train'}, test: {tmp_path / 'test'}}}"
+    folders = f"train: {tmp_path / 'train'}, test: {tmp_path / 'test'}"
+    change = f"images: {{{folders}, held_out: 0.5}}"
     done = finished.snakemake(
         "--dry-run", configs=(finished.config("change.yaml", change),), check=False
     )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 import functools
+import itertools
 import json
 import math
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ METHODS = {  # the keys of a learned prior, by how it is trained, with their def
     },
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+ImageFiles = Callable[[Path], list[str]]
 STORE = "RESTORATION_STORE"  # an environment variable
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the former is ten times faster
 
@@ -132,9 +134,11 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
         figure_faults,
         visualisation_faults,
     )
-    if faults := [*path_faults(config, planning), *(f for check in meaning for f in check(config))]:
+    files = functools.cache(inventory.image_files)  # a folder may hold a million
+    faults = [*path_faults(config, planning, files)]
+    if faults := [*faults, *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
-    if faults := list(layer_faults(config)):
+    if faults := [*count_faults(config, image_counts(config, files)), *layer_faults(config)]:
         raise ConfigurationError(faults)
     known = {
         name: describe(entry["architecture"], config["images"]["size"])
@@ -213,8 +217,8 @@ def schema_faults(config: dict, schema: dict) -> Iterable[str]:
             yield f"{key} is {value!r}; allowed: {allowed}" + (hint + rule) * (error is not outer)
         elif "propertyNames" in error.absolute_schema_path:
             yield (
-                f"{key}: the name {value!r} is not allowed; it must start with a letter or a digit "
-                "and hold nothing but letters, digits, . _ + -"
+                f"{key}: the name {value!r} is not allowed; it must start with a letter or a digit, "
+                "hold nothing but letters, digits, . _ + -, and have at most 100 of them"
             )
         else:
             yield f"{key} is {value!r}; {_limit(error)}{hint}{rule}"
@@ -237,7 +241,7 @@ def _limit(error: Any) -> str:
 
 
 def _hint(value: Any, wanted: set[str]) -> str:
-    """How a value of one of the `wanted` types is written in YAML, where this one seems to be meant for it."""
+    """How a value of the `wanted` types is written in YAML, where this one seems to be meant for one."""
     if isinstance(value, float):
         return f" (write {int(value)})" if "integer" in wanted and value.is_integer() else ""
     if not isinstance(value, str):
@@ -291,21 +295,23 @@ def folder(path: str) -> Path:
     return Path(os.path.expanduser(path))
 
 
-def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
+def path_faults(
+    config: dict, planning: bool = False, files: ImageFiles = inventory.image_files
+) -> Iterable[str]:
     """Folders that hold no image or cannot be listed, and weights that are not there. When `planning`, a
-    folder that is not there yet is none."""
+    folder that is not there yet is none. `files` lists the images of a folder."""
     for split in ("train", "test"):
         source = config["images"][split]
         if source == EMBEDDED or (planning and not folder(source).exists()):
             continue
         try:
-            inventory.check(folder(source))
+            files(folder(source))
         except (OSError, ValueError) as error:
             yield f"images.{split} is {source!r}: {error}"
     source = config["denoising"]["images"]
     if source not in (None, "test") and not (planning and not folder(source).exists()):
         try:
-            inventory.check(folder(source))
+            files(folder(source))
         except (OSError, ValueError) as error:
             yield f"denoising.images is {source!r}: {error}; allowed: a folder, test, null"
     store = config["store"]
@@ -321,6 +327,80 @@ def path_faults(config: dict, planning: bool = False) -> Iterable[str]:
                 f"classifiers.{name}.weights is {weights!r}: there is no such file; allowed: a file, "
                 f"{EXEMPLAR}, or a name of torchvision's weights such as IMAGENET1K_V1"
             )
+
+
+def image_counts(config: dict, files: ImageFiles = inventory.image_files) -> dict[str, int]:
+    """Number of training and of test images, `train` and `test`; not of folders that are not there yet."""
+    images, found = config["images"], {}
+    for split in ("train", "test"):
+        if images[split] == EMBEDDED:
+            found[split] = images[f"embedded_{split}"]
+        elif folder(images[split]).exists():
+            found[split] = len(files(folder(images[split])))
+    if "test" in found and images["test_count"]:
+        found["test"] = min(found["test"], images["test_count"])
+    return found
+
+
+def image_needs(config: dict) -> Iterable[tuple[str, str, int]]:
+    """What needs how many images: `train` or `test`, a key of the configuration, the least number.
+
+    Of two training images one is learned from and one held out. Priors that are networks are compared
+    image by image, so that the unit of their energies, its spread, takes two that are held out.
+    """
+    share = config["images"]["held_out"]
+    several = itertools.count(max(2, int(1.5 / share) - 1))
+    two_held_out = next(n for n in several if inventory.held_out_count(n, share) > 1)
+    yield "train", "statistics", 2  # stationarity compares the halves
+    for name, entry in config["classifiers"].items():
+        if entry["weights"] == EXEMPLAR:
+            yield "train", f"classifiers.{name}", 2  # classes
+    for section in ("patches", "inverters"):
+        yield from (("train", f"{section}.{name}", 2) for name in config[section])
+    for name, prior in config["priors"].items():
+        network = prior["method"] in ("denoiser", "autoregressive")
+        yield "train", f"priors.{name}", two_held_out if network else 2
+    for name, entry in config["visualisations"].items():
+        if "training_images" in entry:
+            yield "train", f"visualisations.{name}", 2
+        if entry.get("content"):
+            yield "test", f"visualisations.{name}", 2  # the style is the next image's
+
+
+def count_faults(config: dict, counts: dict[str, int]) -> Iterable[str]:
+    """Fewer images than something needs. `counts`: of `image_counts`."""
+    images, maps = config["images"], config["features"]["images"]
+    lacking: dict[tuple[str, int], list[str]] = {}
+    for split, who, least in image_needs(config):
+        if counts.get(split, least) < least:
+            lacking.setdefault((split, least), []).append(who)
+        of_maps = who.startswith("priors.") and source_of(config, who[7:]) == "features"
+        if of_maps and maps and maps < least:
+            yield f"features.images is {maps}; {who} needs {_images(least, images)}"
+    for (split, least), users in lacking.items():
+        some = ", ".join(users[:4]) + (f" ... ({len(users)} in all)" if len(users) > 4 else "")
+        yield (
+            f"{_counted(images, split, counts[split])}; {some} need{'s' * (len(users) == 1)} "
+            f"{_images(least, images)}"
+        )
+
+
+def _counted(images: dict, split: str, count: int) -> str:
+    """The key that says how many images there are, and how many."""
+    if images[split] == EMBEDDED and images[f"embedded_{split}"] == count:
+        return f"images.embedded_{split} is {count}"
+    if split == "test" and images["test_count"] == count:
+        return f"images.test_count is {count}"
+    return f"images.{split} is {images[split]!r}, which holds {count} image{'s' * (count != 1)}"
+
+
+def _images(least: int, images: dict) -> str:
+    if least == 2:
+        return "at least 2"
+    return (
+        f"at least {least}, of which images.held_out, {images['held_out']}, keeps 2; with a larger "
+        "share, fewer do"
+    )
 
 
 def is_file(weights: str) -> bool:

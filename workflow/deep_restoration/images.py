@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .inventory import HEIC, content, spread
+from .inventory import HEIC, content, held_out_count, spread
 
 # Photographs only: no drawings, textures, microscopy or sky surveys.
 EMBEDDED = {
@@ -367,16 +367,16 @@ def grey(pixels: np.ndarray) -> np.ndarray:
 
 def held_out(count: int, share: float) -> np.ndarray:
     """Which of `count` images nothing learns from: a share of them, spread evenly, at least one."""
-    chosen = max(1, round(count * share))
+    chosen = held_out_count(count, share)
     result = np.zeros(count, bool)
     result[(np.arange(chosen) * count) // chosen] = True
     return result
 
 
-def sample(count: int, wanted: int, share: float) -> np.ndarray:
-    """Indices of at most `wanted` of `count` images, so placed that `held_out` of the sample are images
-    that are held out of all."""
-    wanted = min(wanted, count)
+def sample(count: int, wanted: int | None, share: float) -> np.ndarray:
+    """Indices of at most `wanted` of `count` images, of all for None, so placed that `held_out` of the
+    sample are images that are held out of all."""
+    wanted = min(wanted or count, count)
     kept, places = held_out(count, share), held_out(wanted, share)
     result = np.empty(wanted, int)
     for own, there in ((kept, places), (~kept, ~places)):

@@ -113,13 +113,6 @@ def survey(folder: str | os.PathLike) -> Survey:
     return result
 
 
-def check(folder: str | os.PathLike) -> None:
-    """Raise what `survey` would, but look into no file where suffixes tell that there are images."""
-    known = _suffixes()
-    if not any([os.path.splitext(name)[1].lower() in known for name, _ in _walk(folder)]):
-        survey(folder)
-
-
 def _suffixes() -> frozenset[str]:
     return SUFFIXES | HEIF if reads_heic() else SUFFIXES
 
@@ -226,6 +219,11 @@ def spread(items: list, count: int | None) -> list:
     if count is None or count >= len(items):
         return items
     return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def held_out_count(count: int, share: float) -> int:
+    """How many of `count` images nothing learns from: a share of them, at least one."""
+    return max(1, round(count * share))
 
 
 def content_hashes(

@@ -37,7 +37,7 @@ def mean_distances(
 
     No more than `memory` bytes of codes and a batch are held at a time: a block of them stays, the
     later ones stream past it as Gram matrices, in float64. Codes that do not fit are asked for again
-    for each block. (nan, 0) for a single image.
+    for each block. (nan, nan) for a single image.
     """
     total = square = 0.0
     low = 0
@@ -62,7 +62,9 @@ def mean_distances(
             square += found.sum().item()
         low = high
     pairs = count * (count - 1) / 2
-    return Distances(total / pairs if pairs else float("nan"), 2 * square / count**2)
+    if not pairs:
+        return Distances(float("nan"), float("nan"))
+    return Distances(total / pairs, 2 * square / count**2)
 
 
 def _squared_distances(one: torch.Tensor, two: torch.Tensor) -> torch.Tensor:

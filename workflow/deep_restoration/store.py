@@ -6,9 +6,9 @@ what the job writes:
 
 - rule, wildcards, names of inputs and outputs: scripts write such names into their files;
 - every param (settings, and `code`, the fingerprint of script and library), in the order it is handed
-  over. Those in UNRECORDED, which Snakemake does not record either, say where files lie, not what is in
-  them: of the images of a folder, names and hashes are among the other params, and the script that
-  reads them stops when they are no longer these;
+  over. Those in UNRECORDED, which Snakemake does not record either, say where files lie or what the study
+  will ask of the result, not what is in it: of the images of a folder, names and hashes are among the
+  other params, and the script that reads them stops when they are no longer these;
 - the content of every input;
 - the installed packages, Python, the kind of processor and of device (cpu or cuda).
 
@@ -51,7 +51,7 @@ from . import inventory
 log = logging.getLogger(__name__)
 
 FORMAT = 1  # of keys and manifests
-UNRECORDED = frozenset({"folder", "store"})
+UNRECORDED = frozenset({"folder", "store", "used", "least"})
 HASHES = Path(".snakemake") / "deep_restoration" / "hashes.json"
 LIBRARY = Path(__file__).resolve().parent
 FICLONE = 0x40049409  # Linux: copy by reference

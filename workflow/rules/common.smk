@@ -49,6 +49,7 @@ def names(entries):
 
 wildcard_constraints:
     split="train|test",
+    colour="images|grey",
     classifier=names(STUDY["classifiers"]),
     layer=names({layer for c in STUDY["classifiers"].values() for layer in c["layers"]}),
     patches=names(STUDY["patches"]),

@@ -15,7 +15,6 @@ rule denoise:
         "logs/benchmarks/denoise/{prior}.{colour}.tsv"
     wildcard_constraints:
         prior=names(["tv", *priors_of("images", "grey")]),
-        colour="images|grey",
     threads: 4
     resources:
         gpu=gpu,

@@ -26,6 +26,12 @@ def image_folder(wildcards, threads):
     return "" if source == "embedded" else str(configuration.folder(source))
 
 
+def least_images(wildcards, threads):
+    """How many usable images the study needs, and what for. Not recorded, as `image_folder`."""
+    needs = configuration.image_needs(STUDY)
+    return max([(n, who) for split, who, n in needs if split == wildcards.split], default=(1, ""))
+
+
 def weights_file(wildcards):
     weights = STUDY["classifiers"][wildcards.classifier]["weights"]
     return str(configuration.folder(weights)) if configuration.is_file(weights) else []

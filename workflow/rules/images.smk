@@ -16,6 +16,7 @@ rule images:
         settings=image_settings,
         folder=image_folder,
         hashes=str(IMAGE_HASHES),
+        least=least_images,
         code=code("images.py"),
         store=store,
     message:

@@ -45,6 +45,9 @@ with runtime.job(snakemake):
                     f"{message}\nmend them or take them out, or set images.unusable to skip"
                 )
             runtime.log.warning(message)
+            least, user = snakemake.params.least
+            if len(kept) < least:
+                raise ValueError(f"{message}\n{user} needs at least {least}: add images")
         data.resize(len(kept), axis=0)
         data.attrs["mean"] = total / len(kept) / 255
         storage.write_names(file, kept)
