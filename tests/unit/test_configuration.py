@@ -1367,7 +1367,7 @@ def test_number_of_images_each_part_of_a_study_needs(tmp_path):
             continue
         (line,) = lines_of(refused(config, planning=True))
         assert f"images.train is '{photos}', which holds 1 image; statistics, classifiers" in line
-        assert "(12 in all) need at least 2" in line
+        assert "(13 in all) need at least 2" in line
     (line,) = lines_of(refused(study(*given[:1])))
     assert "which holds 3 images; priors.dae needs at least 30" in line
     configuration.prepare(study(*given[:1], ("images.held_out", 0.5)), SCHEMA)  # two of three

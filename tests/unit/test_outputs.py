@@ -26,7 +26,7 @@ CASES = {
     ),
     "a file where a folder belongs": (
         [output(IMAGES, patches="a"), output(MAPS, patches="a.h5", classifier="net")],
-        "classifier.net, patches.a, patches.a.h5: patches/a.h5 would be a file and a folder",
+        "patches.a, patches.a.h5: patches/a.h5 would be a file and a folder",
     ),
     "names that differ in case": (
         [output(PRIOR, prior="foe"), output(PRIOR, prior="FoE")],

@@ -36,7 +36,7 @@ def test_the_folders_of_the_rules_are_found():
 def test_classifiers_may_be_called_as_the_rules_own_folders(tree):
     network = "{architecture: alexnet_lrn, weights: exemplar, layers: [conv1]}"
     wanted = ", ".join(f"{word}: {network}" for word in fixed_folders())
-    left_out = ("mahendran2015", "mahendran2016", "foe", "inverter_joint", "inverter_joint+foe")
+    left_out = ("mahendran2015", "foe", "inverter_joint", "inverter_joint+foe")
     done = plan(
         tree,
         f"classifiers: {{{wanted}}}\nrecipes: {{{', '.join(f'{name}: null' for name in left_out)}}}",

@@ -186,7 +186,7 @@ def _is_safetensors(path: str | os.PathLike) -> bool:
 def _reason(error: Exception) -> str:
     """What torch says is wrong, without its advice to load the file unprotected."""
     text = str(error).strip() or type(error).__name__
-    if pickled := re.search(r"Unsupported (?:global|class|operand).*?([\w.]+\.\w+)", text):
+    if pickled := re.search(r"Unsupported global: GLOBAL (\S+)", text):
         return (
             f"it also pickles objects of {pickled[1]}: save its state dict alone, "
             "torch.save(model.state_dict(), FILE)"
@@ -354,7 +354,7 @@ def _named(
     best = max(places, key=score)
     for other in places:
         if other != best and score(other)[0] == score(best)[0] > 0:
-            log.warning("%s: weights of %r are taken, not those of %r", origin, best, other)
+            log.warning("%s: %r is taken, not %r", origin, f"{best}*", f"{other}*")
     return best, places[best]
 
 

@@ -138,7 +138,9 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     faults = [*path_faults(config, planning, files)]
     if faults := [*faults, *(f for check in meaning for f in check(config))]:
         raise ConfigurationError(faults)
-    if faults := [*count_faults(config, image_counts(config, files)), *layer_faults(config)]:
+    if faults := list(count_faults(config, image_counts(config, files))):
+        raise ConfigurationError(faults)
+    if faults := list(layer_faults(config)):
         raise ConfigurationError(faults)
     known = {
         name: describe(entry["architecture"], config["images"]["size"])

@@ -29,10 +29,11 @@ def clashes(outputs: Iterable[Output]) -> list[str]:
     folders: dict[str, Output] = {}
     found: dict[tuple[str, ...], str] = {}
 
-    def clash(one: Output, other: Output, what: str) -> None:
-        keys = [key for key in one.keys if key not in other.keys]
-        keys += [key for key in other.keys if key not in one.keys]
-        names = tuple(sorted(keys or one.keys))
+    def clash(one: Output, other: Output, place: str, what: str) -> None:
+        """Named are the keys that only one has and that the shared path holds."""
+        keys = set(one.keys) ^ set(other.keys)
+        keys = {key for key in keys if key.partition(".")[2].casefold() in place}
+        names = tuple(sorted(keys))
         found.setdefault(names, f"{', '.join(names)}: {what}; rename one")
 
     for output in outputs:
@@ -42,12 +43,12 @@ def clashes(outputs: Iterable[Output]) -> list[str]:
             what = "would be written twice"
             if first.path != output.path:
                 what += ", where upper and lower case are one"
-            clash(first, output, f"{output.path} {what}")
+            clash(first, output, place, f"{output.path} {what}")
         folder = os.path.dirname(place)
         while folder and folder not in folders:
             folders[folder] = output
             folder = os.path.dirname(folder)
-    for place in files.keys() & folders.keys():
+    for place in sorted(files.keys() & folders.keys()):
         path = files[place].path
-        clash(files[place], folders[place], f"{path} would be a file and a folder")
+        clash(files[place], folders[place], place, f"{path} would be a file and a folder")
     return list(found.values())
