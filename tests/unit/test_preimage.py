@@ -111,6 +111,7 @@ def test_published_weights_hold_on_the_scale_of_pixels():
 
 
 RATES = [0.3, 0.3, 0.3, 0.1, 0.1]
+PIXELS = 12  # of an image of 3 x 4 on a canvas of 4 x 5
 
 
 def gradients(shape):
@@ -120,7 +121,7 @@ def gradients(shape):
 
 def literal_momentum(u, steps):
     mu = np.zeros_like(u)
-    scale = SIGMA**2 * u.shape[2] * u.shape[3] / 227**2
+    scale = SIGMA**2 * PIXELS / 227**2
     for i, gradient in enumerate(steps):
         if i > 0 and RATES[i] != RATES[i - 1]:
             mu = np.zeros_like(u)
@@ -134,7 +135,7 @@ def literal_adagrad(u, steps):
     for i, gradient in enumerate(steps):
         if i > 0 and RATES[i] != RATES[i - 1]:
             m = np.zeros_like(u)
-        lr = RATES[i] * u.shape[2] * u.shape[3]
+        lr = RATES[i] * PIXELS
         G = 0.9 * G + gradient**2
         m = 0.9 * m - gradient / (1 / lr + np.sqrt(G))
         u = u + m
@@ -188,7 +189,7 @@ def test_optimisers_take_their_published_steps(name):
     shape = (2, 3, 4, 5)
     start = np.random.default_rng(1).standard_normal(shape)
     u = torch.from_numpy(start.copy())
-    optimiser = optimisers.OPTIMISERS[name](u)
+    optimiser = optimisers.OPTIMISERS[name](u, PIXELS)
     for i, gradient in enumerate(gradients(shape)):
         if i == 0 or RATES[i] != RATES[i - 1]:
             optimiser.start_phase()
@@ -201,7 +202,7 @@ def test_adam_is_that_of_torch():
     u = torch.randn(1, 3, 4, 4, dtype=torch.float64)
     other = u.clone().requires_grad_()
     reference = torch.optim.Adam([other], lr=0.5, eps=1e-12)
-    optimiser = optimisers.Adam(u)
+    optimiser = optimisers.Adam(u, 16)
     for count, gradient in enumerate(gradients((1, 3, 4, 4)), start=1):
         gradient *= 1e6  # far from epsilon, which the two add in different places
         other.grad = torch.from_numpy(gradient)
@@ -306,7 +307,7 @@ def test_a_batch_gives_what_single_runs_give(reconstruct, optimiser):
 def test_a_resumed_reconstruction_ends_as_an_unbroken_one(reconstruct, stopping_after, optimiser):
     recipe = plan(*PHASES, optimiser=optimiser, jitter=4, start="gaussian", box=True)
     whole = reconstruct(recipe, ALL)
-    for stop in (3, 6):  # behind iterations 3 and 9
+    for stop in (3, 4, 2):  # behind iterations 3, 7 (the end of a run) and 9
         with stopping_after(stop):
             reconstruct(recipe, ALL, interval=0)
     rest = reconstruct(recipe, ALL)
@@ -337,14 +338,16 @@ def test_an_image_to_start_from_takes_the_place_of_noise(jitter, reconstruct, pi
     torch.testing.assert_close(result.images, pictures, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("jitter", "before"), [(2, 0), (4, 1), (5, 2)])
-def test_a_start_is_in_the_middle_of_its_canvas_with_its_edge_repeated(
+@pytest.mark.parametrize(("jitter", "before"), [(1, 0), (2, 0), (4, 1), (5, 2)])
+def test_a_start_is_in_the_middle_of_its_canvas_in_a_frame_of_the_mean_colour(
     jitter, before, reconstruct, pictures, tmp_path
 ):
-    reconstruct(plan(preimage.Phase(1, 1e-9), jitter=jitter), start=pictures, interval=0)
+    recipe = plan(preimage.Phase(1, 1e-9, jitter=True), jitter=jitter)
+    reconstruct(recipe, start=pictures, interval=0)
     u = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
-    places = (torch.arange(SIZE + jitter - 1) - before).clamp(0, SIZE - 1)
-    expected = 255 * (pictures[..., places, :][..., places] - MEAN)
+    expected = torch.zeros(3, 3, SIZE + jitter - 1, SIZE + jitter - 1)
+    inner = slice(before, before + SIZE)
+    expected[..., inner, inner] = 255 * (pictures - MEAN)
     torch.testing.assert_close(u, expected, rtol=0, atol=1e-3)
 
 
@@ -420,32 +423,32 @@ def test_mean_starts_are_the_mean_colour(reconstruct):
     assert result.trace == []
 
 
-def literal_reconstruction(weight, bias, target, u, C, rates, V, B):
-    """The method of 2016 on one convolution, in float64."""
-    weight, bias, target = weight.double(), bias.double(), target.double()
-    u = u.double()
+def literal_run(weight, bias, target, u, size, C, rates, shifts, V, B):
+    """A run of the released code of 2016 on one convolution, in float64: G and m begin at zero, priors are
+    means over the whole canvas, the rate counts the pixels of the image, and its crop moves."""
     G, m = torch.zeros_like(u), torch.zeros_like(u)
-    pixels, rate_before = u.shape[2] * u.shape[3], None
-    for rate in rates:
+    canvas, rate_before = u.shape[2] * u.shape[3], None
+    for rate, (top, left) in zip(rates, shifts, strict=True):
         u.requires_grad_()
-        x = MEAN.double() + u / 255
+        x = MEAN.double() + u[:, :, top : top + size, left : left + size] / 255
         maps = nn.functional.conv2d(x, weight, bias, stride=2)
         E = C * (maps - target).pow(2).sum() / target.pow(2).sum()
         right, down = u[..., :, 1:] - u[..., :, :-1], u[..., 1:, :] - u[..., :-1, :]
-        E = E + (right.pow(2).sum() + down.pow(2).sum()) / pixels / V**2
-        E = E + u.pow(2).sum(1).pow(3).sum() / pixels / B**6
+        E = E + (right.pow(2).sum() + down.pow(2).sum()) / canvas / V**2
+        E = E + u.pow(2).sum(1).pow(3).sum() / canvas / B**6
         (gradient,) = torch.autograd.grad(E, u)
         u = u.detach()
         if rate != rate_before:
             m, rate_before = torch.zeros_like(u), rate
         G = 0.9 * G + gradient**2
-        m = 0.9 * m - gradient / (1 / (rate * pixels) + G.sqrt())
+        m = 0.9 * m - gradient / (1 / (rate * size * size) + G.sqrt())
         u = u + m
         u = u * (2 * B / u.norm(dim=1, keepdim=True)).clamp(max=1)
-    return (MEAN + u / 255).clamp(0, 1)
+    return u
 
 
-def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
+@pytest.mark.parametrize(("stride", "T"), [(2, 1), (8, 2), (16, 4)])
+def test_the_recipe_of_2016_is_its_literal_transcription(stride, T, tmp_path):
     torch.manual_seed(0)
     layer = nn.Conv2d(3, 4, 3, stride=2)
     steps = graph.trace(nn.Sequential(OrderedDict(conv1=layer)))
@@ -457,7 +460,11 @@ def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
         "optimiser": "adagrad2016",
         "start": "uniform",
         "bound": 160.0,
-        "phases": [{"iterations": 15, "rate": 53.33}, {"iterations": 5, "rate": 5.333}],
+        "phases": [
+            {"iterations": 12, "rate": 53.33, "jitter": True},
+            {"iterations": 4, "rate": 20.0, "jitter": True},
+            {"iterations": 6, "rate": 5.333},
+        ],
     }
     terms = {
         "c": Term(1.0, ColourNorm(MEAN, 6.0, 80.0)),
@@ -470,16 +477,86 @@ def test_the_recipe_of_2016_is_its_literal_transcription(tmp_path):
         9,
         MEAN,
         terms,
-        preimage.plan_of(recipe, {"stride": 2, "receptive_field": 3}),
+        preimage.plan_of(recipe, {"stride": stride, "receptive_field": 3}),
         0,
         runtime.Checkpoint(tmp_path / "x", "key"),
     ).images
-    start = preimage.start_noise("uniform", (3, 9, 9), 0, "cat")[None]
-    rates = [53.33] * 15 + [5.333] * 5
-    expected = literal_reconstruction(
-        layer.weight.detach(), layer.bias.detach(), target, start, 100.0, rates, 12.31, 80.0
-    )
-    torch.testing.assert_close(found.double(), expected.double(), rtol=0, atol=1e-3)
+    # The first run: on a canvas with room for the jitter. The numbers of a phase are a stream of their own.
+    shifts = []
+    for count, stream in ((12, ()), (4, (1,))):
+        draws = runtime.generator(0, "preimage", "jitter", *stream)
+        shifts += [torch.randint(T, (2,), generator=draws).tolist() for _ in range(count)]
+    assert T == 1 or len({tuple(shift) for shift in shifts}) > 2
+    known = [values.detach().double() for values in (layer.weight, layer.bias, target)]
+    u = preimage.start_noise("uniform", (3, 8 + T, 8 + T), 0, "cat")[None].double()
+    u = literal_run(*known, u, 9, 100.0, [53.33] * 12 + [20.0] * 4, shifts, 12.31, 80.0)
+    # The second: from its middle, without jitter.
+    middle = slice((T - 1) // 2, (T - 1) // 2 + 9)
+    u = u[..., middle, middle].clone()
+    u = literal_run(*known, u, 9, 100.0, [5.333] * 6, [(0, 0)] * 6, 12.31, 80.0)
+    expected = (MEAN + u / 255).clamp(0, 1)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-3)
+
+
+def test_a_phase_that_differs_in_jitter_or_priors_begins_a_run(reconstruct, monkeypatch):
+    seen = []
+
+    class Recording(optimisers.Adam):
+        def step(self, u, gradient, rate, count):
+            fresh = not self.state["first"].any()
+            seen.append((u.shape[-1] - SIZE, count, fresh))
+            super().step(u, gradient, rate, count)
+
+    monkeypatch.setitem(optimisers.OPTIMISERS, "adam", Recording)
+    phases = [
+        preimage.Phase(2, 3.0),
+        preimage.Phase(1, 2.0),
+        preimage.Phase(2, 3.0, jitter=True),
+        preimage.Phase(1, 3.0, jitter=True, priors=False),
+        preimage.Phase(1, 1.0, jitter=True, priors=False),
+        preimage.Phase(2, 3.0),
+    ]
+    reconstruct(plan(*phases, jitter=4), ALL)
+    run = [(0, 1, True), (0, 2, False), (0, 3, False)]
+    run += [(3, 1, True), (3, 2, False), (3, 1, True), (3, 2, False), (0, 1, True), (0, 2, False)]
+    assert seen == run
+
+
+def test_a_run_begins_with_the_image_of_the_one_before(reconstruct, tmp_path):
+    """In a frame of the mean colour, or without the frame."""
+    first = preimage.Phase(3, 6.0)
+    image = reconstruct(plan(first, box=True)).images
+    still = preimage.Phase(1, 1e-9, jitter=True)
+    reconstruct(plan(first, still, box=True, jitter=4), interval=0)
+    u = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
+    expected = torch.nn.functional.pad(255 * (image - MEAN), (1, 2, 1, 2))
+    torch.testing.assert_close(u, expected, rtol=0, atol=1e-3)
+    (tmp_path / "x.checkpoint").unlink()
+    shaken = preimage.Phase(3, 6.0, jitter=True)
+    image = reconstruct(plan(shaken, box=True, jitter=4)).images
+    found = reconstruct(plan(shaken, preimage.Phase(1, 1e-9), box=True, jitter=4)).images
+    torch.testing.assert_close(found, image, rtol=0, atol=1e-6)
+
+
+def test_priors_may_be_left_out_of_a_phase(reconstruct):
+    bare, full = preimage.Phase(3, 6.0, priors=False), preimage.Phase(2, 6.0)
+    result = reconstruct(plan(bare), ALL)
+    without = reconstruct(plan(preimage.Phase(3, 6.0)))
+    assert torch.equal(result.images, without.images)
+    assert [row[:3] for row in result.trace] == [row[:3] for row in without.trace]
+    both = reconstruct(plan(bare, full), ALL)
+    assert [row[:2] for row in both.trace if row[1] in ALL] == [(i, t) for i in (4, 5) for t in ALL]
+    assert all(math.isfinite(row[2]) for row in both.trace)
+    assert not torch.allclose(both.images, reconstruct(plan(bare, full)).images, atol=1e-3)
+
+
+def test_priors_that_come_in_are_no_divergence(reconstruct):
+    heavy = {"r": Term(1e7, ColourNorm(MEAN))}
+    recipe = plan(preimage.Phase(3, 1.0, priors=False), preimage.Phase(3, 1.0))
+    result = reconstruct(recipe, heavy)
+    totals = [row[2] for row in result.trace if row[1] == "total"]
+    assert totals[3] > 1000 * totals[0]
+    assert totals[5] < totals[3]
 
 
 def states(reconstruct, tmp_path, recipe, stopping_after):
@@ -501,7 +578,7 @@ def test_the_bound_holds_behind_every_iteration(reconstruct, tmp_path, stopping_
 
 
 def test_the_box_holds_behind_every_iteration(reconstruct, tmp_path, stopping_after):
-    recipe = plan(preimage.Phase(4, 60.0), box=True, jitter=3)
+    recipe = plan(preimage.Phase(4, 60.0, jitter=True), box=True, jitter=3)
     values = [MEAN + u / 255 for u in states(reconstruct, tmp_path, recipe, stopping_after)]
     assert len(values) == 4
     assert values[-1].shape[2:] == (SIZE + 2, SIZE + 2)
@@ -554,12 +631,12 @@ def invertible():
     return graph.Network(graph.trace(model), ["conv1"]).load(model.state_dict())
 
 
-def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, tmp_path):
+def test_jitter_takes_all_shifts_below_t(invertible, tmp_path):
     data = Matching("conv1", invertible(torch.rand(1, 3, 6, 6))["conv1"], ["a"])
 
-    def corner(jitter, seed):
+    def corner(seed):
         checkpoint = runtime.Checkpoint(tmp_path / "x", seed, 0)
-        recipe = plan(preimage.Phase(1, 5.0, jitter=jitter), start="mean", jitter=4)
+        recipe = plan(preimage.Phase(1, 5.0, jitter=True), start="mean", jitter=4)
         preimage.reconstruct(invertible, data, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
         u = storage.load_tensors(checkpoint.path, "checkpoint")[0]["variable"]
         assert u.shape == (1, 3, 9, 9)
@@ -567,10 +644,7 @@ def test_jitter_takes_all_shifts_below_t_and_its_absence_the_middle(invertible, 
         assert rows.max() - rows.min() == columns.max() - columns.min() == 5
         return rows.min().item(), columns.min().item()
 
-    assert {corner(True, seed) for seed in range(120)} == {
-        (i, j) for i in range(4) for j in range(4)
-    }
-    assert {corner(False, seed) for seed in range(5)} == {(1, 1)}
+    assert {corner(seed) for seed in range(120)} == {(i, j) for i in range(4) for j in range(4)}
 
 
 def test_priors_sample_from_the_stream_of_the_study(reconstruct):

@@ -13,7 +13,7 @@ from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.rows import Rows
-from deep_restoration.schedules import Phase, Plateau
+from deep_restoration.schedules import Phase, Plateau, begins_run, moments
 
 MEAN = torch.tensor([0.45, 0.5, 0.4]).view(1, 3, 1, 1)
 SIZE = 21
@@ -30,6 +30,24 @@ def test_rates_are_their_literal_transcription():
     expected = [4.0, 8.0] + [8 * (0.01 + 0.99 * (1 + cosine) / 2) for cosine in cosines]
     assert [both.rate_at(i) for i in range(6)] == pytest.approx(expected)
     assert [Phase(2, 8.0, decay=True, warmup=2).rate_at(i) for i in range(2)] == [4.0, 8.0]
+
+
+def test_phases_that_agree_about_jitter_and_priors_are_one_run():
+    kinds = [
+        (True, False),
+        (True, False),
+        (False, False),
+        (False, True),
+        (False, True),
+        (True, True),
+    ]
+    phases = [Phase(2, rate, jitter=j, priors=p) for rate, (j, p) in enumerate(kinds, 1)]
+    assert [begins_run(phases, i) for i in range(6)] == [True, False, True, True, False, True]
+    found = [tuple(moment) for moment in moments(phases)]
+    expected = [(0, 0, 1), (0, 1, 2), (1, 0, 3), (1, 1, 4), (2, 0, 1), (2, 1, 2)]
+    expected += [(3, 0, 1), (3, 1, 2), (4, 0, 3), (4, 1, 4), (5, 0, 1), (5, 1, 2)]
+    assert found == expected
+    assert moments([]) == []
 
 
 def test_the_optimiser_gets_the_rates_of_the_phase(reconstruct, monkeypatch):

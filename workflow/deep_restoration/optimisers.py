@@ -1,4 +1,7 @@
-"""Update rules of pre-image optimisation: one class a rule, acting on a batch of images in place."""
+"""Update rules of pre-image optimisation: one class a rule, acting on a batch of images in place.
+
+Each takes the variable u and the number of pixels of an image, without the frame that jitter adds.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,9 @@ class Momentum:
     reset when the rate changes.
     """
 
-    def __init__(self, u: torch.Tensor):
+    def __init__(self, u: torch.Tensor, pixels: int):
         self.state = {"mu": torch.zeros_like(u)}
-        self.scale = SIGMA**2 * u.shape[2] * u.shape[3] / REFERENCE_PIXELS
+        self.scale = SIGMA**2 * pixels / REFERENCE_PIXELS
 
     def start_phase(self) -> None:
         self.state["mu"].zero_()
@@ -32,13 +35,14 @@ class Momentum:
 class AdaGrad2016:
     """The AdaGrad variant of Mahendran & Vedaldi 2016.
 
-    G <- 0.9 G + g^2; m <- 0.9 m - g / (1/lr + sqrt G); u <- u + m, with lr = rate * H * W: their
-    gradient is that of means over H W pixels. Momentum is reset when the rate changes.
+    G <- 0.9 G + g^2; m <- 0.9 m - g / (1/lr + sqrt G); u <- u + m, with lr = rate * H * W, H W being
+    the pixels of the image, while the priors in g are means over those of the whole canvas (released
+    code). Momentum is reset when the rate changes, G only with a new run.
     """
 
-    def __init__(self, u: torch.Tensor):
+    def __init__(self, u: torch.Tensor, pixels: int):
         self.state = {"G": torch.zeros_like(u), "m": torch.zeros_like(u)}
-        self.pixels = u.shape[2] * u.shape[3]
+        self.pixels = pixels
 
     def start_phase(self) -> None:
         self.state["m"].zero_()
@@ -53,7 +57,7 @@ class AdaGrad2016:
 class Adam:
     """Kingma & Ba 2015 with betas 0.9, 0.999; rate in units of u (0..255)."""
 
-    def __init__(self, u: torch.Tensor):
+    def __init__(self, u: torch.Tensor, pixels: int):
         self.state = {"first": torch.zeros_like(u), "second": torch.zeros_like(u)}
 
     def start_phase(self) -> None:
@@ -78,7 +82,7 @@ class LBFGS:
 
     MEMORY = 10
 
-    def __init__(self, u: torch.Tensor):
+    def __init__(self, u: torch.Tensor, pixels: int):
         pairs = (u.shape[0], self.MEMORY, *u.shape[1:])
         self.state = {"s": u.new_zeros(pairs), "y": u.new_zeros(pairs)}
         self.state |= {"u": torch.zeros_like(u), "gradient": torch.zeros_like(u)}

@@ -1,9 +1,14 @@
 """Pre-image optimisation: the image whose feature maps match those of a target, under priors.
 
 All images are one batch and losses are per image and summed, so that a batch of N gives what N single
-runs give. The image is u = 255 (x - mean colour) on a canvas that is larger than the image by the jitter,
-in the units of Mahendran & Vedaldi, so that their constants can be read off; what is optimised are its
-pixels or what a parametrisation puts in their place.
+runs give. The image is u = 255 (x - mean colour) in the units of Mahendran & Vedaldi, so that their
+constants can be read off; what is optimised are its pixels or what a parametrisation puts in their place.
+
+As in their released code of 2016, jitter crops the image from a canvas that is larger than it, and an
+optimisation is a sequence of runs: phases that follow each other and agree about jitter and priors. Each
+run begins with the image of the one before, on a canvas of its own (with jitter, the image in a frame of
+the mean colour; without, the image alone), and with a new optimiser. So no optimiser remembers gradients
+of another objective, and without jitter there is no frame that priors would see and the classifier not.
 """
 
 from __future__ import annotations
@@ -27,7 +32,7 @@ from .parametrisations import PARAMETRISATIONS
 from .priors import Prior
 from .published import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
 from .rows import PerImage, Rows
-from .schedules import Phase, Plateau
+from .schedules import Phase, Plateau, begins_run, moments
 
 log = logging.getLogger(__name__)
 
@@ -126,11 +131,13 @@ def reconstruct(
     and now and then their SSIM the term `ssim`.
 
     The published step sizes are too large for some networks and images. An image whose objective is not
-    finite or exceeds a thousand times its first value (or C times the data term's scale, where it starts
-    below: near its target, or at a natural image, whose calibrated energies are negative) goes back
-    to the start of the phase at a quarter of the rate, alone. Raises DivergedError naming image and
+    finite or exceeds a thousand times its first value in the run (or C times the data term's scale, where
+    it starts below: near its target, or at a natural image, whose calibrated energies are negative) goes
+    back to the start of the phase at a quarter of the rate, alone. Raises DivergedError naming image and
     iteration when that happens a sixth time, or when an image ends so; the checkpoint then holds the
     last state in which all was well, and the same optimisation raises the error again at once.
+
+    A phase without priors has no values of theirs in the trace.
 
     With `plan.converged` an image that is done waits, as it is, for the next phase, in which it takes
     part again; a phase ends when all are done. Iterations keep their numbers, those of no image are
@@ -220,12 +227,7 @@ class _Run:
         self.where = data_term.scale.device
         self.mean = mean.to(self.where)
         self.colour = self.mean.flatten().tolist()
-        self.shift = plan.jitter - 1
-        self.middle, self.side = self.shift // 2, size + self.shift
-        self.form = PARAMETRISATIONS[plan.parametrisation](self.side, self.side)
-        self.schedule = [
-            (number, i) for number, p in enumerate(plan.phases) for i in range(p.iterations)
-        ]
+        self.schedule = moments(plan.phases)
         self.draws = runtime.generator(seed, "preimage", "jitter")
         self.annealed = [t.prior for t in terms.values() if hasattr(t.prior, "anneal")]
         self.labels = ("total", "data", *terms, *["image"] * (truth is not None))
@@ -233,15 +235,16 @@ class _Run:
         self.recent: list[tuple[int, float, torch.Tensor]] = []
 
     def __call__(self, start: torch.Tensor | None) -> Result:
+        self._lay_out(0)
         self._prepare(self._start(start))
         first, before = self._load()
         self.started = time.monotonic() - before
         truth, last = self.all[2], len(self.schedule) - 1
         marks = {round(1.5**k) for k in range(40)} | {last} if truth is not None else set()
         for iteration in runtime.progress(range(first, len(self.schedule)), "reconstructing"):
-            number, local = self.schedule[iteration]
+            number = self.schedule[iteration].phase
             phase = self.plan.phases[number]
-            if local == 0:
+            if self.schedule[iteration].local == 0:
                 self._begin(number)
             if not len(self.rows.active):
                 continue
@@ -262,24 +265,38 @@ class _Run:
 
     # -------------------------------------------------------------------------- state
 
+    def _lay_out(self, number: int) -> None:
+        """The canvas of the run that this phase belongs to."""
+        phases = self.plan.phases
+        self.shift = self.plan.jitter - 1 if phases and phases[number].jitter else 0
+        self.middle, self.side = self.shift // 2, self.size + self.shift
+        self.form = PARAMETRISATIONS[self.plan.parametrisation](self.side, self.side)
+
     def _start(self, start: torch.Tensor | None) -> torch.Tensor:
+        """The first u of a run: start noise all over the canvas, or images in a frame of the mean colour."""
         if start is None:
             shape = (3, self.side, self.side)
             noise = [start_noise(self.plan.start, shape, self.seed, name) for name in self.names]
             return torch.stack(noise).to(self.where)
-        before, behind = self.middle, self.shift - self.middle  # beyond the image, its edge
-        frame = (before, behind, before, behind)
-        return 255 * (F.pad(start.to(self.where), frame, mode="replicate") - self.mean)
+        before, behind = self.middle, self.shift - self.middle
+        return F.pad(255 * (start.to(self.where) - self.mean), (before, behind, before, behind))
+
+    def _move(self, number: int) -> None:
+        """Take the images to the canvas of the run that begins with this phase."""
+        images, before = self._images(), self.rows
+        self._lay_out(number)
+        self._prepare(self._start(images))
+        self.rows["share"].copy_(before.gather("share"))
 
     def _prepare(self, u: torch.Tensor) -> None:
         variable = self.form.from_image(u).contiguous()
         count = len(variable)
-        self.optimiser = OPTIMISERS[self.plan.optimiser](variable)
+        self.optimiser = OPTIMISERS[self.plan.optimiser](variable, self.size**2)
         plateau, (_, terms, _) = self.plan.converged, self.all
         more = {}
         if plateau:
             sampled = any(getattr(term.prior, "sampled", False) for term in terms.values())
-            sampled = sampled or (self.shift > 0 and any(p.jitter for p in self.plan.phases))
+            sampled = sampled or (self.plan.jitter > 1 and any(p.jitter for p in self.plan.phases))
             more["history"] = plateau.history(count, sampled, self.where)
         self.rows = Rows(
             variable=variable,
@@ -307,11 +324,13 @@ class _Run:
         """All images start a phase together, with a stream of numbers of its own, however many
         iterations those before it took."""
         self._choose(self.rows.everyone)
-        self.optimiser.start_phase()
         variable, anchor = self.rows["variable"], self.rows["anchor"]
         lost = ~torch.isfinite(variable).flatten(1).all(1)  # by the last step of the phase before
         variable[lost] = anchor[lost]
-        anchor.copy_(variable)
+        if number and begins_run(self.plan.phases, number):
+            self._move(number)
+        self.optimiser.start_phase()
+        self.rows["anchor"].copy_(self.rows["variable"])
         stream = ("preimage", "jitter", *[number] * (number > 0))
         self.draws.manual_seed(runtime.seed_of(self.seed, *stream))
         if self.plan.converged:
@@ -324,6 +343,9 @@ class _Run:
         tensors, values = saved
         if values["diverged"]:
             raise runtime.DivergedError(values["diverged"])
+        number = self.schedule[values["iteration"] - 1].phase  # of the last iteration that was done
+        if self.plan.phases[number].jitter != self.plan.phases[0].jitter:
+            self._move(number)
         self.rows.load(tensors)
         self._choose(self.rows.active)
         self.draws.set_state(tensors["draws"])
@@ -348,6 +370,7 @@ class _Run:
         top, left, size = self.middle, self.middle, self.size
         if phase.jitter and self.shift:
             top, left = torch.randint(self.shift + 1, (2,), generator=self.draws).tolist()
+        terms = self.terms if phase.priors else {}
         variable = self.rows["variable"].detach().requires_grad_()
         u = self.form.to_image(variable)
         x = torch.add(self.mean, u.detach(), alpha=1 / 255).requires_grad_()
@@ -355,7 +378,7 @@ class _Run:
         known = {}  # priors that know their gradient
         with runtime.precision_context(self.plan.precision, self.where):
             found = self.working(x[..., top : top + size, left : left + size])
-            for name, (_, prior, layer) in self.terms.items():
+            for name, (_, prior, layer) in terms.items():
                 if layer is None and hasattr(prior, "descend"):
                     known[name] = prior
                 else:
@@ -364,16 +387,17 @@ class _Run:
         data = self.data_term.energy(found)
         total = self.plan.data_weight * data
         for name, energy in energies.items():
-            total = total + self.terms[name].weight * energy
+            total = total + terms[name].weight * energy
         (gradient,) = torch.autograd.grad(total.sum(), x)
         with torch.no_grad():
             gradient = gradient.contiguous()
             for name, prior in known.items():
-                weight = self.terms[name].weight
+                weight = terms[name].weight
                 energies[name] = prior.descend(x.detach(), weight, gradient)
                 total = total + weight * energies[name]
             gradient.mul_(1 / 255)
-            measured = [total, data, *(energies[name] for name in self.terms)]
+            absent = torch.full_like(data, math.nan)
+            measured = [total, data, *(energies.get(name, absent) for name in self.terms)]
             if self.truth is not None:
                 error = self._inner(x).clamp(0, 1).sub_(self.truth)
                 measured.append(error.square_().mean((1, 2, 3)))
@@ -385,8 +409,9 @@ class _Run:
     def _step(
         self, iteration: int, phase: Phase, measured: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        rows, local, total = self.rows, self.schedule[iteration][1], measured[0]
-        if iteration == 0:
+        rows, total = self.rows, measured[0]
+        _, local, count = self.schedule[iteration]
+        if count == 1:
             floor = self.plan.data_weight * self.data_term.scale
             rows["limit"].copy_(1000 * torch.maximum(total, floor))
         diverged = ~(torch.isfinite(total) & (total <= rows["limit"]))
@@ -407,7 +432,7 @@ class _Run:
             return
         variable = rows["variable"]
         rate = phase.rate_at(local) * rows["share"]
-        self.optimiser.step(variable, gradient, rate, iteration + 1)
+        self.optimiser.step(variable, gradient, rate, count)
         if restarts:
             variable[diverged] = rows["anchor"][diverged]
             for state in self.optimiser.state.values():
@@ -475,9 +500,11 @@ class _Run:
 
     def _flush(self) -> None:
         for iteration, seconds, values in self.recent:
+            priors = self.plan.phases[self.schedule[iteration - 1].phase].priors
             self.trace.extend(
                 (iteration, label, value, seconds)
                 for label, value in zip(self.labels, values.tolist(), strict=True)
+                if priors or label not in self.all[1]
             )
         self.recent.clear()
 

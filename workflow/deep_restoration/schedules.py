@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -13,7 +15,8 @@ class Phase:
     """A run of iterations at one rate.
 
     Over the first `warmup` iterations the rate rises linearly; `decay` lets it fall by half a cosine to
-    a hundredth in those behind.
+    a hundredth in those behind. `jitter`: the image is shifted at random in each iteration. `priors`:
+    whether they count.
     """
 
     iterations: int
@@ -21,6 +24,7 @@ class Phase:
     jitter: bool = False
     decay: bool = False
     warmup: int = 0
+    priors: bool = True
 
     def rate_at(self, iteration: int) -> float:
         """The rate of iteration 0, 1, ... of the phase."""
@@ -30,6 +34,35 @@ class Phase:
             return self.rate
         progress = (iteration - self.warmup) / (self.iterations - self.warmup)
         return self.rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+class Moment(NamedTuple):
+    """An iteration: the number of its phase and its own in that phase, from 0; `count`, from 1, is its
+    number in the run."""
+
+    phase: int
+    local: int
+    count: int
+
+
+def moments(phases: Sequence[Phase]) -> list[Moment]:
+    """All iterations in order. Phases that follow each other and agree about jitter and priors make up a
+    run."""
+    found: list[Moment] = []
+    count = 0
+    for number, phase in enumerate(phases):
+        if begins_run(phases, number):
+            count = 0
+        for local in range(phase.iterations):
+            count += 1
+            found.append(Moment(number, local, count))
+    return found
+
+
+def begins_run(phases: Sequence[Phase], number: int) -> bool:
+    """Whether this phase differs from the one before in jitter or in priors, or is the first."""
+    kinds = [(phase.jitter, phase.priors) for phase in phases]
+    return number == 0 or kinds[number] != kinds[number - 1]
 
 
 @dataclass(frozen=True)
