@@ -17,6 +17,10 @@ PRIORS = {
     "colour norm": ColourNorm(MEAN),
     "colour norm to another power": ColourNorm(MEAN, 3.0, 60.0),
     "colour norm, squared": ColourNorm(MEAN, 2.0),
+    "alpha norm around the image's mean": AlphaNorm(MEAN, centre="image"),
+    "the same to another power": AlphaNorm(MEAN, 2.5, "image"),
+    "colour norm around the image's mean": ColourNorm(MEAN, centre="image"),
+    "the same, to a power of three": ColourNorm(MEAN, 3.0, 60.0, "image"),
     "distance": DistanceTo(CENTRE),
     "distance to all but the frame": DistanceTo(CENTRE[..., 1:4, 1:3]),
 }
@@ -71,6 +75,18 @@ def test_single_precision_comes_near(name):
     torch.testing.assert_close(single.double(), energy, rtol=2e-6, atol=0)
     scale = exact.abs().max()
     assert ((into - exact).abs() / scale).max() < 1e-6
+
+
+@pytest.mark.parametrize("kind", [AlphaNorm, ColourNorm])
+def test_brightness_is_free_around_the_image_s_own_mean_alone(kind):
+    brighter = images() + 0.2
+    own, fixed = kind(MEAN, centre="image"), kind(MEAN)
+    torch.testing.assert_close(own.energy(brighter), own.energy(images()))
+    assert (fixed.energy(brighter) > 1.5 * fixed.energy(images())).all()
+    into = torch.zeros(2, 3, 5, 4, dtype=torch.float64)
+    own.descend(images(), 1.0, into)
+    scale = into.abs().sum((1, 2, 3))
+    assert (into.sum((1, 2, 3)).abs() < 1e-12 * scale).all()
 
 
 @pytest.mark.parametrize("alpha", [1.0, 2.0, 6.0])

@@ -64,6 +64,26 @@ def test_colour_norm_equals_a_loop():
         assert value == pytest.approx(total / 20, rel=1e-12)
 
 
+def test_range_priors_around_the_image_s_own_mean_equal_loops():
+    """Eq. 4 of Harder 2017; for the colour norm as in his code, the mean over positions and colours."""
+    alpha, colour = (
+        kind(MEAN, centre="image").energy(images()) for kind in (AlphaNorm, ColourNorm)
+    )
+    for index, x in enumerate(images().tolist()):
+        values = [255 * v for plane in x for row in plane for v in row]
+        mean = sum(values) / len(values)
+        powers = sum(abs(v - mean) ** 6 for v in values)
+        assert alpha[index].item() == pytest.approx(powers / 20, rel=1e-12)
+        colours = zip(*([255 * v - mean for row in plane for v in row] for plane in x), strict=True)
+        norms = sum(sum(v * v for v in colour_) ** 3 / 80**6 for colour_ in colours)
+        assert colour[index].item() == pytest.approx(norms / 20, rel=1e-12)
+
+
+def test_an_unknown_centre_is_refused():
+    with pytest.raises(ValueError, match="centre is 'median'; allowed: colour, image"):
+        AlphaNorm(MEAN, centre="median")
+
+
 # ------------------------------------------------------------------------------ gradients
 
 

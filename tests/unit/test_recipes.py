@@ -45,6 +45,9 @@ def test_recipes_know_the_weights_of_2015_by_depth(reach, published):
         "tv": {"weight": "mahendran2015"},
         "alpha_norm": {"weight": "mahendran2015", "alpha": 6.0},
     }
+    own = {"alpha_norm": {"weight": 1.0, "centre": "image"}}
+    (term,) = recipes.build(own, {}, see(reach), MEAN).values()
+    assert (term.prior.own, AlphaNorm(MEAN).own) == (True, False)
     built = recipes.build(entries, {}, see(reach), MEAN)
     sigma, pixels = 27098.1157, 227**2
     weight, prior, _ = built["tv"]

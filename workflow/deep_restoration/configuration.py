@@ -26,8 +26,8 @@ from .fingerprint import installed, reached
 from .kept import kept
 
 UNTRAINED = {  # the options of priors that are not learned
-    "alpha_norm": {"alpha"},
-    "colour_norm": {"alpha", "B"},
+    "alpha_norm": {"alpha", "centre"},
+    "colour_norm": {"alpha", "B", "centre"},
     "tv": {"beta", "V"},
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }

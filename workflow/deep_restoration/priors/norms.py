@@ -7,47 +7,75 @@ import torch
 from ..rows import PerImage
 
 
-class AlphaNorm:
-    """Mean over pixels of sum_k |u_k|^alpha, with u = 255 (x - mean colour).
+class _Range:
+    """What the range priors share: u = 255 (x - centre).
 
-    Mahendran & Vedaldi 2015, R_alpha, divided by the number of pixels H*W.
+    `centre`: `colour`, a fixed colour `mean`, 1 x 3 x 1 x 1 in [0, 1], as in the code of Mahendran & Vedaldi,
+    whose weights and bounds belong to it; or `image`, the mean over all values of x itself (Harder 2017,
+    eq. 4, and his code). The latter does not change when all of x gets brighter, so that it limits
+    contrast, not range: it is not the default.
     """
 
-    def __init__(self, mean: torch.Tensor, alpha: float = 6.0):
-        self.mean, self.alpha = mean, alpha
+    def __init__(self, mean: torch.Tensor, alpha: float, centre: str):
+        if centre not in ("colour", "image"):
+            raise ValueError(f"centre is {centre!r}; allowed: colour, image")
+        self.mean, self.alpha, self.own = mean, alpha, centre == "image"
+
+    def _from_centre(self, x: torch.Tensor) -> torch.Tensor:
+        return x - (x.mean((1, 2, 3), keepdim=True) if self.own else self.mean)
+
+    def _add(self, slope: torch.Tensor, u: torch.Tensor, value: float, into: torch.Tensor) -> None:
+        """into += value * slope * u; where x moves its own centre, without the mean over an image."""
+        into.addcmul_(slope, u, value=value)
+        if self.own:
+            into.sub_((slope * u).mean((1, 2, 3), keepdim=True), alpha=value)
+
+
+class AlphaNorm(_Range):
+    """Mean over pixels of sum_k |u_k|^alpha, with u = 255 (x - centre).
+
+    Mahendran & Vedaldi 2015, R_alpha, divided by the number of pixels H*W. centre: see _Range.
+    """
+
+    def __init__(self, mean: torch.Tensor, alpha: float = 6.0, centre: str = "colour"):
+        super().__init__(mean, alpha, centre)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        u = 255 * (x - self.mean)
+        u = 255 * self._from_centre(x)
         return u.abs().pow(self.alpha).sum(1).mean((1, 2))
 
     def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
         pixels = x.shape[2] * x.shape[3]
-        u = (x - self.mean).mul_(255)
+        u = self._from_centre(x).mul_(255)
         size = u.abs()
         power = _power(size, self.alpha - 1)
-        into.addcmul_(power, u.sign_(), value=255 * self.alpha * weight / pixels)
+        self._add(power, u.sign_(), 255 * self.alpha * weight / pixels, into)
         return power.mul_(size).sum((1, 2, 3)).div_(pixels)
 
 
-class ColourNorm:
-    """Mean over pixels of (|u| / B)^alpha, with |u| the norm of the colour vector 255 (x - mean colour).
+class ColourNorm(_Range):
+    """Mean over pixels of (|u| / B)^alpha, with |u| the norm of the colour vector 255 (x - centre).
 
     Mahendran & Vedaldi 2016, the refined range prior: isotropic in colour space. B in units of 0..255.
+    centre: see _Range.
     """
 
-    def __init__(self, mean: torch.Tensor, alpha: float = 6.0, B: float = 80.0):
-        self.mean, self.alpha, self.B = mean, alpha, B
+    def __init__(
+        self, mean: torch.Tensor, alpha: float = 6.0, B: float = 80.0, centre: str = "colour"
+    ):
+        super().__init__(mean, alpha, centre)
+        self.B = B
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        u = 255 * (x - self.mean) / self.B
+        u = 255 * self._from_centre(x) / self.B
         return u.square().sum(1).pow(self.alpha / 2).mean((1, 2))
 
     def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
         scale, pixels = 255 / self.B, x.shape[2] * x.shape[3]
-        u = (x - self.mean).mul_(scale)
+        u = self._from_centre(x).mul_(scale)
         length = u.square().sum(1, keepdim=True)
         power = _power(length.clamp(min=1e-30), self.alpha / 2 - 1)
-        into.addcmul_(power, u, value=scale * self.alpha * weight / pixels)
+        self._add(power, u, scale * self.alpha * weight / pixels, into)
         return power.mul_(length).sum((1, 2, 3)).div_(pixels)
 
 
