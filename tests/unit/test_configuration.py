@@ -60,7 +60,14 @@ def test_shipped_configuration_is_valid_and_complete():
     assert found["classifiers"]["alexnet"]["mean"] == [0.485, 0.456, 0.406]
     assert found["inverters"]["joint"]["precision"] == "float32"
     assert found["recipes"]["tv"]["phases"] == [
-        {"iterations": 100, "rate": 10.0, "decay": False, "jitter": False, "warmup": 0}
+        {
+            "iterations": 100,
+            "rate": 10.0,
+            "decay": False,
+            "jitter": False,
+            "warmup": 0,
+            "priors": True,
+        }
     ]
     assert found["classifiers"]["alexnet"]["sha256"] is None
 
@@ -355,6 +362,41 @@ def test_shipped_studies_are_planned_before_their_images_are_there(name, tmp_pat
         assert [line.split(";")[0] for line in lines] == [
             f"  {key} is {source!r}: there is no folder {source}" for key, source in folders.items()
         ]
+
+
+def test_the_recipes_of_2017_and_2018_are_those_on_record():
+    """Rates are on the scale 0..255; section 4.3 has them for images in 0..1."""
+    found = configuration.prepare(shipped("paper-harder"), SCHEMA, planning=True)
+    assert found["classifiers"]["alexnet"]["layers"] == ["relu1", "conv4"]
+    recipes = {name: entry for name, entry in found["recipes"].items() if "harder" in name}
+    assert set(recipes) == {"harder2017", "harder2017_conv4", "harder2018"}
+    assert all((r["optimiser"], r["start"]) == ("adam", "mean") for r in recipes.values())
+
+    def steps(name):  # rate at each iteration
+        return [p["rate"] for p in recipes[name]["phases"] for _ in range(p["iterations"])]
+
+    for name, weight in (("harder2017", 1e-4), ("harder2017_conv4", 1e-3)):
+        assert "data" not in recipes[name]  # normalised
+        assert recipes[name].get("data_weight", 1.0) == 1.0
+        assert recipes[name]["priors"] == {"ica": {"weight": weight, "units": "raw"}}
+        assert not any(phase["jitter"] for phase in recipes[name]["phases"])
+    assert (found["priors"]["ica"]["expert"], found["priors"]["ica"]["filters"]) == (
+        "logistic",
+        512,
+    )
+    assert steps("harder2017") == [pytest.approx(0.004 * 255)] * 5000
+    falls = {0: 0.01, 1000: 4e-3, 1200: 1e-3, 3000: 4e-4, 6000: 1e-4, 9000: 4e-5}
+    published = [max((i, rate) for i, rate in falls.items() if i <= t)[1] for t in range(10000)]
+    assert steps("harder2017_conv4") == pytest.approx([255 * rate for rate in published])
+
+    later = recipes["harder2018"]
+    assert later["data"] == "mse"
+    assert later["priors"] == {"foe512": {"weight": 1e-4, "units": "raw"}}
+    prior = found["priors"]["foe512"]
+    assert (prior["expert"], prior["filters"], prior["unit"]) == ("student_t", 512, True)
+    assert steps("harder2018") == [1.0] * 10000
+    stages = [(p["priors"], p["jitter"]) for p in later["phases"] for _ in range(p["iterations"])]
+    assert stages == [(t >= 5000, t % 5000 < 3200) for t in range(10000)]
 
 
 def test_the_study_at_full_size_inverts_the_studys_layer():
@@ -730,6 +772,18 @@ FAULTS = {
     "weights of the normalised data term for the mean squared one": (
         [("recipes.mahendran2016.data", "mse")],
         ["recipes.mahendran2016.data_weight is 'mahendran2016'", "with data mse give a number"],
+    ),
+    "a prior that a phase is to have": (
+        [("recipes.tv.phases", [{"iterations": 3, "rate": 1.0, "priors": ["tv"]}])],
+        ["recipes.tv.phases.0.priors is ['tv']", "it must be of type boolean"],
+    ),
+    "an unknown centre": (
+        [("recipes.mahendran2015.priors.alpha_norm.centre", "median")],
+        ["recipes.mahendran2015.priors.alpha_norm.centre is 'median'; allowed: colour, image"],
+    ),
+    "a centre of what is no range": (
+        [("recipes.tv.priors.tv.centre", "image")],
+        ["recipes.tv.priors.tv.centre is not an option", "allowed: V, beta, weight"],
     ),
     "units of a prior that is not learned": (
         [("recipes.tv.priors.tv.units", "raw")],
