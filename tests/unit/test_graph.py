@@ -563,3 +563,12 @@ def test_too_small_images_are_reported(lrn_steps):
     assert stop is None
     assert layers["pool5"]["shape"] == [256, 1, 1]
     assert math.prod(layers["flatten"]["shape"]) == 9216
+
+
+def test_what_classes_would_see_of_an_image_without_end(alexnet_steps):
+    """As MatConvNet tells it, by which Mahendran & Vedaldi 2016 weigh activations."""
+    alexnet, _ = graph.geometry(alexnet_steps, 227)
+    vgg, _ = graph.geometry(steps_of("vgg16"), 224)
+    assert {graph.reach(alexnet, layer) for layer in ("fc6", "relu7", "fc8")} == {195 + 5 * 32}
+    assert graph.reach(vgg, "fc8") == 404
+    assert (graph.reach(alexnet, "conv5"), graph.reach(alexnet, "pool5")) == (163, 195)

@@ -85,10 +85,67 @@ def test_targets_are_one_in_the_middle_or_the_mean():
     assert visualisation.one_hot((4,), [3], "class").tolist() == [[0, 0, 0, 1]]
 
 
-def test_weight_of_2016():
-    assert published.maximisation_weight_2016(11, 227) == pytest.approx(10000 / 121)
-    assert published.maximisation_weight_2016(None, 227) == pytest.approx(10000 / 227**2)
-    assert published.maximisation_weight_2016(355, 227) == pytest.approx(10000 / 227**2)
+ALEXNET = {  # stride, receptive field, positions of a tile
+    "conv1": (4, 11, 5),
+    "pool1": (8, 19, 5),
+    "conv2": (8, 51, 7),
+    "conv3": (16, 99, 7),
+    "conv4": (16, 131, 9),
+    "conv5": (16, 163, 11),
+    "pool5": (32, 195, 7),
+}
+
+
+def literal_tile(stride, field):
+    """Positions of a unit's place, as the released code of 2016 counts them for more than one unit."""
+    positions = int(np.floor(field / stride * 1.1 + 0.5))
+    positions = max(positions, 4)
+    if positions % 2 == 0:
+        positions = positions + 1
+    return positions
+
+
+def test_tiles_of_2016():
+    for stride, field, positions in ALEXNET.values():
+        assert literal_tile(stride, field) == positions
+        assert published.tile_2016(stride, field) == positions * stride
+    for stride in (1, 2, 4, 8, 16, 32):
+        for field in range(1, 500):
+            assert published.tile_2016(stride, field) == literal_tile(stride, field) * stride
+
+
+def literal_mosaic(count, tile, field):
+    """Weights of a unit and of a pixel in a mosaic of `count` tiles: both relative to one tile."""
+    unit = (10000 / field**2) / count
+    pixel = 1 / (count * tile**2)
+    return unit / pixel
+
+
+@pytest.mark.parametrize("size", [20, 96, 224, 600])
+def test_a_unit_has_the_weight_beside_a_pixel_that_it_has_in_a_mosaic(size):
+    for stride, field, _ in ALEXNET.values():
+        tile = published.tile_2016(stride, field)
+        side = min(tile, size)
+        found = published.maximisation_weight_2016(field, tile, size) * side**2
+        assert found == pytest.approx(literal_mosaic(25, tile, field))
+    assert published.maximisation_weight_2016(355, 227, 227) == pytest.approx(10000 / 355**2)
+
+
+def test_the_steps_of_a_tile_are_those_of_its_mosaic():
+    """AdaGrad's: K times smaller gradients beside K times as many pixels."""
+    from deep_restoration.optimisers import AdaGrad2016
+
+    tile, count = 6, 4
+    draw = torch.Generator().manual_seed(0)
+    gradient = torch.randn(10, 1, 3, tile, tile, generator=draw, dtype=torch.float64) * 0.01
+    alone, inside = (torch.zeros(1, 3, tile, tile, dtype=torch.float64) for _ in range(2))
+    one = AdaGrad2016(alone, tile**2)
+    mosaic = AdaGrad2016(inside, count * tile**2)
+    for step in gradient:
+        one.step(alone, step, 53.33, 1)
+        mosaic.step(inside, step / count, 53.33, 1)
+    torch.testing.assert_close(alone, inside, rtol=1e-12, atol=0)
+    assert alone.abs().min() > 0
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -99,7 +156,8 @@ def test_maximised_units_are_more_active_than_on_any_training_image(
     visualiser, training, small_pictures, never, of
 ):
     found = visualiser.maximise(PLAN, of, 3, training, SIZE, 0, never)
-    assert found.images.shape == (3, 3, SIZE, SIZE)
+    side = 20 if of == "unit" else SIZE  # a tile has 5 positions
+    assert found.images.shape == (3, 3, side, side)
     assert found.images.min() >= 0
     assert found.images.max() <= 1
     assert (found.values > (1.2 if of == "unit" else 0.6)).all()
@@ -113,6 +171,35 @@ def test_maximised_units_are_more_active_than_on_any_training_image(
         assert found.values[index].item() == pytest.approx(
             (reached / natural[channel]).item(), rel=1e-4
         )
+
+
+def test_the_objective_is_the_published_one(visualiser, training, small_pictures, tmp_path):
+    """By its first value, of an image of the mean colour, where no prior has an energy."""
+    from deep_restoration import preimage
+
+    seen = []
+    original = preimage.reconstruct
+
+    def watched(*arguments, **more):
+        seen.append(original(*arguments, **more))
+        return seen[-1]
+
+    still = PLAN | {"start": "mean", "phases": [{"iterations": 1, "rate": 1e-9}]}
+    top = visualiser.network(small_pictures)["conv2"].amax((0, 2, 3))
+    kinds = {"unit": (20, 1.0), "channel": (40, 1.0), "small": (SIZE - 4, (20 / 17) ** 2)}
+    for of, (side, share) in kinds.items():
+        never = runtime.Checkpoint(tmp_path / of, None, float("inf"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(preimage, "reconstruct", watched)
+            size = 40 if of != "small" else side
+            kind = of if of != "small" else "unit"
+            visualiser.maximise(still, kind, [2], training, size, 0, never)
+        flat = torch.as_tensor((0.4, 0.5, 0.6)).view(1, 3, 1, 1).expand(1, 3, side, side)
+        maps = visualiser.network(flat)["conv2"][0, 2]
+        reached = maps.mean() if kind == "channel" else maps[maps.shape[0] // 2, maps.shape[1] // 2]
+        (total,) = (row[2] for row in seen[-1].trace if row[1] == "total")
+        expected = -10000 / 17**2 * share * (reached / top[2]).item()
+        assert total == pytest.approx(expected, rel=1e-4), of
 
 
 def test_units_do_not_depend_on_those_beside_them(visualiser, training, never):

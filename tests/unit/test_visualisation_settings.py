@@ -75,6 +75,14 @@ def test_entries_have_the_defaults_of_their_kind():
     assert "recipe" not in found
 
 
+@pytest.mark.parametrize("kind", visualisation_settings.KINDS)
+def test_every_key_of_a_kind_reaches_what_makes_the_pictures(kind):
+    script = (CONFIG.parent / "workflow/scripts/visualise.py").read_text(encoding="utf-8")
+    planned = {"layers", "recipe", "data_weight"}  # which the rules have made into layers and plan
+    for key in set(visualisation_settings.KINDS[kind]) - planned:
+        assert f'entry["{key}"]' in script or f'entry.get("{key}")' in script, key
+
+
 def test_the_plan_is_the_recipe_with_the_keys_of_the_entry():
     own = {"phases": [{"iterations": 7, "rate": 2.0}], "data_weight": 3.0, "box": True}
     config = prepared(MAXIMISATION | own)

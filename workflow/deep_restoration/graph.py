@@ -468,6 +468,19 @@ def geometry(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | N
     return _with_blocks(steps, result), None
 
 
+def reach(layers: dict[str, dict], layer: str) -> int:
+    """The side in pixels of what a unit would see of an image without end.
+
+    `layers` as `geometry` has them. It is the receptive field, or, where a unit sees the whole image, what
+    all positions of the last maps in front of it see together: 355 pixels for the classes of AlexNet.
+    """
+    if (own := layers[layer]["receptive_field"]) is not None:
+        return own
+    before = list(layers.values())[: list(layers).index(layer)]
+    last = [facts for facts in before if facts["receptive_field"] is not None][-1]
+    return last["receptive_field"] + (max(last["shape"][1:]) - 1) * last["stride"]
+
+
 def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
     """Rows and columns of a size x size image within which all pixels lie that the layer depends on.
 

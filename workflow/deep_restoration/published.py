@@ -19,12 +19,24 @@ def data_weight_2016(stride: float, receptive_field: int | None) -> float:
     return 300.0 if receptive_field < 100 else 100.0 if receptive_field < 150 else 20.0
 
 
-def maximisation_weight_2016(receptive_field: int | None, size: int) -> float:
+def tile_2016(stride: int, receptive_field: int) -> int:
+    """Side in pixels of the place that a unit has in the mosaics of Mahendran & Vedaldi 2016.
+
+    They maximise 25 units in one image, each in the middle of a square of max(round(1.1 rf / stride), 4)
+    positions of the map, one more where that is even.
+    """
+    positions = max(math.floor(1.1 * receptive_field / stride + 0.5), 4)
+    return (positions + 1 - positions % 2) * stride
+
+
+def maximisation_weight_2016(receptive_field: int, tile: int, size: int) -> float:
     """10000 / rf^2 of Mahendran & Vedaldi 2016, in front of activations as shares of the largest one.
 
-    `size`: side of the images, which stands for a receptive field that is larger or None.
+    It belongs to priors that are means over the pixels of a tile: in a mosaic of K tiles, whose priors
+    are means over all of it, each unit has 1 / K of it. `tile`, `size`: sides in pixels of a tile and of the
+    image. An image that is smaller than a tile is a part of one, with as much less of the priors.
     """
-    return 1e4 / min(receptive_field or size, size) ** 2
+    return 1e4 / receptive_field**2 * max(1.0, tile / size) ** 2
 
 
 def by_depth(weights: Sequence[float], receptive_field: int | None) -> float:

@@ -17,7 +17,7 @@ from torch import nn
 
 from . import attribution, classifiers, graph, inventory, preimage, recipes, runtime
 from .data_terms import DataTerm, Gram, InnerProduct
-from .published import maximisation_weight_2016
+from .published import maximisation_weight_2016, tile_2016
 from .visualisation_settings import RECTIFIERS
 
 log = logging.getLogger(__name__)
@@ -165,14 +165,16 @@ class Visualiser:
         """The images that excite units most (Mahendran & Vedaldi 2016, activation maximisation).
 
         The objective is -10000 / rf^2 * activation / largest activation on training images, plus the
-        priors of `plan`, a recipe. `size`: side in pixels. `names`: of all channels, for the labels.
+        priors of `plan`, a recipe, as means over the image. `of`: `unit`, whose image is its tile of the
+        paper's mosaics, of at most `size` pixels a side; `channel`, the mean over positions, as of a mosaic
+        that repeats the unit; or `class`, in an image of `size`. `names`: of all channels, for the labels.
         `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
         that is silent at the start has no gradient. Values are the activations reached, without the leak,
         in units of the largest ones; of a channel, the mean over positions.
         """
         activations = largest(self.maps(training())).cpu()
         channels = chosen_units(units, activations)
-        weight = maximisation_weight_2016(self.sees["receptive_field"], size)
+        size, weight = self._scale(of, size)
         (shape,) = (maps.shape[1:] for maps in self.maps([torch.zeros(1, 3, size, size)]))
         target = one_hot(shape, channels, of)
         top = activations[channels]
@@ -185,6 +187,19 @@ class Visualiser:
         found = self._optimise(term, noise, size, plan, seed, checkpoint, network=network)
         values = -term.energy(self._look(found)) / weight
         return Pictures(found, labels, values, "times the largest activation")
+
+    def _scale(self, of: str, size: int) -> tuple[int, float]:
+        """Side of the image in which a unit, channel or class is maximised, and the weight of activations.
+
+        Where a unit sees the whole image, there is no tile but that.
+        """
+        field, tile = self.sees["receptive_field"], size
+        if field is None:
+            field = graph.reach(graph.geometry(self.network.steps, size)[0], self.layer)
+        else:
+            tile = tile_2016(self.sees["stride"], field)
+        weight = maximisation_weight_2016(field, tile, size)
+        return min(tile, size) if of == "unit" else size, weight
 
     def caricature(
         self,

@@ -50,6 +50,7 @@ with runtime.job(snakemake):
                 seed,
                 checkpoint,
                 known,
+                entry["leak"],
             )
         elif entry["kind"] == "caricature":
             made = visualiser.caricature(plan, tested, names, seed, checkpoint)
