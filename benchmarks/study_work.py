@@ -319,7 +319,13 @@ class Classifier:
         return (3, patch["size"], patch["size"]) if place is None else self._patch(patch, place)
 
     def plan(self, layer: str, recipe: dict) -> Work:
-        """An image's update by a recipe, with the gradients of its learned priors."""
+        """An image's update by a recipe, with the gradients of its learned priors, in the mean over phases
+        with and without them."""
+        phases = recipe.get("phases") or []
+        every = sum(phase["iterations"] for phase in phases)
+        share = sum(phase["iterations"] for phase in phases if phase.get("priors", True)) / max(
+            every, 1
+        )
         front = self.layers[: self.layers.index(layer)] if layer in self.layers else []
         work = self.iteration(layer)
         for name, entry in (recipe.get("priors") or {}).items():
@@ -338,7 +344,8 @@ class Classifier:
                 shape = (3, size, size) if place is None else self.shape(place)
                 patch = self._prior_patch(trained, place)
                 one = energy(trained, patch, shape, entry.get("lattice", 1))
-                work = replace(work + one, memory=work.memory + one.memory)
+                memory = work.memory + one.memory
+                work = replace(work + one.times(share, share), memory=memory)
         return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
 
     def _restorations(self, layer: str, name: str, recipe: dict) -> Iterator[Job]:

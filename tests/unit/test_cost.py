@@ -140,6 +140,21 @@ def test_every_job_of_a_study_is_counted():
     assert deep.disk == shallow.disk == study_work.dataset_bytes(8, 96, 96, 3)
 
 
+def test_priors_cost_in_the_phases_that_have_them_alone():
+    plan = study_work.study()
+    counter = study_work.Classifier(study_work.Counter(plan, 1500, 8), "alexnet")
+
+    def update(*phases):
+        phases = [{"iterations": n, "rate": 1.0, "priors": priors} for n, priors in phases]
+        return counter.plan("conv2", plan["recipes"]["foe"] | {"phases": phases})
+
+    full, bare = update((7, True)), update((7, False))
+    assert full.flops > bare.flops == counter.iteration("conv2").flops
+    mixed = update((30, False), (10, True))
+    assert mixed.flops == pytest.approx(0.75 * bare.flops + 0.25 * full.flops)
+    assert mixed.memory == full.memory
+
+
 # ------------------------------------------------------------------------------ measurements and tables
 
 
