@@ -293,7 +293,7 @@ class Classifier:
             asked = Work()
             for name in counter.priors_of("features"):
                 entry = study["priors"][name]
-                one = energy(entry, self._prior_patch(entry, layer), shape, 1)
+                one = energy(entry, self._prior_patch(entry, layer), shape)
                 asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
             work = asked.times(total, total / 16)
             memory = 4 * 16 * (total // counter.test) * counter.pixels
@@ -343,7 +343,8 @@ class Classifier:
                 size = self.counter.size
                 shape = (3, size, size) if place is None else self.shape(place)
                 patch = self._prior_patch(trained, place)
-                one = energy(trained, patch, shape, entry.get("lattice", 1))
+                options = {key: entry[key] for key in ("lattice", "border") if key in entry}
+                one = energy(trained, patch, shape, **options)
                 memory = work.memory + one.memory
                 work = replace(work + one.times(share, share), memory=memory)
         return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
@@ -561,7 +562,13 @@ def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -
     return replace(work, memory=data + 8 * 4 * groups * k * d, disk=4 * numbers)
 
 
-def energy(entry: dict, patch: tuple, shape: tuple[int, int, int], lattice: int) -> Work:
+def energy(
+    entry: dict,
+    patch: tuple,
+    shape: tuple[int, int, int],
+    lattice: int = 1,
+    border: str = "reflect",
+) -> Work:
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
     probes of a denoiser, whose gradient is its answer; four directions, there and back, of an
     autoregressive one."""
@@ -571,7 +578,8 @@ def energy(entry: dict, patch: tuple, shape: tuple[int, int, int], lattice: int)
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
     groups, _, _ = _groups(entry, patch)
     side = patch[1]
-    places = max(0, height - side + 1) * max(0, width - side + 1) / lattice**2
+    lost = side - 1 if border == "valid" else 0
+    places = (height - lost) * (width - lost) / lattice**2
     k = entry["filters"]
     if entry.get("variant") == "separable":
         inner = channels * min(entry["multiplier"], side * side)

@@ -220,7 +220,10 @@ def test_a_study_over_another_may_drop_a_search():
 
 
 def test_a_recipe_sets_the_options_of_its_learned_priors():
-    priors = {"dae": {"weight": 1.0, "sigma": 3.0}, "foe": {"weight": 1.0, "lattice": 2}}
+    priors = {
+        "dae": {"weight": 1.0, "sigma": 3.0},
+        "foe": {"weight": 1.0, "lattice": 2, "border": "valid"},
+    }
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
     found = configuration.prepare(study(*changes), SCHEMA)
     assert found["recipes"]["tv"]["priors"] == priors
@@ -847,7 +850,7 @@ FAULTS = {
     ),
     "option of a hand-crafted prior": (
         [("recipes.foe.priors.foe.beta", 2)],
-        ["recipes.foe.priors.foe.beta is not an option", "allowed: lattice, units, weight"],
+        ["recipes.foe.priors.foe.beta is not an option", "allowed: border, lattice, units, weight"],
     ),
     "published weight of another prior": (
         [("recipes.foe.priors.foe.weight", "mahendran2015")],
@@ -1132,7 +1135,7 @@ FAULTS = {
     "priors added without a prior": ([("adding", {"recipe": "tv"})], ["adding lacks prior"]),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
-        ["recipes.foe.priors.foe.sigma is not an option", "allowed: lattice, units, weight"],
+        ["recipes.foe.priors.foe.sigma is not an option", "allowed: border, lattice, units, weight"],
     ),
     "an autoregressive prior of feature maps": (
         [("priors.new", {"method": "autoregressive", "of": "features"})],
@@ -1168,6 +1171,18 @@ FAULTS = {
     "lattice of total variation": (
         [("recipes.tv.priors.tv.lattice", 2)],
         ["recipes.tv.priors.tv.lattice is not an option", "allowed: V, beta, weight"],
+    ),
+    "border of total variation": (
+        [("recipes.tv.priors.tv.border", "valid")],
+        ["recipes.tv.priors.tv.border is not an option", "allowed: V, beta, weight"],
+    ),
+    "border of a denoiser": (
+        [("recipes.tv.priors.dae", {"weight": 1.0, "border": "valid"})],
+        ["recipes.tv.priors.dae.border is not an option", "allowed: sigma, units, weight"],
+    ),
+    "unknown border": (
+        [("recipes.foe.priors.foe.border", "zero")],
+        ["recipes.foe.priors.foe.border is 'zero'", "allowed: reflect, valid"],
     ),
     "denoising without noise": (
         [("denoising.sigma", 0)],

@@ -9,6 +9,7 @@ from study_work import Job, Work
 from torch.utils.flop_counter import FlopCounterMode
 
 from deep_restoration import adding, classifiers, graph, inverters, score_matching, storage
+from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
 from deep_restoration.priors.field import FieldOfExperts
 
@@ -53,11 +54,14 @@ def test_backward_to_the_image_costs_as_much_as_forward(network):
     assert 2 * found.flops < counted < 2.04 * found.flops
 
 
-def test_the_energy_of_experts_and_its_gradient_are_what_torch_counts():
+@pytest.mark.parametrize("border", BORDERS)
+def test_the_energy_of_experts_and_its_gradient_are_what_torch_counts(border):
     entry = {"method": "patch", "filters": 5, "variant": "full"}
-    prior = FieldOfExperts(torch.rand(5, 3, 4, 4), torch.rand(5), torch.ones(5), "student_t")
+    prior = FieldOfExperts(
+        torch.rand(5, 3, 4, 4), torch.rand(5), torch.ones(5), "student_t", border=border
+    )
     image = torch.rand(1, 3, 20, 24, requires_grad=True)
-    found = study_work.energy(entry, (3, 4, 4), (3, 20, 24), 1)
+    found = study_work.energy(entry, (3, 4, 4), (3, 20, 24), border=border)
     counted = flops_of(lambda: prior.energy(image).sum().backward())
     assert counted == found.flops
 

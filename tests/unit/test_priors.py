@@ -8,6 +8,7 @@ import torch
 
 from deep_restoration import storage
 from deep_restoration.priors import Calibrated, load
+from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation
@@ -140,6 +141,7 @@ FIELDS = {  # filters, groups, filters of each channel, dc, contrast; of 4 chann
 }
 fields = pytest.mark.parametrize("name", sorted(FIELDS))
 experts = pytest.mark.parametrize("expert", ["logistic", "student_t", "smooth_l1"])
+both = pytest.mark.parametrize("border", BORDERS)
 
 LITERAL = {
     "logistic": lambda s: -math.log(math.cosh(s)),
@@ -174,8 +176,11 @@ def natural(count=2, height=6, width=7):
     return x
 
 
-def literal_energies(name, expert, x):
-    """Of every position of one map, in loops over patches and filters."""
+def literal_energies(name, expert, x, border):
+    """Of every position of one map, in loops over patches and filters. Patches of 3 x 2 have a row above
+    their centre, one below, and a column to its right."""
+    if border == "reflect":
+        x = np.pad(x, [(0, 0), (1, 1), (0, 1)], mode="reflect")
     prior, (_, groups, multiplier, dc, contrast) = field(name), FIELDS[name]
     filters, bias, alphas = prior.filters.numpy(), prior.bias.tolist(), prior.alphas.tolist()
     result = np.zeros((x.shape[1] - 2, x.shape[2] - 1))
@@ -199,18 +204,78 @@ def literal_energies(name, expert, x):
 
 @fields
 @experts
-def test_the_energy_is_the_sum_over_all_positions_and_experts(name, expert):
-    prior, x = field(name, expert), natural()
-    expected = [literal_energies(name, expert, one).sum() for one in x.numpy()]
+@both
+def test_the_energy_is_the_sum_over_all_positions_and_experts(name, expert, border):
+    prior, x = field(name, expert, border=border), natural()
+    energies = [literal_energies(name, expert, one, border) for one in x.numpy()]
+    assert energies[0].shape == ((6, 7) if border == "reflect" else (4, 6))
+    expected = [one.sum() for one in energies]
     assert prior.energy(x).tolist() == pytest.approx(expected, rel=1e-12)
-    assert prior.positions(x) == 4 * 6
+    with torch.no_grad():
+        assert prior.energy(x).tolist() == pytest.approx(expected, rel=1e-12)
+    assert prior.energy(x.requires_grad_()).tolist() == pytest.approx(expected, rel=1e-12)
+    assert prior.positions(x) == energies[0].size
     assert (prior.channels, prior.size) == (4, (3, 2))
+
+
+@both
+@pytest.mark.parametrize("size", [(3, 3), (4, 2), (2, 4), (1, 4)])
+def test_patches_of_any_size_are_centred_at_each_position(size, border):
+    """The one in front of the middle of an even size is its centre."""
+    draw, x = torch.Generator().manual_seed(3), images(1, 5, 6)
+    filters = torch.randn(2, 3, *size, generator=draw, dtype=torch.float64)
+    prior = FieldOfExperts(
+        filters, torch.zeros(2).double(), torch.ones(2).double(), "student_t", border=border
+    )
+    framed = x[0].numpy()
+    if border == "reflect":
+        frame = [((k - 1) // 2, k // 2) for k in size]
+        framed = np.pad(framed, [(0, 0), *frame], mode="reflect")
+    rows, columns = (n - k + 1 for n, k in zip(framed.shape[1:], size, strict=True))
+    found = prior.responses(x)[0]
+    assert found.shape == (2, rows, columns)
+    assert prior.positions(x) == rows * columns
+    for k, i, j in np.ndindex(2, rows, columns):
+        patch = framed[:, i : i + size[0], j : j + size[1]]
+        assert found[k, i, j].item() == pytest.approx((filters[k].numpy() * patch).sum())
+
+
+@fields
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (2, 1), (1, 5)])
+def test_a_map_smaller_than_a_patch_is_reflected_or_refused(name, size):
+    """Of 1 x 1, the frame repeats its position; of 2 x 2, rows and columns alternate."""
+    x = natural(2, *size) if size[1] > 3 else images(2, *size, channels=4)
+    prior = field(name)
+    expected = [literal_energies(name, "student_t", one, "reflect").sum() for one in x.numpy()]
+    assert prior.energy(x).tolist() == pytest.approx(expected, rel=1e-12)
+    assert prior.positions(x) == size[0] * size[1]
+    known = x.clone().requires_grad_()
+    energy = -(prior.expert.G(prior.responses(known)).sum((2, 3)) @ prior.alphas)
+    (gradient,) = torch.autograd.grad(energy.sum(), known)
+    torch.testing.assert_close(prior.gradient(x), gradient, rtol=1e-10, atol=1e-10)
+    prior = field(name, border="valid", lattice=2)
+    message = f"maps of {size[0]} x {size[1]} hold no whole patch of 3 x 2.*border: reflect"
+    for ask in (
+        prior.energy,
+        lambda x: prior.energy(x, torch.Generator()),
+        prior.gradient,
+        prior.responses,
+        prior.positions,
+    ):
+        with pytest.raises(ValueError, match=message):
+            ask(x)
+
+
+def test_an_unknown_border_is_refused():
+    with pytest.raises(ValueError, match="border is 'zero'; allowed: reflect, valid"):
+        field(border="zero")
 
 
 @fields
 @experts
-def test_the_gradient_of_a_field_is_that_of_autograd(name, expert):
-    prior, x = field(name, expert), natural().requires_grad_()
+@both
+def test_the_gradient_of_a_field_is_that_of_autograd(name, expert, border):
+    prior, x = field(name, expert, border=border), natural().requires_grad_()
     energy = -(prior.expert.G(prior.responses(x)).sum((2, 3)) @ prior.alphas)
     weights = torch.tensor([1.0, -0.3], dtype=torch.float64)
     (expected,) = torch.autograd.grad(energy, x, weights)
@@ -225,21 +290,28 @@ def test_the_gradient_of_a_field_is_that_of_autograd(name, expert):
 
 
 @pytest.mark.parametrize("block", [1, 100, 200, 300, 10**6])
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_energy_and_gradient_do_not_depend_on_the_blocks(block, step, monkeypatch):
+@pytest.mark.parametrize(("step", "corner"), [(1, (0, 0)), (2, (0, 0)), (3, (0, 0)), (3, (1, 2))])
+@pytest.mark.parametrize("threads", [1, 2])
+@both
+def test_energy_and_gradient_do_not_depend_on_the_blocks(
+    block, step, corner, threads, border, monkeypatch
+):
     """From blocks of one row of one map to all maps at once."""
-    prior, x = field(), natural(5, 11, 10).requires_grad_()
-    energy = -(step**2) * (prior.expert.G(prior.responses(x)[..., ::step, ::step]).sum((2, 3)))
+    prior, x = field(border=border), natural(5, 11, 10).requires_grad_()
+    responses = prior.responses(x)[..., corner[0] :: step, corner[1] :: step]
+    energy = -(step**2) * (prior.expert.G(responses).sum((2, 3)))
     (expected,) = torch.autograd.grad((energy @ prior.alphas).sum(), x)
     monkeypatch.setattr("deep_restoration.priors.field.BLOCK", block)
-    found, gradient = prior._descend(x.detach(), step)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    found, gradient = prior._descend(x.detach(), step, corner)
     torch.testing.assert_close(found, energy.detach() @ prior.alphas, rtol=1e-12, atol=0)
     torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-10)
 
 
 @experts
-def test_in_mixed_precision_a_field_is_right_to_three_digits(expert):
-    prior, x = field("full", expert), natural(2, 40, 40).float().requires_grad_()
+@both
+def test_in_mixed_precision_a_field_is_right_to_three_digits(expert, border):
+    prior, x = field("full", expert, border=border), natural(2, 40, 40).float().requires_grad_()
     (expected,) = torch.autograd.grad(prior.energy(x).sum(), x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         energy = prior.energy(x)
@@ -251,8 +323,9 @@ def test_in_mixed_precision_a_field_is_right_to_three_digits(expert):
 
 @fields
 @experts
-def test_the_gradient_of_a_field_is_finite_differences(name, expert):
-    prior, x, step = field(name, expert), natural(), 1e-6
+@both
+def test_the_gradient_of_a_field_is_finite_differences(name, expert, border):
+    prior, x, step = field(name, expert, border=border), natural(), 1e-6
     found = prior.gradient(x)
     for index in [(0, 0, 0, 0), (0, 1, 2, 3), (0, 3, 4, 4), (1, 2, 5, 6), (1, 0, 4, 1)]:
         up, down = x.clone(), x.clone()
@@ -263,8 +336,9 @@ def test_the_gradient_of_a_field_is_finite_differences(name, expert):
 
 
 @fields
-def test_fields_of_a_batch_are_those_of_its_maps(name):
-    prior, x = field(name), natural(3)
+@both
+def test_fields_of_a_batch_are_those_of_its_maps(name, border):
+    prior, x = field(name, border=border), natural(3)
     singly = torch.cat([prior.energy(one[None]) for one in x])
     torch.testing.assert_close(prior.energy(x), singly, rtol=1e-12, atol=0)
     singly = torch.cat([prior.gradient(one[None]) for one in x])
@@ -307,10 +381,11 @@ def by_offset(prior, x):
 
 
 @fields
+@both
 @pytest.mark.parametrize("lattice", [2, 3])
 @pytest.mark.parametrize("size", [(9, 9), (8, 13)])
-def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, lattice, size):
-    prior, x = field(name, lattice=lattice), natural(2, *size)
+def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, border, lattice, size):
+    prior, x = field(name, lattice=lattice, border=border), natural(2, *size)
     full, estimates = prior.energy(x), by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
     torch.testing.assert_close(mean, full, rtol=1e-12, atol=0)
@@ -326,17 +401,23 @@ def test_random_offsets_give_the_energy_within_their_standard_error():
     assert (estimates.std(0) > 0.01 * prior.energy(x)).all()
 
 
-def test_the_gradient_over_all_offsets_of_the_lattice_is_the_full_one():
-    prior, x = field(lattice=2), natural().requires_grad_()
+@fields
+@both
+def test_the_gradient_over_all_offsets_of_the_lattice_is_the_full_one(name, border):
+    prior, x = field(name, lattice=2, border=border), natural().requires_grad_()
     slopes = [torch.autograd.grad(value.sum(), x)[0] for value in by_offset(prior, x).values()]
     torch.testing.assert_close(torch.stack(slopes).mean(0), prior.gradient(x.detach()))
 
 
-def test_a_map_smaller_than_patch_and_offset_counts_for_nothing():
-    prior, x = field(lattice=4), natural(2, 4, 3)  # four patches: most offsets hit none
+@both
+def test_a_map_smaller_than_the_offset_counts_for_nothing(border):
+    prior = field(lattice=4, border=border)  # four patches: most offsets hit none
+    x = natural(2, 4, 3) if border == "valid" else images(2, 2, 2, channels=4)
+    assert prior.positions(x) == 4
     estimates = by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
     torch.testing.assert_close(mean, prior.energy(x), rtol=1e-12, atol=0)
+    assert sum(value.tolist() == [0, 0] for value in estimates.values()) == 12
     assert estimates[3, 3].tolist() == [0, 0]
 
 
@@ -351,20 +432,25 @@ def test_without_a_generator_the_energy_is_exact():
 
 
 @fields
-def test_calibration_gives_mean_and_spread_of_all_positions(name):
-    prior = field(name)
+@both
+def test_calibration_gives_mean_and_spread_of_all_positions(name, border):
+    """For both borders at once, whichever the field has."""
+    prior = field(name, border=border)
     batches = [natural(3), natural(1, 9, 5), natural(2, 3, 2)]
     prior.calibrate(iter(batches))
-    energies = np.concatenate(
-        [
-            literal_energies(name, "student_t", one).reshape(-1)
-            for batch in batches
-            for one in batch.numpy()
-        ]
-    )
-    assert len(energies) == 3 * 24 + 28 + 2
-    assert prior.mean == pytest.approx(energies.mean(), rel=1e-10)
-    assert prior.spread == pytest.approx(energies.std(), rel=1e-8)
+    for each in BORDERS:
+        energies = np.concatenate(
+            [
+                literal_energies(name, "student_t", one, each).reshape(-1)
+                for batch in batches
+                for one in batch.numpy()
+            ]
+        )
+        assert len(energies) == (3 * 24 + 28 + 2 if each == "valid" else 3 * 42 + 45 + 12)
+        mean, spread = prior.calibration[each]
+        assert mean == pytest.approx(energies.mean(), rel=1e-10)
+        assert spread == pytest.approx(energies.std(), rel=1e-8)
+    assert (prior.mean, prior.spread) == prior.calibration[border]
 
 
 def test_where_memory_is_short_energies_stay_and_calibration_takes_fewer_positions(monkeypatch):
@@ -374,9 +460,20 @@ def test_where_memory_is_short_energies_stay_and_calibration_takes_fewer_positio
     with torch.no_grad():
         torch.testing.assert_close(prior.energy(x), expected, rtol=1e-12, atol=0)
     prior.calibrate([x[:3], x[3:]])
-    every = np.stack([literal_energies("full", "student_t", one)[::3, ::3] for one in x.numpy()])
-    assert prior.mean == pytest.approx(every.mean(), rel=1e-10)
-    assert prior.spread == pytest.approx(every.std(), rel=1e-8)
+    for border, corner in (("valid", 0), ("reflect", 1)):  # the first whole patch is at (1, 0)
+        parts = [literal_energies("full", "student_t", one, border) for one in x.numpy()]
+        every = np.stack([one[corner::3, ::3] for one in parts])
+        mean, spread = prior.calibration[border]
+        assert mean == pytest.approx(every.mean(), rel=1e-10)
+        assert spread == pytest.approx(every.std(), rel=1e-8)
+
+
+def test_maps_smaller_than_a_patch_calibrate_the_reflected_border_alone():
+    prior, x = field(), images(4, 2, 1, channels=4)
+    prior.calibrate([x])
+    every = np.stack([literal_energies("full", "student_t", one, "reflect") for one in x.numpy()])
+    assert prior.calibration["reflect"] == pytest.approx((every.mean(), every.std()))
+    assert prior.calibration["valid"] == (0, 1)
 
 
 def test_a_field_that_never_varies_keeps_a_spread_of_1():
@@ -387,19 +484,21 @@ def test_a_field_that_never_varies_keeps_a_spread_of_1():
     assert (prior.mean, prior.spread) == (0, 1)
 
 
-def test_a_calibrated_prior_counts_in_spreads_per_position():
-    prior, x = field(lattice=2), natural(2, 9, 8)
-    prior.mean, prior.spread = 2.0, 0.5
-    expected = (prior.energy(x) / (7 * 7) - 2.0) / 0.5
+@both
+def test_a_calibrated_prior_counts_in_spreads_per_position(border):
+    prior = field(lattice=2, border=border, mean=2.0, spread=0.5)
+    x, places = natural(2, 9, 8), 9 * 8 if border == "reflect" else 7 * 7
+    expected = (prior.energy(x) / places - 2.0) / 0.5
     torch.testing.assert_close(Calibrated(prior).energy(x), expected, rtol=1e-12, atol=0)
     draw = torch.Generator()
     found = Calibrated(prior).energy(x, draw.manual_seed(3))
-    expected = (prior.energy(x, draw.manual_seed(3)) / (7 * 7) - 2.0) / 0.5
+    expected = (prior.energy(x, draw.manual_seed(3)) / places - 2.0) / 0.5
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=0)
 
 
-def test_the_maps_of_a_calibration_count_0_on_average():
-    prior, x = field(), natural(5)
+@both
+def test_the_maps_of_a_calibration_count_0_on_average(border):
+    prior, x = field(border=border), natural(5)
     prior.calibrate([x[:2], x[2:]])
     assert Calibrated(prior).energy(x).mean().item() == pytest.approx(0, abs=1e-10)
 
@@ -413,6 +512,7 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
     prior = field(name, expert, torch.float32, mean=-3.5, spread=1.25, facts={"of": "images"})
     if name == "full":
         prior.patterns = 2 * prior.filters
+    prior.calibration["valid"] = (-2.5, 0.75)
     prior.save(tmp_path / "prior.safetensors", {"settings": {"seed": 1}})
     found = load(tmp_path / "prior.safetensors", lattice=3)
     x = natural(2, 9, 9).float()
@@ -424,6 +524,10 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
         assert getattr(found, fact) == getattr(prior, fact)
     assert (found.expert_name, found.lattice, prior.lattice) == (expert, 3, 1)
     assert load(tmp_path / "prior.safetensors").lattice == 1
+    valid = load(tmp_path / "prior.safetensors", border="valid")
+    assert (valid.border, valid.mean, valid.spread) == ("valid", -2.5, 0.75)
+    assert valid.positions(x) == 7 * 8
+    assert (found.border, found.positions(x)) == ("reflect", 9 * 9)
     _, facts = storage.load_tensors(tmp_path / "prior.safetensors", "prior")
     assert facts["settings"] == {"seed": 1}
     assert facts["kind"] == "field"
@@ -431,7 +535,7 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
 
 def test_an_option_of_another_kind_of_prior_is_refused(tmp_path):
     field(dtype=torch.float32).save(tmp_path / "foe.safetensors", {})
-    message = "foe.safetensors holds a field, which has no option sigma; allowed: lattice"
+    message = "foe.safetensors holds a field, which has no option sigma; allowed: border, lattice"
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "foe.safetensors", sigma=0.1, lattice=2)
 

@@ -2,11 +2,13 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from deep_restoration import graph, inverters, recipes, runtime, storage
 from deep_restoration.priors import Calibrated, PerPosition, autoregressive
+from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoiser import Denoiser, Network
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
@@ -151,10 +153,13 @@ def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first,
         assert term.prior.prior.sigma == pytest.approx(expected / 255)
 
 
-def literal_mean_energy(prior, x):
+def literal_mean_energy(prior, x, border):
     """Mean over patches of sum_k alpha_k log(1 + s_k^2 / 2): the prior loss of Harder 2017."""
     result = []
     for image in x:
+        if border == "reflect":
+            framed = np.pad(image.numpy(), [(0, 0), (1, 1), (1, 1)], mode="reflect")
+            image = torch.from_numpy(framed)
         sums = []
         for i in range(image.shape[1] - 2):
             for j in range(image.shape[2] - 2):
@@ -167,14 +172,15 @@ def literal_mean_energy(prior, x):
     return torch.stack(result)
 
 
+@pytest.mark.parametrize("border", BORDERS)
 @pytest.mark.parametrize("units", ["raw", "spread", None])
-def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, tmp_path):
+def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, border, tmp_path):
     prior = field(3)
     prior.save(tmp_path / "foe.safetensors", {})
-    entry = {"weight": 1e-4, "lattice": 1} | ({"units": units} if units else {})
+    entry = {"weight": 1e-4, "lattice": 1, "border": border} | ({"units": units} if units else {})
     built = recipes.build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
     x = images(2, 6, 5).float()
-    mean = literal_mean_energy(prior, x)
+    mean = literal_mean_energy(prior, x, border)
     expected = mean if units == "raw" else (mean + 3.0) / 2.0
     assert type(built["foe"].prior) is (PerPosition if units == "raw" else Calibrated)
     torch.testing.assert_close(built["foe"].prior.energy(x), expected.float(), rtol=1e-5, atol=0)

@@ -540,7 +540,7 @@ def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
             continue
         kind = config["priors"].get(prior, {}).get("method")
         options_of = {"units"} | {"denoiser": {"sigma"}, "autoregressive": set()}.get(
-            kind, {"lattice"}
+            kind, {"border", "lattice"}
         )
         source = source_of(config, prior) if prior in config["priors"] else "images"
         if source == "features":

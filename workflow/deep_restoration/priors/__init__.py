@@ -92,8 +92,9 @@ UNITS = {"spread": Calibrated, "raw": PerPosition}
 
 
 def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
-    """The learned prior of a file, with options of its kind: `lattice` of a field; `sigma` of a
-    denoiser, its noise level at the first iteration and at the last. An autoregressive one has none.
+    """The learned prior of a file, with options of its kind: `lattice` and `border` of a field;
+    `sigma` of a denoiser, its noise level at the first iteration and at the last. An autoregressive one
+    has none.
 
     Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """
@@ -104,7 +105,7 @@ def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
 
     tensors, facts = storage.load_tensors(path, "prior")
     kinds = {
-        "field": (FieldOfExperts, ["lattice"]),
+        "field": (FieldOfExperts, ["border", "lattice"]),
         "denoiser": (Denoiser, ["sigma"]),
         "autoregressive": (Autoregressive, []),
     }

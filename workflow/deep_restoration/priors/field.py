@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from .. import folding, storage
+from . import borders
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
@@ -68,9 +69,10 @@ class FieldOfExperts:
     C); its `filters` are K x C*m x 1 x 1. With `contrast` every patch is divided by its root mean
     square, at least `contrast`, after the DC that `dc` names was removed.
 
-    `mean` and `spread` are those of the energy per position on held-out natural data. `patterns`
-    (K x C/groups x k x k) are what the filters respond to, for pictures: filters undo the correlation
-    of neighbours and look like noise, their patterns have it.
+    `border`, one of borders.BORDERS, says which patches there are at the edge of a map. `calibration` has
+    the mean and the spread of the energy per position on held-out natural data for each border; `mean` and
+    `spread` are those for the field's own. `patterns` (K x C/groups x k x k) are what the filters respond
+    to, for pictures: filters undo the correlation of neighbours and look like noise, their patterns have it.
     """
 
     kind = "field"
@@ -89,6 +91,7 @@ class FieldOfExperts:
         mean: float = 0.0,
         spread: float = 1.0,
         lattice: int = 1,
+        border: str = "reflect",
         patterns: torch.Tensor | None = None,
         facts: dict | None = None,
     ):
@@ -96,7 +99,10 @@ class FieldOfExperts:
         self.groups, self.depthwise = groups, depthwise
         self.dc, self.contrast = dc, contrast
         self.expert_name, self.expert = expert, EXPERTS[expert]
-        self.mean, self.spread, self.lattice = mean, spread, lattice
+        if border not in borders.BORDERS:
+            raise ValueError(f"border is {border!r}; allowed: {', '.join(borders.BORDERS)}")
+        self.lattice, self.border = lattice, border
+        self.calibration = dict.fromkeys(borders.BORDERS, (mean, spread))
         self.patterns = filters if patterns is None else patterns
         self.facts = facts or {}
 
@@ -109,14 +115,45 @@ class FieldOfExperts:
     def channels(self) -> int:
         return self.groups * (self.filters.shape[1] if self.depthwise is None else 1)
 
+    @property
+    def mean(self) -> float:
+        return self.calibration[self.border][0]
+
+    @property
+    def spread(self) -> float:
+        return self.calibration[self.border][1]
+
     def to(self, device: torch.device) -> FieldOfExperts:
         for name in ("filters", "bias", "alphas", "depthwise"):
             if (tensor := getattr(self, name)) is not None:
                 setattr(self, name, tensor.to(device))
         return self
 
-    def responses(self, x: torch.Tensor, step: int = 1) -> torch.Tensor:
-        """w_k'p at every `step`-th position: N x K x H' x W'."""
+    def _places(self, x: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of the patches of each map of x. Raises ValueError where there are none."""
+        (height, width), size = self.size, tuple(x.shape[2:])
+        if self.border == "reflect":
+            return size
+        if size[0] < height or size[1] < width:
+            raise ValueError(
+                f"maps of {size[0]} x {size[1]} hold no whole patch of {height} x {width}; "
+                "take a prior of smaller patches, or border: reflect"
+            )
+        return size[0] - height + 1, size[1] - width + 1
+
+    def _framed(self, x: torch.Tensor) -> torch.Tensor:
+        """Maps whose whole patches are those of x."""
+        self._places(x)
+        return borders.mirrored(x, self.size) if self.border == "reflect" else x
+
+    def responses(
+        self, x: torch.Tensor, step: int = 1, corner: tuple[int, int] = (0, 0)
+    ) -> torch.Tensor:
+        """w_k'p at every `step`-th position from `corner` on: N x K x H' x W'."""
+        return self._respond(self._framed(x)[..., corner[0] :, corner[1] :], step)
+
+    def _respond(self, x: torch.Tensor, step: int) -> torch.Tensor:
+        """Responses to whole patches of x."""
         filters = self.filters.to(x)
         bias = self.bias.to(x)
         if self.depthwise is None and self.groups == 1 and step > 1:
@@ -146,22 +183,22 @@ class FieldOfExperts:
         With `lattice` s > 1 and a generator, only every s-th position in both directions from a random
         offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
         """
-        step = self.lattice if generator is not None else 1
-        seen, top, left = x, 0, 0
+        step, corner = self.lattice if generator is not None else 1, (0, 0)
         if step > 1:
-            top, left = torch.randint(step, (2,), generator=generator).tolist()
-            seen = x[..., top:, left:]
-            if seen.shape[2] < self.size[0] or seen.shape[3] < self.size[1]:
+            top, left = corner = tuple(torch.randint(step, (2,), generator=generator).tolist())
+            rows, columns = self._places(x)
+            if top >= rows or left >= columns:
                 return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
         if torch.is_grad_enabled():
             if self._plain:
-                return _Energy.apply(x, self, step, (top, left))
-            return -(step**2) * self._summed(seen, step)
-        room = max(1, ROOM // (len(self.alphas) * seen[0, 0].numel()))
-        return -(step**2) * torch.cat([self._summed(part, step) for part in seen.split(room)])
+                return _Energy.apply(x, self, step, corner)
+            return -(step**2) * self._summed(x, step, corner)
+        room = max(1, ROOM // (len(self.alphas) * x[0, 0].numel()))
+        return -(step**2) * torch.cat([self._summed(part, step, corner) for part in x.split(room)])
 
-    def _summed(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        return _Summed.apply(self.responses(x, step).to(x.dtype), self.alphas.to(x), self.expert)
+    def _summed(self, x: torch.Tensor, step: int, corner: tuple[int, int]) -> torch.Tensor:
+        responses = self.responses(x, step, corner).to(x.dtype)
+        return _Summed.apply(responses, self.alphas.to(x), self.expert)
 
     @property
     def _plain(self) -> bool:
@@ -178,7 +215,8 @@ class FieldOfExperts:
         kind = x.device.type
         mixed = torch.is_autocast_enabled(kind)
         dtype = torch.get_autocast_dtype(kind) if mixed else x.dtype
-        seen = x[..., corner[0] :, corner[1] :]
+        framed = self._framed(x)
+        seen = framed[..., corner[0] :, corner[1] :]
         u, filters = _folded(seen.to(dtype), self.filters.to(x), step)
         height, width = filters.shape[2:]
         rows, columns = u.shape[2] - height + 1, u.shape[3] - width + 1
@@ -200,12 +238,16 @@ class FieldOfExperts:
                     into[:, :, top:end] += F.conv_transpose2d(slopes.to(dtype), back)
                 energies.append(energy)
         before = (-corner[0], -corner[1])
-        return torch.cat(energies), folding.unfold_maps(gradient, step, x.shape[2:], before)
+        gradient = folding.unfold_maps(gradient, step, framed.shape[2:], before)
+        return torch.cat(energies), self._unframed(gradient)
+
+    def _unframed(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient by framed maps as that by the maps. May overwrite its argument."""
+        return borders.folded_back(gradient, self.size) if self.border == "reflect" else gradient
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of patches in each map of x."""
-        height, width = self.size
-        return (x.shape[2] - height + 1) * (x.shape[3] - width + 1)
+        return math.prod(self._places(x))
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Gradient of the energy by x, without an autograd graph where no contrast is normalised."""
@@ -219,36 +261,54 @@ class FieldOfExperts:
         g.mul_(-self.alphas.to(x)[:, None, None])
         if self.depthwise is not None:
             g = F.conv_transpose2d(g, self.filters.to(x))
-            return F.conv_transpose2d(g, self.depthwise.to(x), groups=self.groups)
-        return F.conv_transpose2d(g, self.filters.to(x), groups=self.groups)
+            return self._unframed(F.conv_transpose2d(g, self.depthwise.to(x), groups=self.groups))
+        return self._unframed(F.conv_transpose2d(g, self.filters.to(x), groups=self.groups))
 
     @torch.no_grad()
     def calibrate(self, maps) -> None:
-        """Set `mean` and `spread` from an iterable of natural maps, each a batch N x C x H x W; of large
-        ones every n-th position is seen."""
-        count, total, squares = 0, 0.0, 0.0
+        """Set `calibration` from an iterable of natural maps, each a batch N x C x H x W; of large ones every
+        n-th position is seen. Whole patches are those that a reflected border leaves alone."""
+        before = borders.in_front(self.size)
+        found: dict[str, list[tuple]] = {border: [] for border in borders.BORDERS}
         for x in maps:
             for single in x.split(1):
                 step = 1 + math.isqrt(len(self.alphas) * single[0, 0].numel() // ROOM)
-                responses = self.responses(single, step)
-                energy = self.expert.G(responses).mul_(-self.alphas.to(x)[:, None, None]).sum(1)
-                count += energy.numel()
-                total += float(energy.double().sum())
-                squares += float(energy.double().square().sum())
-        self.mean = total / count
-        self.spread = max(squares / count - self.mean**2, 0.0) ** 0.5 or 1.0
+                top, left = (
+                    b % step for b in before
+                )  # so that one of the centres is the first inside
+                seen = borders.mirrored(single, self.size)[..., top:, left:]
+                energy = self.expert.G(self._respond(seen, step))
+                energy = energy.mul_(-self.alphas.to(x)[:, None, None]).sum(1).double().cpu()
+                rows, columns = (
+                    [b <= centre <= n - k + b for centre in range(b % step, n, step)]
+                    for b, n, k in zip(before, single.shape[2:], self.size, strict=True)
+                )
+                for border, part in (("reflect", energy), ("valid", energy[:, rows][..., columns])):
+                    sums = part.numel(), float(part.sum()), float(part.square().sum())
+                    found[border].append(sums)
+        for border, rows in found.items():
+            count, total, squares = (sum(column) for column in zip(*rows, strict=True))
+            if count:  # maps smaller than a patch hold no whole one
+                mean = total / count
+                spread = max(squares / count - mean**2, 0.0) ** 0.5 or 1.0
+                self.calibration[border] = mean, spread
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         tensors = {"filters": self.filters, "bias": self.bias, "alphas": self.alphas}
         tensors["patterns"] = self.patterns.clone()  # may be the filters
         if self.depthwise is not None:
             tensors["depthwise"] = self.depthwise
-        names = ("kind", "groups", "dc", "contrast", "mean", "spread", "facts")
+        names = ("kind", "groups", "dc", "contrast", "calibration", "facts")
         facts = {name: getattr(self, name) for name in names} | {"expert": self.expert_name}
         storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, lattice: int = 1) -> FieldOfExperts:
+    def of(
+        cls, tensors: dict, facts: dict, lattice: int = 1, border: str = "reflect"
+    ) -> FieldOfExperts:
         """From what `save` wrote."""
-        names = ("expert", "groups", "dc", "contrast", "mean", "spread", "facts")
-        return cls(**tensors, **{name: facts[name] for name in names}, lattice=lattice)
+        names = ("expert", "groups", "dc", "contrast", "facts")
+        options = {name: facts[name] for name in names}
+        field = cls(**tensors, **options, lattice=lattice, border=border)
+        field.calibration = facts["calibration"]
+        return field
