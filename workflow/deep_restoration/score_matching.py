@@ -207,7 +207,11 @@ class Patches:
 class Fields:
     """Crops of maps N x C x H x W (uint8 images in steps of 1/255, or floats), whose patches `matrix`
     (d x C*k*k) maps to whitened coordinates. `middle` is the side of what is scored; `centre` (C,) is
-    subtracted, `noise` the standard deviation of what every crop gets."""
+    subtracted, `noise` the standard deviation of what every crop gets.
+
+    A crop lies inside a map and its frame is not scored, so that no border enters: what lies beyond an edge
+    is chosen where a field is used (priors.borders), and would teach it mirrored patches, which no map has.
+    """
 
     def __init__(
         self,
