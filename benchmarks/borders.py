@@ -8,9 +8,9 @@
 WEIGHTS are those of torchvision's squeezenet1_0; TRAIN and TEST are folders of photographs. Priors are
 trained with the settings of config/config.yaml and config/denoising.yaml, once; both borders use the same
 one. `images` restores test photographs from three layers under a prior of images; `features` under total
-variation and a prior of the maps of a layer in between. Weights are tuned for each border on other training
-photographs, on one grid, which grows until it brackets the best of both. Errors are told by region: the
-outermost 4 pixels, the outermost 8, and what is inside of these; ratios are of means over images, reflect
+variation of one weight and a prior of the maps of a layer in between. Weights are tuned for each border on
+other training photographs, on one grid, which grows until it brackets the best of both. Errors are told by
+region: the outermost 4 pixels, the outermost 8, and what is inside of these; ratios are of means over images, reflect
 by valid, with paired bootstrap intervals of 95 %. `speed`: CPU milliseconds of an energy and its gradient,
 medians of rounds in which both are measured side by side.
 """
@@ -48,6 +48,7 @@ from deep_restoration.priors.total_variation import TotalVariation
 
 SIZE, LEARNED, TUNED, TESTED, ITERATIONS = 96, 400, 4, 12, 150
 SHARE, NEVER = 0.1, runtime.Checkpoint("/nonexistent/never", [], 1e9)
+VARIATION = Term(1e-4, TotalVariation())
 BEHIND = {
     "features.4": "features.7",
     "features.7": "features.12",
@@ -196,7 +197,7 @@ def of_images(weights: str, train: str, test: str) -> None:
 
         best = tuned(
             lambda w: {b: float(run("tuning", b, w)["whole"].mean()) for b in borders.BORDERS},
-            [1e-3, 1e-2, 1e-1],
+            [10**-1.5, 1e-1, 10**-0.5],
             layer,
         )
         found = {border: run("test", border, weight) for border, weight in best.items()}
@@ -218,24 +219,18 @@ def of_features(weights: str, train: str, test: str) -> None:
             fields = {border: load(path, border=border) for border in borders.BORDERS}
         print(f"{inside}: maps of {maps.shape[2]} x {maps.shape[3]}")
 
-        def by_variation(weight, layer=layer):
-            terms = {"tv": Term(weight, TotalVariation())}
-            return {"tv": float(restore("tuning", layer, terms)["whole"].mean())}
-
-        variation = Term(tuned(by_variation, [1e-5, 1e-4], layer)["tv"], TotalVariation())
-
-        def run(kind, border, weight, at=(inside, layer), fields=fields, variation=variation):
+        def run(kind, border, weight, at=(inside, layer), fields=fields):
             prior = Term(weight, Calibrated(fields[border]), at[0])
-            return restore(kind, at[1], {"tv": variation, "features": prior})
+            return restore(kind, at[1], {"tv": VARIATION, "features": prior})
 
         best = tuned(
             lambda w: {b: float(run("tuning", b, w)["whole"].mean()) for b in borders.BORDERS},
-            [1e-2, 1e-1, 1.0],
+            [10**-1.5, 1e-1, 10**-0.5],
             f"{inside} of {layer}",
         )
         found = {border: run("test", border, weight) for border, weight in best.items()}
         compare(f"prior of {inside}, {layer}", found, best)
-        alone = restore("test", layer, {"tv": variation})
+        alone = restore("test", layer, {"tv": VARIATION})
         print(
             "  tv alone:",
             {name: round(float(v.mean()), 5) for name, v in alone.items()},

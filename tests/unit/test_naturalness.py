@@ -101,7 +101,7 @@ def test_energies_are_in_spreads_per_position(natural):
     filters = torch.randn(4, 3, 3, 3, generator=draw)
     prior = FieldOfExperts(filters, torch.zeros(4), torch.ones(4), "logistic", mean=2.0, spread=0.5)
     found = naturalness.energies(prior, natural.split(1))
-    expected = [(prior.energy(x[None]).item() / (38 * 48) - 2.0) / 0.5 for x in natural]
+    expected = [(prior.energy(x[None]).item() / (40 * 50) - 2.0) / 0.5 for x in natural]
     np.testing.assert_allclose(found, expected, rtol=1e-5)
     assert found.dtype == np.float64
 

@@ -6,6 +6,7 @@ import torch
 
 from deep_restoration import configuration, images, patches, priors, runtime, storage
 from deep_restoration.priors import training
+from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
 
 SHARE = 0.25
@@ -234,14 +235,17 @@ def held_maps(maps):
 
 
 def agree(prior, hand, history, kept):
-    """The stored prior responds, scores and is calibrated as by hand."""
-    found = prior.responses(torch.from_numpy(kept)).numpy()
-    expected = hand.of(kept)
-    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
-    assert np.abs(expected).mean() > 0.1
-    energies = hand.energies(kept)
-    assert prior.mean == pytest.approx(energies.mean(), rel=1e-3, abs=1e-4)
-    assert prior.spread == pytest.approx(energies.std(), rel=1e-3)
+    """The stored prior responds, scores and is calibrated as by hand, with either border."""
+    frame = [((k - 1) // 2, k // 2) for k in prior.size]
+    for prior.border in BORDERS:
+        x = kept if prior.border == "valid" else np.pad(kept, [(0, 0), (0, 0), *frame], "reflect")
+        found = prior.responses(torch.from_numpy(kept)).numpy()
+        expected = hand.of(x)
+        np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+        assert np.abs(expected).mean() > 0.1
+        energies = hand.energies(x)
+        assert prior.mean == pytest.approx(energies.mean(), rel=1e-3, abs=1e-4)
+        assert prior.spread == pytest.approx(energies.std(), rel=1e-3)
     best = min(row[2] for row in history)
     assert prior.facts["held_out_objective"] == best
     assert history[-1][0] == 12
