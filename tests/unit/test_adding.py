@@ -299,3 +299,6 @@ def test_figure_of_images_tells_the_error_of_each():
     ]
     errors = [f"MSE {((image - truth) ** 2).mean():.4f}" for image in images.values()]
     assert [axis.get_xlabel() for axis in figure.axes[1:5]] == errors
+    change = images["greedy"] - images["none"]
+    expected = 0.5 + 0.5 * change / np.abs(change).max()
+    np.testing.assert_allclose(figure.axes[5].images[0].get_array(), expected)

@@ -96,7 +96,7 @@ def test_details_hold_whole_detail_and_error(pictures):
             )  # the square with the most contrast
             assert axes[1, column].images[0].get_interpolation() == "nearest"
             if column:
-                expected = 0.5 + 0.5 * np.clip((image - truth[index]) / limit, -1, 1)
+                expected = 0.5 + 0.5 * np.clip((truth[index] - image) / limit, -1, 1)
                 np.testing.assert_allclose(axes[2, column].images[0].get_array(), expected)
         assert not axes[2, 0].images
         assert axes[0, 1].get_xlabel() == f"SSIM 0.{index + 1}00"

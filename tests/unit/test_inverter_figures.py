@@ -111,7 +111,7 @@ def test_inversions_show_both_error_images_of_every_layer():
     np.testing.assert_array_equal(axes[0, 0].images[0].get_array(), truth)
     np.testing.assert_array_equal(axes[1, 1].images[0].get_array(), np.full((8, 8, 3), 0.5))
     np.testing.assert_array_equal(axes[3, 3].images[0].get_array(), truth * 0.5)
-    np.testing.assert_allclose(axes[4, 3].images[0].get_array(), 0.5 - 0.5 * truth / truth.max())
+    np.testing.assert_allclose(axes[4, 3].images[0].get_array(), 0.5 + 0.5 * truth / truth.max())
     np.testing.assert_allclose(axes[5, 3].images[0].get_array(), truth / truth.max())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .figures import _busiest, plt
+from .figures import _busiest, plt, signed_difference
 from .recipe_styles import heading
 from .time_to_quality import HAND_CRAFTED
 
@@ -61,8 +61,8 @@ def details(
 
     `labels` stand over the columns, `scores` (of each image) under the whole ones. The detail is the square
     of `side` pixels with the most contrast in the original, its pixels enlarged and not smoothed. Errors
-    share one scale over the whole figure: grey is none, and what is beyond the 99.5 % quantile of
-    their magnitude is white or black. `across` images stand side by side.
+    are original minus restored and share one scale over the whole figure: grey is none, and what is
+    beyond the 99.5 % quantile of their magnitude is white or black. `across` images stand side by side.
     """
     images = {"original": truth, **restored}
     count, columns = len(truth), len(images)
@@ -81,7 +81,7 @@ def details(
         window = (slice(top, top + side), slice(left, left + side))
         for column, (name, pictures) in enumerate(images.items()):
             picture = pictures[index]
-            error = 0.5 + 0.5 * np.clip((picture - truth[index]) / limit, -1, 1)
+            error = signed_difference(truth[index], picture, limit)
             shown = (picture, picture[window], None if name == "original" else error)
             for axis, values, row in zip(axes[:, column], shown, ROWS, strict=True):
                 axis.set(xticks=[], yticks=[])
@@ -111,11 +111,12 @@ def error_limit(truth: np.ndarray, restored: Sequence[np.ndarray]) -> float:
 
 
 def _scale(axis, limit: float) -> None:
-    """The colours of the errors, where the original has none."""
+    """The shades of the errors and their values, where the original has none."""
     ramp = np.linspace(1, 0, 100)[:, None].repeat(12, 1)
     inset = axis.inset_axes((0.3, 0.1, 0.12, 0.8))
     inset.imshow(ramp, cmap="gray", vmin=0, vmax=1, aspect="auto")
     inset.set(xticks=[], yticks=[0, 49.5, 99])
     inset.grid(False)
     inset.yaxis.tick_right()
-    inset.set_yticklabels([f"+{limit:.2f}", "0", f"-{limit:.2f}"], fontsize=8)
+    ticks = [f"+{limit:.2f}, too dark", "0", f"-{limit:.2f}, too light"]
+    inset.set_yticklabels(ticks, fontsize=6.5)

@@ -46,11 +46,17 @@ def palette(names: Sequence[str]) -> dict[str, str]:
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 
-def signed_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
-    """Restored minus truth, renormalised so that grey is no difference and the largest one is 0 or 1."""
-    difference = restored - truth
-    largest = np.abs(difference).max()
-    return 0.5 + 0.5 * difference / largest if largest > 0 else np.full_like(difference, 0.5)
+def signed_difference(
+    truth: np.ndarray, restored: np.ndarray, limit: float | None = None
+) -> np.ndarray:
+    """Truth minus restored around grey: where the restored image has too little blue, this is blue.
+
+    Harder 2017, Sect. 4.2. A difference of `limit` or more is 1, of -limit or less 0; without a limit the
+    largest magnitude in the image is the limit.
+    """
+    difference = truth - restored
+    limit = limit or np.abs(difference).max() or 1.0
+    return 0.5 + 0.5 * np.clip(difference / limit, -1, 1)
 
 
 def absolute_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:

@@ -85,7 +85,8 @@ def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> F
 def inversions(
     truth: np.ndarray, restored: dict[str, list[np.ndarray]], layers: Sequence[str], title: str
 ) -> Figure:
-    """One image (H x W x 3) restored from every layer by every network, each with its two error images."""
+    """One image (H x W x 3) restored from every layer by every network, each with its two error images:
+    the signed one is original minus restored."""
     rows = [(name, kind) for name in restored for kind in ("restored", "signed", "absolute")]
     figure, axes = plt.subplots(
         len(rows),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from .figures import palette, plt, tile
+from .figures import palette, plt, signed_difference, tile
 
 FORMS = {
     "covariance": "covariance (channels as samples)",
@@ -203,7 +203,8 @@ def linear_inverse(
 def linear_restorations(
     original: np.ndarray, restored: np.ndarray, labels: Sequence[str], title: str
 ) -> Figure:
-    """One image (H x W x 3) restored by each method, and the error of each four times enlarged."""
+    """One image (H x W x 3) restored by each method, and below the original minus each, four times
+    enlarged: an error of an eighth is white or black."""
     names = ["original", *labels]
     columns = min(7, len(names))
     rows = -(-len(names) // columns)
@@ -223,8 +224,8 @@ def linear_restorations(
         above.imshow(np.clip(image, 0, 1), interpolation="nearest")
         above.set_title(_wrapped(name), fontsize=8)
         if index:
-            error = np.clip(0.5 + 4 * (image - original), 0, 1)
-            below.imshow(error, interpolation="nearest")
+            error = signed_difference(original, image, 1 / 8)
+            below.imshow(error, interpolation="nearest", vmin=0, vmax=1)
             below.set_title(f"MSE {np.square(image - original).mean():.2e}", fontsize=7.5)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -139,7 +139,7 @@ def adding_images(
     """One image (H x W x 3) from each layer without priors of feature maps and with all, and what differs.
 
     `restored[layer]` holds the image without, `none`, and the last of every order. Under a picture its mean
-    squared error; differences, of the last order from none, are stretched to their largest value.
+    squared error; the last order minus none is stretched to its largest value.
     """
     orders = [name for name in next(iter(restored.values())) if name != "none"]
     names = ["original", "none", *(f"all, {order}" for order in orders)]
@@ -147,7 +147,7 @@ def adding_images(
     for line, images in zip(axes, restored.values(), strict=True):
         shown = list(images.values())
         errors = metrics.mse(np.stack([truth] * len(shown)), np.stack(shown))
-        difference = signed_difference(images["none"], images[orders[-1]])
+        difference = signed_difference(images[orders[-1]], images["none"])
         for axis, image in zip(line, [truth, *shown, difference], strict=True):
             axis.imshow(image, interpolation="nearest", vmin=0, vmax=1)
         for axis, error in zip(line[1:-1], errors, strict=True):
