@@ -4,7 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deep_restoration import detail_figures, figures, quality_figures, recipe_styles
+from deep_restoration import (
+    baselines,
+    detail_figures,
+    figures,
+    quality_figures,
+    recipe_styles,
+)
 
 SIDES = {
     "pure": "hand-crafted",
@@ -18,6 +24,7 @@ SIDES = {
 def rows(**errors):
     return [
         {"recipe": recipe, "mse": str(v), "ssim": str(1 - v), "psnr": str(20 + v)}
+        | {"representation_error": "0.25"}
         for recipe, values in errors.items()
         for v in values
     ]
@@ -58,9 +65,22 @@ def test_a_side_without_recipes_has_no_column():
     assert detail_figures.choose(rows(foe=(0.1,)), SIDES) == ["foe"]
 
 
+def test_the_best_recipe_explains_the_layer():
+    grey = [row | {"representation_error": "0.75"} for row in rows(pure=(0.0, 0.1))]
+    guesses = [row | {"recipe": name} for row in grey for name in baselines.NAMES]
+    others = [row for row in ERRORS if row["recipe"] != "pure"]
+    found = [*guesses, *others, *grey]
+    assert detail_figures.choose(found, SIDES) == ["inverter_joint", "tv"]
+    assert detail_figures.choose(grey, SIDES) == ["pure"]  # where none does, the best of all
+    assert (
+        "SSIM 0.950, 20.1 dB\nerror of maps 0.75 †"
+        in detail_figures.headings(grey, SIDES, ["pure"])["pure"]
+    )
+
+
 def test_headings_name_recipe_side_and_means():
     found = detail_figures.headings(ERRORS, SIDES, ["inverter_joint", "tv"])
-    assert found["tv"] == "tv\nhand-crafted\nSSIM 0.750, 20.2 dB"
+    assert found["tv"] == "tv\nhand-crafted\nSSIM 0.750, 20.2 dB\nerror of maps 0.25"
     assert found["inverter_joint"].startswith("inverter joint\ninverter\n")
 
 
@@ -201,6 +221,31 @@ def test_measures_of_many_recipes_keep_their_looks():
     figure.draw_without_rendering()
 
 
+def test_baselines_are_grey_lines_beside_the_recipes():
+    heights = {baselines.COLOUR: 0.25, baselines.IMAGE: 0.5, "tv": 0.75}
+    rows = [
+        {"layer": layer, "recipe": recipe} | dict.fromkeys(MEASURED, value + number + image)
+        for number, layer in enumerate(("conv1", "conv2"))
+        for recipe, value in heights.items()
+        for image in (0, 2)
+    ]
+    table = pd.DataFrame(rows)
+    figure = figures.measures_by_layer(table, ["conv1", "conv2"], ["tv"], SIDES, "title")
+    for axis in figure.axes:
+        drawn = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_ydata()) == 2}
+        for name in baselines.NAMES:
+            line = drawn[heights[name] + 1]
+            assert line.get_ydata() == pytest.approx([heights[name] + 1, heights[name] + 2])
+            assert line.get_color() == "0.5"
+    assert legend_entries(figure) == {
+        "baselines": ["mean colour", "mean image"],
+        "hand-crafted": ["tv"],
+    }
+
+
+MEASURED = ("ssim", "psnr", "mse", "representation_error")
+
+
 def test_overview_of_many_recipes_has_larger_letters():
     truth = np.zeros((2, 8, 8, 3))
     sizes = []
@@ -236,6 +281,17 @@ def test_published_figures_are_drawn_at_their_layer_in_their_unit():
     assert len(image.lines) == len(naturalness.lines) == 1
     assert image.lines[0].get_ydata() == pytest.approx([30, 30])
     assert legend_entries(figure)["published"] == ["A & B 2015", "A & B 2015: nets (unverified)"]
+
+
+def test_baselines_of_the_papers_measures_are_grey_lines():
+    values = {"error_2015": "0.2", "image_error": "0.3", "mse_255": "100", "naturalness": "0.9"}
+    guess = values | {"mse_255": "200"}
+    names = {"tv": values, baselines.COLOUR: guess}
+    rows = [{"layer": "conv1", "recipe": name} | line for name, line in names.items()]
+    figure = quality_figures.measures_of_papers(rows, [], SIDES, "title")
+    tv, grey = figure.axes[2].lines
+    assert (tv.get_ydata()[0], grey.get_ydata()[0]) == (100, 200)
+    assert legend_entries(figure) == {"baselines": ["mean colour"], "hand-crafted": ["tv"]}
 
 
 def test_the_note_of_a_classifier_without_published_figures_stands_below_the_title():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from deep_restoration import figures, inverter_figures
+from deep_restoration import baselines, figures, inverter_figures
 
 LAYERS = ("conv1", "conv2", "conv3")
 
@@ -95,6 +95,18 @@ def test_error_by_depth_of_one_image_has_no_band():
     for axis in figure.axes:
         assert len(axis.containers[0].lines[0].get_ydata()) == 3
         assert axis.collections[1].get_paths() == []
+
+
+def test_baselines_are_grey_lines_beside_the_networks():
+    rows = summary((*baselines.NAMES, "joint"))
+    figure = inverter_figures.by_depth(rows, LAYERS, "title")
+    assert labels(figure) == ["mean colour", "mean image", "joint"]
+    for k, axis in enumerate(figure.axes):
+        assert len(axis.containers) == 1
+        grey = [line for line in axis.lines if line.get_color() == "0.5"]
+        for j, line in enumerate(grey, 1):
+            np.testing.assert_allclose(line.get_ydata(), 2 * j * (1 + k) * np.array([1, 2, 3]))
+        assert len(grey) == 2
 
 
 def test_inversions_show_both_error_images_of_every_layer():

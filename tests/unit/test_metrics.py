@@ -7,7 +7,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
-from deep_restoration import metrics
+from deep_restoration import baselines, metrics
 
 OPTIONS = {
     "data_range": 1.0,
@@ -312,12 +312,12 @@ def test_representation_error_equals_a_loop():
 # ------------------------------------------------------------------------------ sides
 
 
-def rows_of(layer, recipe, errors, seconds):
+def rows_of(layer, recipe, errors, seconds, unlike=0.25):
     return [
         {
             **{"classifier": "net", "layer": layer, "recipe": recipe, "image": f"{index}.png"},
             **{"mse": str(error), "psnr": str(-10 * math.log10(error)), "ssim": str(1 - error)},
-            "seconds": str(seconds),
+            **{"representation_error": str(unlike), "seconds": str(seconds)},
         }
         for index, error in enumerate(errors)
     ]
@@ -348,6 +348,27 @@ def test_the_best_of_either_side_are_compared_image_by_image():
     )
     assert mse["ratio"] == pytest.approx(2 / 3)
     assert mse["ratio_low"] < 2 / 3 < mse["ratio_high"] <= 1
+
+
+def test_a_grey_rectangle_wins_nothing():
+    rows = [
+        *rows_of("fc6", baselines.COLOUR, [0.1, 0.2], 0.0, unlike=0.9),
+        *rows_of("fc6", baselines.IMAGE, [0.1, 0.1], 0.0, unlike=0.8),
+        *rows_of("fc6", "inverter", [0.1, 0.1], 1.0, unlike=0.75),
+        *rows_of("fc6", "foe", [0.3, 0.3], 1.0, unlike=0.5),
+        *rows_of("fc6", "tv", [0.4, 0.4], 1.0, unlike=0.625),
+        *rows_of("fc6", "pure", [0.5, 0.5], 1.0, unlike=0.75),
+    ]
+    found = metrics.compare_sides(rows, {"foe", "inverter"}, 0)
+    lines = [dict(zip(metrics.SIDES, row, strict=True)) for row in found]
+    assert [line["measure"] for line in lines] == ["mse", "psnr", "ssim"]
+    for line in lines:
+        assert (line["learned"], line["learned_representation_error"]) == ("foe", 0.5)
+        # Of the hand-crafted ones none explains the layer: the best of them, and it is said.
+        assert (line["hand_crafted"], line["hand_crafted_representation_error"]) == ("tv", 0.625)
+        assert line["unexplained"] == "hand-crafted"
+        assert line["baseline"] == baselines.IMAGE
+    assert [line["baseline_value"] for line in lines] == pytest.approx([0.1, 10, 0.9])
 
 
 def test_each_measure_has_its_own_best_recipe():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from deep_restoration import linear_study, metrics, report, stationarity
+from deep_restoration import baselines, linear_study, metrics, report, stationarity
 from deep_restoration import statistics as feature_statistics
 
 SOURCES = Path(report.__file__).parent.parent / "report"
@@ -96,6 +96,41 @@ def test_findings_name_the_closest_recipes_per_layer():
         (f["layer"], f["ssim"]["recipe"], f["mse"]["recipe"], f["code"]["recipe"]) for f in found
     ]
     assert names == [("conv1", "tv", "pure", "pure"), ("conv2", "pure", "tv", "pure")]
+
+
+GREY = row("net", "conv1", "inverter", ssim=0.95, psnr=26, mse=0.01, representation_error=0.51)
+GUESSES = [
+    row("net", "conv1", name, ssim=0.99, psnr=27, mse=0.005, representation_error=error, seconds=0)
+    for name, error in zip(baselines.NAMES, (0.9, 0.8), strict=True)
+]
+
+
+def test_recipes_that_do_not_explain_the_layer_and_baselines_win_nothing():
+    table = report.table_of("net", [*GUESSES, *SUMMARY, GREY])
+    assert [line["mark"] for line in table["lines"]] == ["", "", "", "", "", "", "†"]
+    for line in (*table["lines"][:2], table["lines"][-1]):
+        assert not any(cell["best"] for cell in line["cells"])
+    conv1, _ = report.findings([*GUESSES, *SUMMARY, GREY])
+    assert (conv1["ssim"]["recipe"], conv1["mse"]["recipe"]) == ("tv", "pure")
+    assert (conv1["ssim"]["mark"], conv1["mse"]["mark"]) == ("", "")
+    guessed = [conv1[f"guessed_{name}"] for name in ("ssim", "mse", "code")]
+    assert guessed == ["0.99", "0.005", "0.8"]
+
+
+def test_a_winner_that_does_not_explain_the_layer_is_marked(tmp_path):
+    rows = [*GUESSES, GREY]
+    page = render(tmp_path, summary=rows)
+    named = "inverter† 0.950 representation error 0.510"
+    assert cells_of(page, "What came out</h2>") == [
+        [
+            *("net", "conv1", named, named.replace("0.950", "0.0100"), "inverter† 0.510"),
+            "0.990, 0.00500, 0.800",
+        ]
+    ]
+    assert [cells[1] for cells in cells_of(page, "All results</h2>")] == [
+        *baselines.NAMES,
+        "inverter†",
+    ]
 
 
 # ------------------------------------------------------------------------------ captions
@@ -535,7 +570,8 @@ def results_page(tmp_path, **changes):
 
 def test_published_figures_stand_beside_our_lowest_and_the_same_recipe(tmp_path):
     rows = [beside(), beside(recipe="foe", ours="9.87"), beside(recipe="mahendran2015", ours="15")]
-    found = report.beside([*rows, beside(layer="conv2")])
+    guess = beside(recipe=baselines.COLOUR, ours="1.0")
+    found = report.beside([guess, *rows, beside(layer="conv2")])
     assert [line["figure"]["layer"] for line in found["lines"]] == ["conv1", "conv2"]
     first, second = found["lines"]
     assert (first["least"]["recipe"], first["same"]["ours"]) == ("foe", "15")

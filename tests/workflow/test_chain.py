@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from deep_restoration import kept
+from deep_restoration import baselines, kept
 from tests.tree import ROOT, Tree, rows_of
 
 COLUMNS = (
@@ -32,7 +32,32 @@ def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
     assert path.read_text().splitlines()[0] == COLUMNS
     found = {(row["layer"], row["recipe"], row["image"]) for row in rows_of(path)}
     names = ("chelsea-000", "coffee-000")
-    assert found == {(la, r, i) for la in LAYERS for r in RECIPES for i in names}
+    measured = (*baselines.NAMES, *RECIPES)
+    assert found == {(la, r, i) for la in LAYERS for r in measured for i in names}
+
+
+def test_baselines_are_made_of_the_training_images_and_measured_in_every_table(finished):
+    import numpy as np
+
+    from deep_restoration import storage
+
+    folder = finished.root / "results"
+    pixels = {}
+    for split in ("train", "test"):
+        with storage.open_hdf5(folder / f"images/{split}.h5", "images") as file:
+            pixels[split] = file["images"][...] / 255
+    mean = pixels["train"].mean(0)
+    guesses = {baselines.COLOUR: mean.mean((0, 1)), baselines.IMAGE: mean}
+    tables = {"reconstruction": "recipe", "inversions": "inverter", "paper_measures": "recipe"}
+    for table, column in tables.items():
+        for name, guess in guesses.items():
+            rows = [r for r in rows_of(folder / f"tables/{table}.csv") if r[column] == name]
+            errors = np.square(pixels["test"] - guess).mean((1, 2, 3))
+            found = [float(r["mse"] if "mse" in r else r["mse_255"]) for r in rows]
+            scale = 1 if "mse" in rows[0] else 255**2
+            assert found == pytest.approx([*(scale * errors)] * len(LAYERS), rel=1e-5)
+            if "representation_error" in rows[0]:
+                assert all(float(r["representation_error"]) > 0.05 for r in rows)
 
 
 def test_a_search_tells_what_it_tried_and_what_it_found(finished):
@@ -133,6 +158,16 @@ def test_the_best_learned_recipe_stands_beside_the_best_hand_crafted_one(finishe
     learned = {"foe", "inverter_joint+foe", "inverter_joint", "tv+features"}
     assert {row["learned"] for row in rows} <= learned
     assert {row["hand_crafted"] for row in rows} <= set(RECIPES) - learned
+    means = {
+        (row["layer"], row["recipe"]): row
+        for row in rows_of(finished.root / "results/tables/reconstruction_summary.csv")
+    }
+    for row in rows:
+        assert row["baseline"] in baselines.NAMES
+        for side in ("hand_crafted", "learned"):
+            error = means[row["layer"], row[side]]["representation_error"]
+            assert float(row[f"{side}_representation_error"]) == pytest.approx(float(error))
+            assert (float(error) > 0.5) == (side.replace("_", "-") in row["unexplained"])
 
 
 def test_summary_is_the_mean_of_the_table_within_its_interval(finished):
@@ -289,7 +324,8 @@ def test_restored_images_are_measured_as_the_papers_did(finished):
     assert tuple(rows[0]) == paper_measures.COLUMNS
     found = [(row["layer"], row["recipe"], row["image"]) for row in rows]
     names = ("chelsea-000", "coffee-000")
-    assert found == [(la, r, i) for la in LAYERS for r in RECIPES for i in names]
+    measured = (*baselines.NAMES, *RECIPES)
+    assert found == [(la, r, i) for la in LAYERS for r in measured for i in names]
     ours = rows_of(finished.root / "results/tables/reconstruction.csv")
     for row, line in zip(rows, ours, strict=True):
         assert float(row["error_2016"]) ** 2 == pytest.approx(

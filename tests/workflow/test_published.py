@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deep_restoration import literature
+from deep_restoration import baselines, literature
 from tests.tree import Tree, rows_of
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,9 @@ def test_a_study_of_alexnet_stands_beside_the_papers(study):
     rows = rows_of(study / "tables/published.csv")
     assert tuple(rows[0]) == literature.COLUMNS
     pool1 = [row for row in rows if row["layer"] == "pool1"]
-    assert [row["recipe"] for row in pool1] == ["pure", "tv", "mahendran2016"]
+    assert [row["recipe"] for row in pool1] == [
+        *(*baselines.NAMES, "pure", "tv", "mahendran2016"),
+    ]
     assert {(row["published"], row["published_spread"]) for row in pool1} == {("21.9", "9.2")}
     measures = rows_of(study / "tables/paper_measures.csv")
     for row in pool1:

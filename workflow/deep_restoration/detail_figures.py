@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from . import baselines
 from .figures import _busiest, plt, signed_difference
 from .recipe_styles import heading
 from .time_to_quality import HAND_CRAFTED
@@ -19,32 +20,45 @@ def choose(
 ) -> list[str]:
     """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
 
-    `rows` are those of a layer's table of images; best is the least mean squared error over all of them.
-    Anything learned is on the learned side, inverse networks too; a side without recipes has no best.
+    `rows` are those of a layer's table of images; best is the least mean squared error over all of them
+    among recipes that explain the layer (`baselines.winner`). Anything learned is on the learned side,
+    inverse networks too; a side without recipes has no best.
     """
     if wanted:
         return list(wanted)
-    errors: dict[str, list[float]] = {}
-    for row in rows:
-        errors.setdefault(row["recipe"], []).append(float(row["mse"]))
+    recipes = dict.fromkeys(row["recipe"] for row in baselines.of_recipes(rows))
+    means = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
     chosen = []
     for hand_crafted in (False, True):
-        side = [recipe for recipe in errors if (sides[recipe] == HAND_CRAFTED) == hand_crafted]
+        side = [row for row in means if (sides[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
         if side:
-            chosen.append(min(side, key=lambda recipe: np.mean(errors[recipe])))
+            chosen.append(baselines.winner(side, "mse")["recipe"])
     return chosen
+
+
+def _means(rows: Sequence[dict[str, str]], recipe: str) -> dict[str, float]:
+    """Means of a recipe over all test images."""
+    mine = [row for row in rows if row["recipe"] == recipe]
+    measures = ("mse", "psnr", "ssim", "representation_error")
+    return {key: float(np.mean([float(row[key]) for row in mine])) for key in measures}
 
 
 def headings(
     rows: Sequence[dict[str, str]], sides: dict[str, str], recipes: Sequence[str]
 ) -> dict[str, str]:
-    """What stands over a recipe's column: its name, side, mean SSIM and PSNR of all test images."""
+    """What stands over a recipe's column: its name, side, mean SSIM, PSNR and representation error of all
+    test images, the last one marked where it explains less than half of the layer."""
     result = {}
     for recipe in recipes:
-        mine = [row for row in rows if row["recipe"] == recipe]
-        ssim, psnr = (np.mean([float(row[key]) for row in mine]) for key in ("ssim", "psnr"))
-        name = heading(recipe, 20)
-        result[recipe] = f"{name}\n{sides[recipe]}\nSSIM {ssim:.3f}, {psnr:.1f} dB"
+        mean = _means(rows, recipe)
+        lines = [
+            heading(recipe, 20),
+            sides[recipe],
+            f"SSIM {mean['ssim']:.3f}, {mean['psnr']:.1f} dB",
+        ]
+        mark = "" if baselines.explains(mean) else f" {baselines.MARK}"
+        lines.append(f"error of maps {mean['representation_error']:.2g}{mark}")
+        result[recipe] = "\n".join(lines)
     return result
 
 

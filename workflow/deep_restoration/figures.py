@@ -13,7 +13,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from .recipe_styles import COLOURS, heading, legends, styles
+from . import baselines
+from .recipe_styles import COLOURS, draw_baselines, heading, legends, styles
 
 STYLE = {
     "figure.dpi": 100,
@@ -232,7 +233,8 @@ def measures_by_layer(
 ) -> Figure:
     """MSE, PSNR, SSIM and representation error against layer, a line a recipe, 95 % intervals.
 
-    `table` is a pandas DataFrame with a row an image; `sides` as for `traces`.
+    `table` is a pandas DataFrame with a row an image, those of baselines among them, which are drawn as grey
+    lines; `sides` as for `traces`.
     """
     import seaborn as sns
 
@@ -241,11 +243,11 @@ def measures_by_layer(
     figure, axes = plt.subplots(
         2, 2, figsize=(max(10, 2.2 * len(layers)), 8.0), layout="constrained"
     )
-    for axis, measure in zip(
-        axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True
-    ):
+    shown = ("ssim", "psnr", "mse", "representation_error")
+    guess = table["recipe"].isin(baselines.NAMES)
+    for axis, measure in zip(axes.flat, shown, strict=True):
         sns.pointplot(
-            table,
+            table[~guess],
             x="layer",
             y=measure,
             hue="recipe",
@@ -267,6 +269,12 @@ def measures_by_layer(
         axis.tick_params(axis="x", rotation=25 if max(map(len, layers)) > 8 else 0)
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
+    means = table[guess].groupby(["recipe", "layer"])[list(shown)].mean()
+    heights = {
+        name: means.loc[name].reindex(layers)[list(shown)].to_numpy().T
+        for name in dict.fromkeys(table["recipe"][guess])
+    }
+    draw_baselines(figure, heights)
     handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from . import baselines
 from .figures import LABELS, absolute_difference, palette, plt, signed_difference
+from .recipe_styles import draw_baselines
 
 
 def training(histories: dict[str, dict[str, list[dict]]], title: str) -> Figure:
@@ -45,9 +47,11 @@ def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> F
     """Image error, PSNR, SSIM and representation error against the layer, a line a network.
 
     Bars run from the lowest to the highest mean of the replicates, bands over the 95 % interval over
-    images. `rows` are those of the networks' table.
+    images. `rows` are those of the networks' table; baselines among them are grey lines.
     """
-    names = list(dict.fromkeys(row["inverter"] for row in rows))
+    networks = baselines.of_recipes(rows, "inverter")
+    names = list(dict.fromkeys(row["inverter"] for row in networks))
+    guesses = {row["inverter"]: [] for row in rows if row not in networks}
     colours = palette(names)
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.2), layout="constrained")
     for axis, measure in zip(
@@ -74,9 +78,13 @@ def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> F
                 label=name.replace("_", " "),
             )
             axis.fill_between(places, low, high, color=colour, alpha=0.1, lw=0)
+        for name, heights in guesses.items():
+            means = {r["layer"]: float(r[measure]) for r in rows if r["inverter"] == name}
+            heights.append([means[layer] for layer in layers])
         axis.set(ylabel=LABELS[measure], xticks=range(len(layers)), xticklabels=layers)
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
+    draw_baselines(figure, guesses)
     _legend(figure, axes[0, 0])
     figure.suptitle(title, fontsize=11)
     return figure

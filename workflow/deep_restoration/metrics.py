@@ -8,6 +8,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
+from . import baselines
+
 SIGMA, TRUNCATE, RADIUS = 1.5, 3.5, 5  # Wang et al. 2004: 11 x 11 Gaussian window
 C1, C2 = 0.01**2, 0.03**2
 C3 = C2 / 2
@@ -128,10 +130,13 @@ def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
     return columns, summary
 
 
+COMPARED = ("mse", "psnr", "ssim", "representation_error")
 SIDES = (
     *("classifier", "layer", "measure", "images", "hand_crafted", "hand_crafted_value"),
     *("learned", "learned_value", "difference", "difference_low", "difference_high"),
     *("ratio", "ratio_low", "ratio_high", "hand_crafted_seconds", "learned_seconds"),
+    *("hand_crafted_representation_error", "learned_representation_error", "unexplained"),
+    *("baseline", "baseline_value"),
 )
 
 
@@ -139,9 +144,11 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
     """The best of the `learned` recipes beside the best of the others, per layer and measure.
 
     Rows of SIDES from those of the table of images. Best is the recipe with the least mean squared error,
-    or the largest mean PSNR or SSIM. `difference` is learned minus hand-crafted, `ratio` learned over
+    or the largest mean PSNR or SSIM, among those that explain the layer (`baselines.winner`); a side where
+    none does is named by `unexplained`. `difference` is learned minus hand-crafted, `ratio` learned over
     hand-crafted, each with its 95 % bootstrap interval over images, the same ones for both; seconds are
-    those of an image. Layers that have only one side are left out.
+    those of an image. `baseline` is the better one of the baselines, if there are any. Layers that have
+    only one side are left out.
     """
     groups: dict[tuple, dict[str, list[dict]]] = {}
     for row in rows:
@@ -149,22 +156,35 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
         place.setdefault(row["recipe"], []).append(row)
     result = []
     for key, recipes in groups.items():
-        for measure, sign in (("mse", -1), ("psnr", 1), ("ssim", 1)):
-            values = {
-                recipe: np.array([float(row[measure]) for row in group])
-                for recipe, group in recipes.items()
-            }
-            sides = [[r for r in recipes if (r in learned) == wanted] for wanted in (False, True)]
-            if not all(sides):
-                continue
-            best = [max(side, key=lambda r: sign * values[r].mean()) for side in sides]
-            ours, theirs = values[best[1]], values[best[0]]
-            line: list = [*key, measure, len(ours), best[0], float(theirs.mean())]
-            line += [best[1], float(ours.mean()), float((ours - theirs).mean())]
-            line += bootstrap_interval(ours - theirs, seed)
+        means = [
+            {"recipe": recipe}
+            | {m: float(np.mean([float(row[m]) for row in group])) for m in COMPARED}
+            for recipe, group in recipes.items()
+        ]
+        real = baselines.of_recipes(means)
+        guesses = [row for row in means if row not in real]
+        sides = {
+            side: [row for row in real if (row["recipe"] in learned) == wanted]
+            for side, wanted in (("hand-crafted", False), ("learned", True))
+        }
+        if not all(sides.values()):
+            continue
+        for measure in ("mse", "psnr", "ssim"):
+            best = {side: baselines.winner(rows, measure) for side, rows in sides.items()}
+            theirs, ours = (
+                np.array([float(row[measure]) for row in recipes[row["recipe"]]])
+                for row in best.values()
+            )
+            line: list = [*key, measure, len(ours)]
+            for row in best.values():
+                line += [row["recipe"], float(row[measure])]
+            line += [float((ours - theirs).mean()), *bootstrap_interval(ours - theirs, seed)]
             line += ratio_interval(ours, theirs, seed)
-            line += [float(recipes[recipe][0]["seconds"]) for recipe in best]
-            result.append(line)
+            line += [float(recipes[row["recipe"]][0]["seconds"]) for row in best.values()]
+            line += [float(row["representation_error"]) for row in best.values()]
+            line.append(", ".join(s for s, row in best.items() if not baselines.explains(row)))
+            guess = baselines.best(guesses, measure) if guesses else {"recipe": "", measure: ""}
+            result.append([*line, guess["recipe"], guess[measure]])
     return result
 
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from . import baselines
 from . import time_to_quality as timing
 from .figures import plt
-from .recipe_styles import legends, spoken, styles
+from .recipe_styles import draw_baselines, legends, spoken, styles
 
 # Of the papers' measures, those that are drawn: the words on the axis, the factor, and the scale.
 PANELS = {
@@ -83,13 +84,15 @@ def measures_of_papers(
     sides: dict[str, str],
     title: str,
 ) -> Figure:
-    """The papers' measures against layer, a line a recipe, and in black what the papers report.
+    """The papers' measures against layer, a line a recipe, grey ones of baselines, and in black what the
+    papers report.
 
     `rows` are those of a classifier in the table of the papers' measures, `published` those of the table of
     published figures. Where there is nothing to compare with, its note stands below the title.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    recipes = list(dict.fromkeys(row["recipe"] for row in baselines.of_recipes(rows)))
+    guesses = {row["recipe"]: [] for row in rows if row["recipe"] in baselines.NAMES}
     figure, axes = plt.subplots(
         2, 2, figsize=(max(10, 0.75 * len(layers) * 2), 8), layout="constrained"
     )
@@ -98,14 +101,19 @@ def measures_of_papers(
         _origin(row) for row in published if row["published"] and row["measure"] in PANELS
     )
     signs = {key: SIGNS[index % len(SIGNS)] for index, key in enumerate(methods)}
-    told = {}
+    told: dict[str, object] = {}
     for axis, (measure, (label, factor, scale)) in zip(axes.flat, PANELS.items(), strict=True):
         values: dict[tuple[str, str], list[float]] = {}
         for row in rows:
             values.setdefault((row["recipe"], row["layer"]), []).append(float(row[measure]))
+        lines = {
+            name: [factor * np.mean(values.get((name, layer), np.nan)) for layer in layers]
+            for name in (*recipes, *guesses)
+        }
         for recipe in recipes:
-            line = [factor * np.mean(values.get((recipe, layer), np.nan)) for layer in layers]
-            (handles[recipe],) = axis.plot(line, **look[recipe], lw=1.3, ms=4)
+            (handles[recipe],) = axis.plot(lines[recipe], **look[recipe], lw=1.3, ms=4)
+        for name, heights in guesses.items():
+            heights.append(lines[name])
         points = {
             (_origin(row), row["layer"]): row
             for row in published
@@ -128,6 +136,7 @@ def measures_of_papers(
         if max(map(len, layers)) > 8 or len(layers) > 8:
             axis.tick_params(axis="x", rotation=25)
     legends(figure, handles, sides)
+    draw_baselines(figure, guesses)
     if told:
         figure.legend(
             list(told.values()),

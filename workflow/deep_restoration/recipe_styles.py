@@ -6,9 +6,14 @@ import re
 import textwrap
 from collections.abc import Sequence
 
+import numpy as np
+
+from .baselines import COLOUR, IMAGE
+
 # Seaborn's "colorblind" colours, without its import of seconds.
 COLOURS = "#0173b2 #de8f05 #029e73 #d55e00 #cc78bc #ca9161 #fbafe4 #949494 #ece133 #56b4e9".split()
 LINES = ("-", "--", ":", "-.")  # once the colours are used up
+BASELINES = {COLOUR: (0, (5, 2)), IMAGE: (0, (1, 1.5))}  # lines, in grey
 MARKERS = {"hand-crafted": "o", "learned": "s", "inverter": "D"}  # by side
 PLACES = {1: ("center",), 2: ("left", "right"), 3: ("left", "center", "right")}
 
@@ -37,6 +42,27 @@ def heading(name: str, width: int = 13) -> str:
         for word in spoken(name).replace("+", "+ ").split(" ")
     ]
     return textwrap.fill(" ".join(words), width).replace("+ ", "+")
+
+
+def draw_baselines(figure, heights: dict[str, Sequence]) -> None:
+    """Grey lines over the layers of a figure, and their legend: `heights` hold of each baseline, by name, a
+    value a layer for each of the figure's axes."""
+    lines = {}
+    for name, values in heights.items():
+        for axis, line in zip(figure.axes, values, strict=True):
+            style = {"color": "0.5", "lw": 1.2, "zorder": 0, "ls": BASELINES[name]}
+            places = np.arange(len(line))
+            (lines[name],) = axis.plot(places, line, marker="_", ms=9, **style)
+    if lines:
+        names = [name.removeprefix("baseline: ") for name in lines]
+        figure.legend(
+            list(lines.values()),
+            names,
+            title="baselines",
+            loc="outside right upper",
+            fontsize=8,
+            alignment="left",
+        )
 
 
 def legends(figure, handles: dict[str, object], sides: dict[str, str], columns: int = 2) -> None:

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 
 import yaml
 
+from . import baselines
+
 RECIPE_MEASURES = ("ssim", "psnr", "mse", "representation_error", "seconds")
 
 
@@ -112,14 +114,15 @@ def number(value: str | float, digits: int = 3) -> str:
 
 
 def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
-    """A classifier's rows for the page, the best recipe of each layer marked per measure."""
+    """A classifier's rows for the page, the best recipe of each layer marked per measure, and which recipes
+    do not explain it."""
     rows = [row for row in summary if row["classifier"] == classifier]
     best: dict[tuple[str, str], float] = {}
-    for row in rows:
+    may_win: list[dict[str, str]] = []
+    for layer in dict.fromkeys(row["layer"] for row in rows):
+        may_win += (found := baselines.eligible(row for row in rows if row["layer"] == layer))
         for measure in RECIPE_MEASURES:
-            key, value = (row["layer"], measure), float(row[measure])
-            better = max if measure in ("ssim", "psnr") else min
-            best[key] = better(best.get(key, value), value)
+            best[layer, measure] = float(baselines.best(found, measure)[measure])
     lines = []
     for row in rows:
         cells = [
@@ -127,25 +130,33 @@ def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
                 "value": row[measure],
                 "low": row[f"{measure}_low"],
                 "high": row[f"{measure}_high"],
-                "best": float(row[measure]) == best[row["layer"], measure],
+                "best": row in may_win and float(row[measure]) == best[row["layer"], measure],
             }
             for measure in RECIPE_MEASURES
         ]
-        lines.append({"layer": row["layer"], "recipe": row["recipe"], "cells": cells})
+        names = {"layer": row["layer"], "recipe": row["recipe"], "mark": mark(row)}
+        lines.append(names | {"cells": cells})
     return {"classifier": classifier, "lines": lines, "images": rows[0]["images"]}
 
 
-def findings(summary: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Per layer, which recipe came closest to the image and which to the feature maps."""
+def mark(row: dict[str, str]) -> str:
+    """What stands beside a recipe that does not explain the layer; nothing beside others and baselines."""
+    recipe = row["recipe"] not in baselines.NAMES
+    return baselines.MARK if recipe and not baselines.explains(row) else ""
+
+
+def findings(summary: list[dict[str, str]]) -> list[dict]:
+    """Per layer, which recipe came closest to the image, of those that explain the layer, and which to the
+    feature maps; and the better baseline."""
     found = []
     for key in dict.fromkeys((row["classifier"], row["layer"]) for row in summary):
         rows = [row for row in summary if (row["classifier"], row["layer"]) == key]
-        ssim = max(rows, key=lambda row: float(row["ssim"]))
-        error = min(rows, key=lambda row: float(row["mse"]))
-        code = min(rows, key=lambda row: float(row["representation_error"]))
-        found.append(
-            {"classifier": key[0], "layer": key[1], "ssim": ssim, "mse": error, "code": code}
-        )
+        guesses = [row for row in rows if row["recipe"] in baselines.NAMES]
+        line: dict = {"classifier": key[0], "layer": key[1]}
+        for name, measure in (("ssim", "ssim"), ("mse", "mse"), ("code", "representation_error")):
+            line[name] = (won := baselines.winner(rows, measure)) | {"mark": mark(won)}
+            line[f"guessed_{name}"] = baselines.best(guesses, measure)[measure] if guesses else ""
+        found.append(line)
     return found
 
 
@@ -160,7 +171,7 @@ def beside(published: list[dict[str, str]]) -> dict:
             groups.setdefault(key, []).append(row)
     lines = []
     for rows in groups.values():
-        least = min(rows, key=lambda row: float(row["ours"]))
+        least = min(baselines.of_recipes(rows), key=lambda row: float(row["ours"]))
         same = next((row for row in rows if row["recipe"] == "mahendran2015"), None)
         lines.append({"figure": rows[0], "least": least, "same": same})
     return {"lines": lines, "notes": notes}

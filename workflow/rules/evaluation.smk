@@ -5,6 +5,7 @@ rule evaluate:
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
+        train="results/images/train.h5",
         restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
         traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
     output:
@@ -20,6 +21,7 @@ rule evaluate:
         runtime=grows(30),
     params:
         recipes=list(STUDY["recipes"]),
+        baselines=True,
         statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
         code=code("evaluate.py"),
         store=store,

@@ -32,6 +32,7 @@ rule evaluate_inverters:
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
+        train="results/images/train.h5",
         inverters=layer_inverters("safetensors"),
     output:
         table="results/inversions/{classifier}/{layer}.csv",

@@ -11,6 +11,7 @@ rule paper_measures:
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
+        train="results/images/train.h5",
         restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
     output:
         "results/evaluation/{classifier}/{layer}.papers.csv",

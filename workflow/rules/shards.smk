@@ -169,6 +169,7 @@ if SHARDS["evaluation"] > 1:
         input:
             network=rules.evaluate.input.network,
             images=rules.evaluate.input.images,
+            train=rules.evaluate.input.train,
             restored=of_shard_recipes("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
             traces=of_shard_recipes(
                 "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"
@@ -182,6 +183,7 @@ if SHARDS["evaluation"] > 1:
             shard("logs/benchmarks/evaluate/{classifier}/{layer}.tsv")
         params:
             recipes=shard_recipes,
+            baselines=lambda wildcards: wildcards.shard == "1",
         message:
             "Measuring shard {wildcards.shard} of {wildcards.shards} of the recipes for {wildcards.classifier} {wildcards.layer}"
 
@@ -204,6 +206,7 @@ if SHARDS["evaluation"] > 1:
             runtime=grows(10),
         params:
             recipes=list(STUDY["recipes"]),
+            baselines=True,
             statistics={key: STUDY["statistics"][key] for key in ("positions", "radius")},
             code=code("evaluate.py"),
         message:

@@ -20,7 +20,7 @@ with runtime.job(snakemake):
         files = inventory.spread(found.images, settings["count"])
         stream = images.folder_images(folder, files, size, snakemake.threads)
 
-    kept, rejected, total = [], [], np.zeros(3)
+    kept, rejected, total = [], [], np.zeros((size, size, 3))
     provenance = runtime.provenance(snakemake.params)
     with storage.create_hdf5(snakemake.output[0], "images", provenance) as file:
         shape = (settings["count"], size, size, 3)
@@ -33,7 +33,7 @@ with runtime.job(snakemake):
                 continue
             data[len(kept)] = image
             kept.append(name)
-            total += image.mean((0, 1))
+            total += image
         if settings["source"] == "folder":
             hashes = Path(snakemake.params.hashes)
             inventory.require(settings["content"], folder, files, hashes)
@@ -49,6 +49,7 @@ with runtime.job(snakemake):
             if len(kept) < least:
                 raise ValueError(f"{message}\n{user} needs at least {least}: add images")
         data.resize(len(kept), axis=0)
-        data.attrs["mean"] = total / len(kept) / 255
+        mean = (total / len(kept) / 255).astype(np.float32)
+        storage.write_array(file, "mean", mean, "sRGB, 0..1, H x W x 3")
         storage.write_names(file, kept)
     runtime.log.info("%d images kept, %d rejected", len(kept), len(rejected))

@@ -6,7 +6,7 @@ with runtime.job(snakemake):
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, paper_measures, storage
+    from deep_restoration import baselines, classifiers, images, paper_measures, storage
 
     classifier, layer = snakemake.wildcards.classifier, snakemake.wildcards.layer
     where, output = runtime.device(), snakemake.params.settings["output"]
@@ -14,6 +14,8 @@ with runtime.job(snakemake):
     network = classifiers.load(snakemake.input.network, list(wanted)).to(where)
     with storage.open_hdf5(snakemake.input.images, "images") as file:
         names, pixels = storage.read_names(file), file["images"][...]
+    with storage.open_hdf5(snakemake.input.train, "images") as file:
+        mean = file["mean"][...]
     count = len(names)
 
     def seen(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -30,22 +32,30 @@ with runtime.job(snakemake):
     apart = paper_measures.mean_distances(codes, count)
     pictures = paper_measures.mean_distances(lambda a, b: torch.from_numpy(truth(a, b)), count)
     rows = []
+
+    def measure(name: str, found) -> None:
+        """Append the rows of `found`, N x H x W x 3."""
+        values: dict[str, list] = {measure: [] for measure in paper_measures.MEASURES}
+        for start in range(0, count, 64):
+            stop = min(start + 64, count)
+            restored = np.ascontiguousarray(found[start:stop])
+            target, label = seen(images.as_tensor(pixels[start:stop]))
+            maps, again = seen(torch.from_numpy(restored).permute(0, 3, 1, 2))
+            errors = paper_measures.feature_measures(maps, target, apart)
+            errors |= paper_measures.image_measures(truth(start, stop), restored, pictures.mean)
+            for key, part in errors.items():
+                values[key] += part.tolist()
+            same = (label == again).int().tolist() if output else [""] * len(maps)
+            values["same_label"] += same
+        rows.extend(
+            (classifier, layer, name, *line) for line in zip(names, *values.values(), strict=True)
+        )
+
+    for name, guess in baselines.pictures(mean).items():
+        measure(name, np.broadcast_to(guess, pixels.shape))
     for recipe, path in zip(
         snakemake.params.settings["recipes"], snakemake.input.restored, strict=True
     ):
-        values: dict[str, list] = {measure: [] for measure in paper_measures.MEASURES}
         with storage.open_hdf5(path, "reconstructions") as file:
-            for start in range(0, count, 64):
-                stop = min(start + 64, count)
-                restored = file["images"][start:stop]
-                target, label = seen(images.as_tensor(pixels[start:stop]))
-                maps, again = seen(torch.from_numpy(restored).permute(0, 3, 1, 2))
-                errors = paper_measures.feature_measures(maps, target, apart)
-                errors |= paper_measures.image_measures(truth(start, stop), restored, pictures.mean)
-                for measure, found in errors.items():
-                    values[measure] += found.tolist()
-                same = (label == again).int().tolist() if output else [""] * len(maps)
-                values["same_label"] += same
-        columns = zip(names, *values.values(), strict=True)
-        rows += [(classifier, layer, recipe, *line) for line in columns]
+            measure(recipe, file["images"])
     storage.write_csv(snakemake.output[0], paper_measures.COLUMNS, rows)
