@@ -179,7 +179,7 @@ def test_identical_sets_are_restored_once_and_a_kill_repeats_none(
         for step in itertools.chain.from_iterable(orders.values()):
             trials("test", step.chosen)
         held_out, test = (trials.found[name] for name in ("held_out", "test"))
-        rows = [row[:-1] for row in adding.summarise(orders, held_out, test, 0)]
+        rows = [row[:-2] for row in adding.summarise(orders, held_out, test, ["b"], 0)]
         return rows, [row[:-1] for row in trials.rows()], trials.pictures
 
     stop = -1
@@ -217,6 +217,10 @@ def test_sets_that_diverge_are_lost_but_the_recipe_alone_must_not(
 # ------------------------------------------------------------------------------ what is reported
 
 
+def names_of(count):
+    return [f"{index}.jpg" for index in range(count)]
+
+
 def measured(seed):
     draw = np.random.default_rng(seed)
     names = (*adding.MEASURES, "seconds")
@@ -234,7 +238,7 @@ def table():
     orders = adding.add(LAYERS, WEIGHTS, known)
     names = dict.fromkeys(adding.name_of(s.chosen) for steps in orders.values() for s in steps)
     test = {name: measured(100 + index) for index, name in enumerate(names)}
-    rows = adding.summarise(orders, asked, test, 0)
+    rows = adding.summarise(orders, asked, test, names_of(6), 0)
     columns = adding.COLUMNS[2:]
     return [dict(zip(columns, row, strict=True)) for row in rows], asked, test
 
@@ -287,6 +291,28 @@ def test_figure_has_a_panel_a_layer_a_line_an_order_and_a_ring_a_best_set(table)
             assert curve.get_ydata() == pytest.approx(values)
         rings = [line for line in axis.get_lines() if line.get_markersize() == 10]
         assert [len(ring.get_xdata()) for ring in rings] == [1, 1, 1]
+
+
+def test_few_photographs_have_no_intervals_and_no_bars(table):
+    rows, asked, test = table
+    orders = adding.add(LAYERS, WEIGHTS, score)
+    names = [f"cat-00{index}" for index in range(6)]
+    lines = adding.summarise(orders, asked, test, names, 0)
+    shown = [
+        {"classifier": "net", "layer": "conv2"}
+        | {k: str(v) for k, v in zip(adding.COLUMNS[2:], line, strict=True)}
+        for line in lines
+    ]
+    for row, old in zip(shown, rows, strict=True):
+        assert row["mse_ratio"] == str(old["mse_ratio"])
+        assert {value for key, value in row.items() if key.endswith(("_low", "_high"))} == {""}
+        assert (row["images"], row["photographs"]) == ("6", "1")
+    figure = lines_drawn(shown, ["conv2"], "title")
+    for axis in figure.axes:
+        for container in axis.containers:
+            assert np.isfinite(container.lines[0].get_ydata()).all()
+            (bars,) = container.lines[2]
+            assert all(np.isnan(bar[:, 1]).any() for bar in bars.get_segments() if len(bar))
 
 
 def test_figure_of_images_tells_the_error_of_each():

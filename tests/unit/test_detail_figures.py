@@ -1,7 +1,6 @@
 """Figures of details, how recipes are told apart, and the papers' measures as a picture."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from deep_restoration import (
@@ -202,48 +201,74 @@ def test_curves_of_many_recipes_are_told_apart_and_grouped():
     figure.draw_without_rendering()
 
 
+MEASURED = ("ssim", "psnr", "mse", "representation_error")
+
+
+def summary(heights, layers=("conv1", "conv2"), limits=("", "")):
+    """Rows of a summary: the value of the n-th layer is n above that of the first."""
+    return [
+        {"layer": layer, "recipe": recipe}
+        | {
+            f"{measure}{end}": str(value + number + limit) if limit != "" else ""
+            for measure in MEASURED
+            for end, limit in (("", 0.0), ("_low", limits[0]), ("_high", limits[1]))
+        }
+        for number, layer in enumerate(layers)
+        for recipe, value in heights.items()
+    ]
+
+
 def test_measures_of_many_recipes_keep_their_looks():
-    table = pd.DataFrame(
-        [
-            {"layer": layer, "recipe": recipe, "ssim": 0.5, "psnr": 20.0, "mse": 0.01}
-            | {"representation_error": 0.1 + index}
-            for layer in ("conv1", "conv2")
-            for index, recipe in enumerate(MANY)
-            for _ in range(2)
-        ]
-    )
-    figure = figures.measures_by_layer(table, ["conv1", "conv2"], MANY, MANY_SIDES, "title")
+    rows = summary({recipe: 0.1 + index for index, recipe in enumerate(MANY)}, limits=(-0.05, 0.1))
+    figure = figures.measures_by_layer(rows, ["conv1", "conv2"], MANY, MANY_SIDES, "title")
     entries = legend_entries(figure)
     assert [len(names) for names in entries.values()] == [8, 8, 7]
     look = recipe_styles.styles(MANY, MANY_SIDES)
-    drawn = [line for line in figure.axes[3].lines if line.get_marker() not in ("", "None", None)]
-    assert [line.get_linestyle() for line in drawn] == [look[r]["linestyle"] for r in MANY]
+    for axis in figure.axes:
+        drawn = [container.lines[0] for container in axis.containers]
+        for key, value in (("linestyle", "get_linestyle"), ("color", "get_color")):
+            assert [getattr(line, value)() for line in drawn] == [look[r][key] for r in MANY]
     figure.draw_without_rendering()
+
+
+def test_measures_are_means_with_the_intervals_of_the_summary():
+    rows = summary({"tv": 0.5, "foe": 0.7}, limits=(-0.25, 0.125))
+    figure = figures.measures_by_layer(rows, ["conv1", "conv2"], ["tv", "foe"], SIDES, "title")
+    assert [axis.get_yscale() for axis in figure.axes] == ["linear", "linear", "log", "log"]
+    for axis in figure.axes:
+        assert [label.get_text() for label in axis.get_xticklabels()] == ["conv1", "conv2"]
+        for container, value in zip(axis.containers, (0.5, 0.7), strict=True):
+            assert container.lines[0].get_ydata() == pytest.approx([value, value + 1])
+            (bars,) = container.lines[2]
+            for number, bar in enumerate(bars.get_segments()):
+                assert sorted(bar[:, 1]) == pytest.approx(
+                    [value + number - 0.25, value + number + 0.125]
+                )
+
+
+def test_measures_of_few_photographs_have_no_bars():
+    rows = summary({"tv": 0.5})
+    figure = figures.measures_by_layer(rows, ["conv1", "conv2"], ["tv"], SIDES, "title")
+    figure.canvas.draw()
+    for axis in figure.axes:
+        (container,) = axis.containers
+        assert container.lines[0].get_ydata() == pytest.approx([0.5, 1.5])
+        (bars,) = container.lines[2]
+        assert all(np.isnan(bar[:, 1]).any() for bar in bars.get_segments() if len(bar))
 
 
 def test_baselines_are_grey_lines_beside_the_recipes():
     heights = {baselines.COLOUR: 0.25, baselines.IMAGE: 0.5, "tv": 0.75}
-    rows = [
-        {"layer": layer, "recipe": recipe} | dict.fromkeys(MEASURED, value + number + image)
-        for number, layer in enumerate(("conv1", "conv2"))
-        for recipe, value in heights.items()
-        for image in (0, 2)
-    ]
-    table = pd.DataFrame(rows)
-    figure = figures.measures_by_layer(table, ["conv1", "conv2"], ["tv"], SIDES, "title")
+    figure = figures.measures_by_layer(summary(heights), ["conv1", "conv2"], ["tv"], SIDES, "title")
     for axis in figure.axes:
-        drawn = {line.get_ydata()[0]: line for line in axis.lines if len(line.get_ydata()) == 2}
-        for name in baselines.NAMES:
-            line = drawn[heights[name] + 1]
-            assert line.get_ydata() == pytest.approx([heights[name] + 1, heights[name] + 2])
-            assert line.get_color() == "0.5"
+        grey = [line for line in axis.lines if line.get_color() == "0.5"]
+        for line, name in zip(grey, baselines.NAMES, strict=True):
+            assert line.get_ydata() == pytest.approx([heights[name], heights[name] + 1])
+        assert len(axis.containers) == 1
     assert legend_entries(figure) == {
         "baselines": ["mean colour", "mean image"],
         "hand-crafted": ["tv"],
     }
-
-
-MEASURED = ("ssim", "psnr", "mse", "representation_error")
 
 
 def test_overview_of_many_recipes_has_larger_letters():

@@ -509,6 +509,26 @@ def test_embedded_training_crops_depend_on_the_seed_and_test_crops_do_not():
     assert not any(differ("test"))
 
 
+def test_four_photographs_are_test_images_by_default():
+    names = [name for name, _ in images.embedded_crops("test", 8, 32, 0)]
+    assert [images.photograph(name) for name in names] == 2 * list(images.EMBEDDED["test"])
+    assert len(images.EMBEDDED["test"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "photograph"),
+    [
+        ("chelsea-000", "chelsea"),
+        ("grace_hopper-1499", "grace_hopper"),
+        ("IMG-000.jpg", "IMG-000.jpg"),  # files are photographs of their own
+        ("IMG-001.jpg", "IMG-001.jpg"),
+        ("cat-01", "cat-01"),
+    ],
+)
+def test_crops_share_their_photograph(name, photograph):
+    assert images.photograph(name) == photograph
+
+
 def test_embedded_splits_share_no_photograph():
     train, test = images.EMBEDDED["train"], images.EMBEDDED["test"]
     assert not set(train) & set(test)
@@ -516,7 +536,7 @@ def test_embedded_splits_share_no_photograph():
 
 
 def test_first_test_crops_show_the_whole_centre_square():
-    for name, image in images.embedded_crops("test", 2, 64, 0):
+    for name, image in images.embedded_crops("test", 4, 64, 0):
         photograph = images._photograph(*images.EMBEDDED["test"][name[:-4]])
         square = images.centre_crop(photograph, min(photograph.shape[:2]))
         reduced = Image.fromarray(square).resize((64, 64), Image.Resampling.LANCZOS)

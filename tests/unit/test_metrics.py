@@ -124,39 +124,87 @@ def test_images_below_the_window_are_refused():
 # ------------------------------------------------------------------------------ intervals and tables
 
 
+def files(count):
+    """Names of so many files, each a photograph of its own."""
+    return [f"{index}.jpg" for index in range(count)]
+
+
 def test_bootstrap_interval_holds_the_mean_and_follows_its_seed():
     values = np.random.default_rng(1).normal(3, 2, 40)
-    low, high = metrics.bootstrap_interval(values, 0)
+    low, high = metrics.bootstrap_interval(values, files(40), 0)
     assert low < values.mean() < high
-    assert metrics.bootstrap_interval(values, 0) == (low, high)
-    assert metrics.bootstrap_interval(values, 1) != (low, high)
+    assert metrics.bootstrap_interval(values, files(40), 0) == (low, high)
+    assert metrics.bootstrap_interval(values, files(40), 1) != (low, high)
 
 
 def test_bootstrap_interval_is_near_that_of_the_normal_distribution():
     values = np.random.default_rng(1).normal(3, 2, 400)
-    low, high = metrics.bootstrap_interval(values, 0)
+    low, high = metrics.bootstrap_interval(values, files(400), 0)
     error = values.std() / math.sqrt(400)
     assert low == pytest.approx(values.mean() - 1.96 * error, abs=0.25 * error)
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.25 * error)
 
 
-def test_bootstrap_interval_by_loops():
-    values, rng = np.array([1.0, 4.0, 2.0]), np.random.default_rng(5)
-    means = sorted(
-        float(np.mean([values[i] for i in row])) for row in rng.integers(3, size=(200, 3))
-    )
+# Five photographs, one of them a file, in no order: their crops are drawn together.
+CROPS = ["a-000", "b-000", "mine-000.png", "a-001", "c-d-000", "c-d-001", "a-002", "e-1234"]
+SHOWN = {"a": (0, 3, 6), "b": (1,), "mine": (2,), "c-d": (4, 5), "e": (7,)}
+
+
+def test_bootstrap_draws_photographs_by_loops():
+    values, rng = np.random.default_rng(2).random(len(CROPS)), np.random.default_rng(5)
+    photographs, means = list(SHOWN.values()), []
+    for row in rng.integers(5, size=(200, 5)):
+        drawn = [values[image] for index in row for image in photographs[index]]
+        means.append(sum(drawn) / len(drawn))
     expected = np.quantile(means, [0.05, 0.95])
-    found = metrics.bootstrap_interval(values, 5, resamples=200, level=0.9)
+    found = metrics.bootstrap_interval(values, CROPS, 5, resamples=200, level=0.9)
     assert found == pytest.approx(tuple(expected))
 
 
-@pytest.mark.parametrize("values", [[], [1.0]])
-def test_bootstrap_interval_of_fewer_than_two_is_nan(values):
-    assert all(math.isnan(limit) for limit in metrics.bootstrap_interval(values, 0))
+def test_crops_of_few_photographs_have_the_wider_interval_of_photographs():
+    """Eight crops that say the same as four photographs tell no more than these do."""
+    values = np.array([0.1, 0.5, 0.2, 0.9])
+    crops = [f"{name}-00{index}" for index in (0, 1) for name in "abcd"]
+    one = metrics.bootstrap_interval(values, files(4), 0)
+    assert metrics.bootstrap_interval(np.tile(values, 2), crops, 0) == pytest.approx(one)
+    low, high = metrics.bootstrap_interval(np.tile(values, 2), files(8), 0)
+    assert one[0] < low < high < one[1]
+
+
+@pytest.mark.parametrize(
+    ("names", "count"),
+    [([], 0), (files(1), 1), (files(3), 3), ([f"a-{i:03}" for i in range(9)], 1)],
+)
+def test_fewer_than_four_photographs_have_no_interval(names, count):
+    values = np.arange(len(names), dtype=float)
+    assert all(math.isnan(limit) for limit in metrics.bootstrap_interval(values, names, 0))
+    assert metrics.note(names).startswith(f"no intervals: {count} photograph")
+
+
+def test_four_photographs_need_no_note():
+    assert metrics.note(files(4)) == metrics.note(CROPS) == ""
+    assert metrics.photographs(CROPS) == 5
+    assert metrics.note(["a-000", "a-001"]) == ("no intervals: 1 photograph, at least 4 are needed")
 
 
 def test_bootstrap_interval_of_equal_values_is_a_point():
-    assert metrics.bootstrap_interval(np.full(5, 0.25), 0) == (0.25, 0.25)
+    assert metrics.bootstrap_interval(np.full(5, 0.25), files(5), 0) == (0.25, 0.25)
+
+
+def test_tables_of_few_photographs_have_empty_cells_and_a_note():
+    rows = [
+        {"classifier": "net", "layer": "conv1", "recipe": recipe, "image": f"cat-00{image}"}
+        | dict.fromkeys(metrics.MEASURES, str(0.25 + image))
+        for recipe in ("tv", "foe")
+        for image in range(3)
+    ]
+    columns, summary = metrics.summarise(rows, 0)
+    sides = metrics.compare_sides(rows, ["foe"], 0)
+    for names, line in ((columns, summary[0]), (metrics.SIDES, sides[0])):
+        row = dict(zip(names, line, strict=True))
+        assert (row["images"], row["photographs"]) == (3, 1)
+        assert {value for key, value in row.items() if key.endswith(("_low", "_high"))} == {""}
+        assert row["note"] == "no intervals: 1 photograph, at least 4 are needed"
 
 
 def test_summary_has_a_row_per_recipe_with_mean_and_interval():
@@ -174,9 +222,9 @@ def test_summary_has_a_row_per_recipe_with_mean_and_interval():
         for image in range(4)
     ]
     columns, summary = metrics.summarise(rows, seed=3)
-    assert columns[:4] == ["classifier", "layer", "recipe", "images"]
-    assert [row[:4] for row in summary] == [
-        ["net", layer, recipe, 4] for layer in ("conv1", "conv2") for recipe in ("tv", "pure")
+    assert columns[:5] == ["classifier", "layer", "recipe", "images", "photographs"]
+    assert [row[:5] for row in summary] == [
+        ["net", layer, recipe, 4, 4] for layer in ("conv1", "conv2") for recipe in ("tv", "pure")
     ]
     for row in summary:
         group = [r for r in rows if [r["layer"], r["recipe"]] == row[1:3]]
@@ -185,7 +233,7 @@ def test_summary_has_a_row_per_recipe_with_mean_and_interval():
             at = columns.index(measure)
             assert columns[at : at + 3] == [measure, f"{measure}_low", f"{measure}_high"]
             assert row[at] == pytest.approx(sum(values) / 4)
-            assert row[at + 1 : at + 3] == list(metrics.bootstrap_interval(values, 3))
+            assert row[at + 1 : at + 3] == list(metrics.bootstrap_interval(values, files(4), 3))
 
 
 def inversions():
@@ -225,7 +273,7 @@ def test_summary_of_inverters_by_loops():
             assert row[measure] == pytest.approx(np.mean(means))
             assert row[f"{measure}_least"] == pytest.approx(min(means))
             assert row[f"{measure}_most"] == pytest.approx(max(means))
-            interval = metrics.bootstrap_interval(np.array(each), 3)
+            interval = metrics.bootstrap_interval(np.array(each), files(4), 3)
             assert (row[f"{measure}_low"], row[f"{measure}_high"]) == pytest.approx(interval)
 
 
@@ -255,7 +303,7 @@ def test_ratios_compare_means_over_replicates_image_by_image():
             ]
         )
 
-    expected = metrics.ratio_interval(errors("j"), errors("e"), 3)
+    expected = metrics.ratio_interval(errors("j"), errors("e"), files(4), 3)
     ratios = [found[f"mse_ratio{end}"] for end in ("", "_low", "_high")]
     assert ratios == pytest.approx(expected)
 
@@ -267,23 +315,24 @@ def test_networks_of_other_classifiers_are_no_rivals():
             row["classifier"] = "other"
     columns, summary = metrics.summarise_inverters(rows, seed=3)
     at = columns.index("mse_ratio")
-    assert all(line[at:] == ["", "", ""] for line in summary)
+    assert all(line[at : at + 3] == ["", "", ""] for line in summary)
 
 
 def test_ratio_interval_by_loops():
-    values, others = np.array([0.2, 0.9, 0.4]), np.array([0.3, 0.5, 0.7])
-    ratios = []
-    for row in np.random.default_rng(5).integers(3, size=(200, 3)):
-        ratios.append(sum(values[i] for i in row) / sum(others[i] for i in row))
+    values, others = np.random.default_rng(2).uniform(0.1, 1, (2, len(CROPS)))
+    photographs, ratios = list(SHOWN.values()), []
+    for row in np.random.default_rng(5).integers(5, size=(200, 5)):
+        drawn = [image for index in row for image in photographs[index]]
+        ratios.append(sum(values[i] for i in drawn) / sum(others[i] for i in drawn))
     expected = np.quantile(ratios, [0.05, 0.95])
-    found = metrics.ratio_interval(values, others, 5, resamples=200, level=0.9)
-    assert found == pytest.approx((1.5 / 1.5, *expected))
+    found = metrics.ratio_interval(values, others, CROPS, 5, resamples=200, level=0.9)
+    assert found == pytest.approx((values.sum() / others.sum(), *expected))
 
 
 def test_ratio_of_equal_shares_is_certain():
     others = np.array([0.3, 0.8, 0.1, 0.5])
-    assert metrics.ratio_interval(2 * others, others, 0) == pytest.approx((2, 2, 2))
-    alone = metrics.ratio_interval(others[:1], others[1:2], 0)
+    assert metrics.ratio_interval(2 * others, others, files(4), 0) == pytest.approx((2, 2, 2))
+    alone = metrics.ratio_interval(others[:1], others[1:2], files(1), 0)
     assert alone[0] == pytest.approx(0.375)
     assert all(math.isnan(limit) for limit in alone[1:])
 
@@ -325,10 +374,10 @@ def rows_of(layer, recipe, errors, seconds, unlike=0.25):
 
 def test_the_best_of_either_side_are_compared_image_by_image():
     errors = {
-        "pure": [0.5, 0.6, 0.9],
-        "tv": [0.4, 0.2, 0.3],
-        "foe": [0.3, 0.3, 0.3],
-        "inverter": [0.2, 0.1, 0.3],
+        "pure": [0.5, 0.6, 0.9, 0.6],
+        "tv": [0.4, 0.2, 0.3, 0.3],
+        "foe": [0.3, 0.3, 0.3, 0.3],
+        "inverter": [0.2, 0.1, 0.3, 0.2],
     }
     rows = [row for name, e in errors.items() for row in rows_of("conv2", name, e, len(name))]
     rows += rows_of("conv1", "tv", [0.1, 0.2], 1.0)  # nothing learned there
@@ -336,7 +385,7 @@ def test_the_best_of_either_side_are_compared_image_by_image():
     assert [row[:3] for row in found] == [["net", "conv2", m] for m in ("mse", "psnr", "ssim")]
     for row in found:
         line = dict(zip(metrics.SIDES, row, strict=True))
-        assert (line["hand_crafted"], line["learned"], line["images"]) == ("tv", "inverter", 3)
+        assert (line["hand_crafted"], line["learned"], line["images"]) == ("tv", "inverter", 4)
         assert (line["hand_crafted_seconds"], line["learned_seconds"]) == (2.0, 8.0)
     mse = dict(zip(metrics.SIDES, found[0], strict=True))
     assert mse["hand_crafted_value"] == pytest.approx(0.3)
@@ -344,7 +393,7 @@ def test_the_best_of_either_side_are_compared_image_by_image():
     assert mse["difference"] == pytest.approx(-0.1)
     differences = np.array(errors["inverter"]) - errors["tv"]
     assert (mse["difference_low"], mse["difference_high"]) == pytest.approx(
-        metrics.bootstrap_interval(differences, 0)
+        metrics.bootstrap_interval(differences, files(4), 0)
     )
     assert mse["ratio"] == pytest.approx(2 / 3)
     assert mse["ratio_low"] < 2 / 3 < mse["ratio_high"] <= 1

@@ -20,11 +20,14 @@ PNG = base64.b64decode(
 )
 
 
+COUNTED = {"images": "4", "photographs": "4", "note": ""}
+
+
 def row(classifier, layer, recipe, **values):
     numbers = {measure: 1.0 for measure in metrics.MEASURES} | values
     intervals = {f"{k}_{end}": v for k, v in numbers.items() for end in ("low", "high")}
     text = {k: str(v) for k, v in {**numbers, **intervals}.items()}
-    return {"classifier": classifier, "layer": layer, "recipe": recipe, "images": "4", **text}
+    return {"classifier": classifier, "layer": layer, "recipe": recipe, **COUNTED, **text}
 
 
 SUMMARY = [
@@ -226,6 +229,20 @@ def test_page_holds_figures_tables_findings_and_settings(tmp_path):
     assert "50.0 % of new" in page
     settings = entities.unescape(page)
     assert yaml.safe_dump({"images": {"train": "<b>&", "size": 96}}, sort_keys=False) in settings
+
+
+def test_tables_of_few_photographs_have_no_brackets_and_say_why(tmp_path):
+    empty = {f"{m}_{end}": "" for m in metrics.MEASURES for end in ("low", "high")}
+    note = {"photographs": "1", "note": "no intervals: 1 photograph, at least 4 are needed"}
+    page = render(tmp_path, summary=[entry | empty | note for entry in SUMMARY])
+    assert "show 1 photographs; no intervals: 1 photograph, at least 4 are needed;" in page
+    assert not any("[" in cell for line in cells_of(page, "All results</h2>") for cell in line)
+    rows = [denoised("tv", psnr_low="", psnr_high="", note=note["note"])]
+    page = render(
+        tmp_path, denoising=rows, figures=[figure_of(tmp_path, "Learned priors", "prior")]
+    )
+    assert "There are no intervals: 1 photograph, at least 4 are needed." in page
+    assert cells_of(page, "Denoising:")[0][4] == "1.500"
 
 
 def test_text_from_outside_is_escaped(tmp_path):
@@ -438,7 +455,7 @@ def denoised(prior, colour="grey", **values):
     measured = dict.fromkeys(
         ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds"), 1.5
     )
-    interval = {"psnr_low": 20.0, "psnr_high": 30.0}
+    interval = {"psnr_low": 20.0, "psnr_high": 30.0, "note": ""}
     return written({**facts, **measured, **interval, **values})
 
 
@@ -537,8 +554,9 @@ def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
     ]
     columns, _ = starts.summarise([], 0)
     several = dict.fromkeys(columns, "0.125") | {"classifier": "net", "layer": "conv4"}
-    several |= {"recipe": "tv", "starts": "7", "mse_ratio": "0.625"}
+    several |= {"recipe": "tv", "starts": "7", "mse_ratio": "0.625", "note": ""}
     step = dict.fromkeys(adding.COLUMNS, "0.125") | {"classifier": "net", "layer": "conv5"}
+    step["note"] = ""
     steps = [
         step | {"order": order, "set": name, "best": best}
         for order, name, best in (("deep", "conv1=0.5", "1"), ("greedy", "conv2=0.5", "0"))

@@ -138,10 +138,10 @@ def test_deviation_keeps_the_place():
     assert np.count_nonzero(found > 1e-12) == 1
 
 
-def rows(seed=0, layers=("conv1", "conv2"), recipe="tv"):
+def rows(seed=0, layers=("conv1", "conv2"), recipe="tv", images=4):
     result = []
     for index, layer in enumerate(layers):
-        truth, restored, errors, of_mean = case(seed=seed + index)
+        truth, restored, errors, of_mean = case(images=images, seed=seed + index)
         found = starts.measure(truth, restored, errors, of_mean)
         for image in range(len(truth)):
             values = [str(found[name][image]) for name in starts.MEASURES]
@@ -153,19 +153,33 @@ def rows(seed=0, layers=("conv1", "conv2"), recipe="tv"):
 def test_summary_is_the_mean_over_images_within_its_interval():
     lines = rows()
     columns, summary = starts.summarise(lines, 0)
-    assert [line[:5] for line in summary] == [
-        ["net", layer, "tv", "4", 3] for layer in ("conv1", "conv2")
+    assert [line[:6] for line in summary] == [
+        ["net", layer, "tv", "4", 4, 4] for layer in ("conv1", "conv2")
     ]
     for line in summary:
         row = dict(zip(columns, line, strict=True))
         mine = [entry for entry in lines if entry["layer"] == row["layer"]]
         for name in starts.MEASURES:
             values = [float(entry[name]) for entry in mine]
-            assert row[name] == pytest.approx(sum(values) / 3)
+            assert row[name] == pytest.approx(sum(values) / 4)
             assert row[f"{name}_low"] - 1e-12 <= row[name] <= row[f"{name}_high"] + 1e-12
             assert row[f"{name}_low"] < row[f"{name}_high"]
         assert row["mse_ratio"] == pytest.approx(row["mse_of_mean"] / row["mse"])
         assert row["mse_ratio"] < 1
+
+
+def test_starts_of_few_photographs_have_no_intervals_and_no_bands():
+    columns, summary = starts.summarise(rows(images=3), 0)
+    table = [{k: str(v) for k, v in zip(columns, line, strict=True)} for line in summary]
+    for row in table:
+        assert {row[f"{name}{end}"] for name in starts.MEASURES for end in ("_low", "_high")} == {
+            ""
+        }
+        assert row["note"] == "no intervals: 3 photographs, at least 4 are needed"
+    figure = ambiguity(table, "title")
+    for axis in figure.axes:
+        assert [band.get_paths() for band in axis.collections] == [[]] * len(axis.collections)
+        assert len(axis.get_lines()[0].get_ydata()) == 2
 
 
 # ------------------------------------------------------------------------------ results kept

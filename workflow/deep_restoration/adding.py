@@ -162,43 +162,61 @@ class Trials:
 
 COLUMNS = (
     *("classifier", "layer", "order", "step", "added", "weight", "set", "best"),
-    *("held_out_images", "held_out_mse", "held_out_ssim", "images"),
+    *("held_out_images", "held_out_mse", "held_out_ssim", "images", "photographs"),
     *(f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")),
     *(f"mse_ratio{end}" for end in ("", "_low", "_high")),
     *(f"{measure}_difference{end}" for measure in MEASURES[1:3] for end in ("", "_low", "_high")),
     *(f"representation_error_ratio{end}" for end in ("", "_low", "_high")),
-    "seconds",
+    *("seconds", "note"),
 )
 
 
 def summarise(
-    orders: dict[str, list[Step]], held_out: dict[str, Found], test: dict[str, Found], seed: int
+    orders: dict[str, list[Step]],
+    held_out: dict[str, Found],
+    test: dict[str, Found],
+    names: Sequence[str],
+    seed: int,
 ) -> list[list]:
     """Rows of COLUMNS without classifier and layer: a row a step.
 
-    `held_out` and `test` hold what was measured of the sets, by `name_of`. Ratios and differences compare
-    the same images with and without the priors, with 95 % bootstrap intervals over images. `best` is 1
-    at the step of an order with the least error on held-out images. A set that diverged on the test
-    images has nan.
+    `held_out` and `test` hold what was measured of the sets, by `name_of`; `names` are those of the test
+    images. Ratios and differences compare the same images with and without the priors, with 95 % bootstrap
+    intervals over photographs. `best` is 1 at the step of an order with the least error on held-out
+    images. A set that diverged on the test images has nan, and no ratios.
     """
     base = {m: np.array(test[name_of({})][m]) for m in MEASURES}
+
+    def with_limits(values: np.ndarray) -> list:
+        limits = metrics.bootstrap_interval(values, names, seed)
+        return [float(values.mean()), *metrics.cells(limits)]
+
+    def ratio(measure: str, found: dict[str, np.ndarray]) -> list:
+        values = metrics.ratio_interval(found[measure], base[measure], names, seed)
+        return metrics.cells(values)
+
     rows = []
     for order, steps in orders.items():
         best = min(range(len(steps)), key=lambda index: steps[index].score)
         for index, step in enumerate(steps):
-            name = name_of(step.chosen)
-            asked, found = held_out[name], {m: np.array(test[name][m]) for m in MEASURES}
-            line: list = [order, index, step.layer or "none", step.weight, name, int(index == best)]
+            chosen = name_of(step.chosen)
+            asked, found = held_out[chosen], {m: np.array(test[chosen][m]) for m in MEASURES}
+            line: list = [
+                order,
+                index,
+                step.layer or "none",
+                step.weight,
+                chosen,
+                int(index == best),
+            ]
             line += [len(asked["mse"]), float(np.mean(asked["mse"])), float(np.mean(asked["ssim"]))]
-            line.append(len(base["mse"]))
+            line += [len(names), metrics.photographs(names)]
             for values in found.values():
-                line += [float(values.mean()), *metrics.bootstrap_interval(values, seed)]
-            line += metrics.ratio_interval(found["mse"], base["mse"], seed)
+                line += with_limits(values)
+            line += ratio("mse", found)
             for m in MEASURES[1:3]:
-                change = found[m] - base[m]
-                line += [float(change.mean()), *metrics.bootstrap_interval(change, seed)]
-            error = "representation_error"
-            line += metrics.ratio_interval(found[error], base[error], seed)
-            line.append(float(np.mean(test[name]["seconds"])))
+                line += with_limits(found[m] - base[m])
+            line += ratio("representation_error", found)
+            line += [float(np.mean(test[chosen]["seconds"])), metrics.note(names)]
             rows.append(line)
     return rows

@@ -42,6 +42,11 @@ LABELS = {
 }
 
 
+def number(cell: str) -> float:
+    """A figure of a table; nan where the cell is empty."""
+    return float(cell or "nan")
+
+
 def palette(names: Sequence[str]) -> dict[str, str]:
     """A colour for each name, told apart by colour-blind readers, the same in every figure."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
@@ -229,51 +234,44 @@ def traces(
 
 
 def measures_by_layer(
-    table, layers: Sequence[str], recipes: Sequence[str], sides: dict[str, str], title: str
+    rows: Sequence[dict[str, str]],
+    layers: Sequence[str],
+    recipes: Sequence[str],
+    sides: dict[str, str],
+    title: str,
 ) -> Figure:
-    """MSE, PSNR, SSIM and representation error against layer, a line a recipe, 95 % intervals.
+    """MSE, PSNR, SSIM and representation error against layer, a line a recipe, bars of 95 % intervals.
 
-    `table` is a pandas DataFrame with a row an image, those of baselines among them, which are drawn as grey
-    lines; `sides` as for `traces`.
+    `rows` are those of the summary of one classifier; where it has no intervals, there are no bars. Baselines
+    are grey lines. `sides` as for `traces`.
     """
-    import seaborn as sns
-
     look = styles(recipes, sides)
+    found = {(row["recipe"], row["layer"]): row for row in rows}
+    heights: dict[str, list] = {
+        row["recipe"]: [] for row in rows if row["recipe"] in baselines.NAMES
+    }
     crowd = min(0.6, 0.04 * len(recipes) + 0.02)
+    shifts = np.linspace(-crowd / 2, crowd / 2, len(recipes)) if len(recipes) > 1 else [0.0]
     figure, axes = plt.subplots(
         2, 2, figsize=(max(10, 2.2 * len(layers)), 8.0), layout="constrained"
     )
-    shown = ("ssim", "psnr", "mse", "representation_error")
-    guess = table["recipe"].isin(baselines.NAMES)
-    for axis, measure in zip(axes.flat, shown, strict=True):
-        sns.pointplot(
-            table[~guess],
-            x="layer",
-            y=measure,
-            hue="recipe",
-            order=layers,
-            hue_order=recipes,
-            palette={recipe: look[recipe]["color"] for recipe in recipes},
-            markers=[look[recipe]["marker"] for recipe in recipes],
-            linestyles=[look[recipe]["linestyle"] for recipe in recipes],
-            errorbar=("ci", 95),
-            seed=0,
-            dodge=crowd if len(recipes) > 1 else False,
-            markersize=4,
-            linewidth=1.3,
-            err_kws={"linewidth": 1.2},
-            ax=axis,
-            legend=False,
-        )
-        axis.set(ylabel=LABELS[measure], xlabel="")
+    for axis, measure in zip(
+        axes.flat, ("ssim", "psnr", "mse", "representation_error"), strict=True
+    ):
+        for recipe, shift in zip(recipes, shifts, strict=True):
+            mean, low, high = (
+                np.array([number(found[recipe, layer][f"{measure}{end}"]) for layer in layers])
+                for end in ("", "_low", "_high")
+            )
+            bars = np.maximum([mean - low, high - mean], 0)
+            style = {"ms": 4, "lw": 1.3, "elinewidth": 1.2, **look[recipe]}
+            axis.errorbar(np.arange(len(layers)) + shift, mean, bars, **style)
+        for name, values in heights.items():
+            values.append([float(found[name, layer][measure]) for layer in layers])
+        axis.set(ylabel=LABELS[measure], xticks=range(len(layers)), xticklabels=layers)
         axis.tick_params(axis="x", rotation=25 if max(map(len, layers)) > 8 else 0)
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
-    means = table[guess].groupby(["recipe", "layer"])[list(shown)].mean()
-    heights = {
-        name: means.loc[name].reindex(layers)[list(shown)].to_numpy().T
-        for name in dict.fromkeys(table["recipe"][guess])
-    }
     draw_baselines(figure, heights)
     handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
     legends(figure, handles, sides)

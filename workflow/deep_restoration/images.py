@@ -1,7 +1,7 @@
 """Photographs as stored material: decoded, oriented, cropped to squares, uint8 RGB.
 
-Two sources: the natural colour photographs that scikit-image and scikit-learn carry in their
-packages (`embedded`, train and test photographs disjoint), and a folder of image files.
+Two sources: the natural colour photographs that scikit-image, scikit-learn and matplotlib carry in
+their packages (`embedded`, train and test photographs disjoint), and a folder of image files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import errno
 import functools
 import math
 import os
+import re
 import stat
 import threading
 from collections import deque
@@ -28,13 +29,14 @@ EMBEDDED = {
     "train": {
         "astronaut": ("skimage", "data/astronaut.png"),
         "china": ("sklearn", "datasets/images/china.jpg"),
-        "flower": ("sklearn", "datasets/images/flower.jpg"),
         "motorcycle": ("skimage", "data/motorcycle_left.png"),
         "rocket": ("skimage", "data/rocket.jpg"),
     },
     "test": {
         "chelsea": ("skimage", "data/chelsea.png"),
         "coffee": ("skimage", "data/coffee.png"),
+        "flower": ("sklearn", "datasets/images/flower.jpg"),
+        "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
     },
 }
 
@@ -340,6 +342,12 @@ def embedded_crops(
         side = max(side, min(size, min(height, width)))
         top, left = round(down * (height - side)), round(across * (width - side))
         yield f"{name}-{round_:03d}", _resize(image[top : top + side, left : left + side], size)
+
+
+def photograph(name: str) -> str:
+    """The photograph that an image of this name shows: crops of an embedded one share theirs."""
+    crop = re.fullmatch(r"(.+)-\d{3,}", name)  # a file's name ends with its suffix
+    return crop[1] if crop else name
 
 
 def _photograph(package: str, file: str) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from . import baselines
-from .figures import LABELS, absolute_difference, palette, plt, signed_difference
+from .figures import LABELS, absolute_difference, number, palette, plt, signed_difference
 from .recipe_styles import draw_baselines
 
 
@@ -61,7 +61,7 @@ def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> F
             found = {row["layer"]: row for row in rows if row["inverter"] == name}
             part = [found[layer] for layer in layers]
             mean, low, high, least, most = (
-                np.array([float(row[f"{measure}{end}"]) for row in part])
+                np.array([number(row[f"{measure}{end}"]) for row in part])
                 for end in ("", "_low", "_high", "_least", "_most")
             )
             places = np.arange(len(layers)) + 0.08 * (index - (len(names) - 1) / 2)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
 from . import baselines
+from .images import photograph
 
 SIGMA, TRUNCATE, RADIUS = 1.5, 3.5, 5  # Wang et al. 2004: 11 x 11 Gaussian window
 C1, C2 = 0.01**2, 0.03**2
@@ -84,17 +86,70 @@ def representation_error(maps, target):
     return difference / target.double().flatten(1).square().sum(1)
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int, resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over images; (nan, nan) for fewer than two."""
-    values = np.asarray(values, np.float64)
-    if len(values) < 2:
+FEWEST = 4  # photographs of which an interval is made
+
+
+def _resampled(values: Sequence, names: Sequence[str], seed: int, resamples: int) -> np.ndarray:
+    """Means over images, K x resamples, of each of K x N values, when photographs are drawn with replacement.
+
+    `names` are those of the N images. Crops of one photograph are drawn together, because they are no
+    samples of their own. Of fewer than FEWEST photographs nothing is drawn: K x 0.
+    """
+    numbers: dict[str, int] = {}
+    shows = np.array([numbers.setdefault(photograph(name), len(numbers)) for name in names], int)
+    if len(numbers) < FEWEST:
+        return np.empty((len(values), 0))
+    counts = np.bincount(shows)
+    sums = np.array([np.bincount(shows, np.asarray(row, np.float64)) for row in values])
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
+    return sums[:, drawn].sum(2) / counts[drawn].sum(1)
+
+
+def _limits(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    if not len(drawn):
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = values[rng.integers(len(values), size=(resamples, len(values)))].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: np.ndarray, names: Sequence[str], seed: int, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval over photographs of the mean over images of these `names`; (nan, nan)
+    for fewer than FEWEST photographs."""
+    return _limits(_resampled([values], names, seed, resamples)[0], level)
+
+
+def ratio_interval(
+    values: np.ndarray,
+    others: np.ndarray,
+    names: Sequence[str],
+    seed: int,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean of `values` over mean of `others`, pairs of the same images, with its percentile bootstrap
+    interval over photographs; (ratio, nan, nan) for fewer than FEWEST."""
+    ours, theirs = _resampled([values, others], names, seed, resamples)
+    return float(np.mean(values) / np.mean(others)), *_limits(ours / theirs, level)
+
+
+def cells(values: Iterable[float]) -> list[float | str]:
+    """Figures and their limits as a table has them: what is not known is empty."""
+    return ["" if math.isnan(value) else value for value in values]
+
+
+def photographs(names: Iterable[str]) -> int:
+    """How many photographs images of these names show."""
+    return len({photograph(name) for name in names})
+
+
+def note(names: Iterable[str]) -> str:
+    """What a table says where it has no intervals."""
+    count = photographs(names)
+    if count >= FEWEST:
+        return ""
+    return f"no intervals: {count} photograph{'s' * (count != 1)}, at least {FEWEST} are needed"
 
 
 MEASURES = (
@@ -113,30 +168,34 @@ COLUMNS = ("classifier", "layer", "recipe", "image", *MEASURES)
 def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
     """Mean and 95 % bootstrap interval of every measure per classifier, layer and recipe.
 
-    `rows` are those of the table of images, in its order; returns the columns and the summary's rows.
+    `rows` are those of the table of images, in its order; returns the columns and the summary's rows. `note`
+    says why there are no intervals, where there are none.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
         groups.setdefault((row["classifier"], row["layer"], row["recipe"]), []).append(row)
-    columns = ["classifier", "layer", "recipe", "images"]
+    columns = ["classifier", "layer", "recipe", "images", "photographs"]
     columns += [f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high")]
+    columns.append("note")
     summary = []
     for key, group in groups.items():
-        line: list = [*key, len(group)]
+        names = [row["image"] for row in group]
+        line: list = [*key, len(group), photographs(names)]
         for measure in MEASURES:
             values = np.array([float(row[measure]) for row in group])
-            line += [float(values.mean()), *bootstrap_interval(values, seed)]
-        summary.append(line)
+            line += [float(values.mean()), *cells(bootstrap_interval(values, names, seed))]
+        summary.append([*line, note(names)])
     return columns, summary
 
 
 COMPARED = ("mse", "psnr", "ssim", "representation_error")
 SIDES = (
-    *("classifier", "layer", "measure", "images", "hand_crafted", "hand_crafted_value"),
+    *("classifier", "layer", "measure", "images", "photographs"),
+    *("hand_crafted", "hand_crafted_value"),
     *("learned", "learned_value", "difference", "difference_low", "difference_high"),
     *("ratio", "ratio_low", "ratio_high", "hand_crafted_seconds", "learned_seconds"),
     *("hand_crafted_representation_error", "learned_representation_error", "unexplained"),
-    *("baseline", "baseline_value"),
+    *("baseline", "baseline_value", "note"),
 )
 
 
@@ -175,16 +234,18 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
                 np.array([float(row[measure]) for row in recipes[row["recipe"]]])
                 for row in best.values()
             )
-            line: list = [*key, measure, len(ours)]
+            names = [row["image"] for row in recipes[best["learned"]["recipe"]]]
+            line: list = [*key, measure, len(ours), photographs(names)]
             for row in best.values():
                 line += [row["recipe"], float(row[measure])]
-            line += [float((ours - theirs).mean()), *bootstrap_interval(ours - theirs, seed)]
-            line += ratio_interval(ours, theirs, seed)
+            change = ours - theirs
+            line += [float(change.mean()), *cells(bootstrap_interval(change, names, seed))]
+            line += cells(ratio_interval(ours, theirs, names, seed))
             line += [float(recipes[row["recipe"]][0]["seconds"]) for row in best.values()]
             line += [float(row["representation_error"]) for row in best.values()]
             line.append(", ".join(s for s, row in best.items() if not baselines.explains(row)))
             guess = baselines.best(guesses, measure) if guesses else {"recipe": "", measure: ""}
-            result.append([*line, guess["recipe"], guess[measure]])
+            result.append([*line, guess["recipe"], guess[measure], note(names)])
     return result
 
 
@@ -206,18 +267,21 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
         images = groups.setdefault(key, {}).setdefault(row["replicate"], {})
         images[row["image"]] = [float(row[measure]) for measure in INVERTER_MEASURES]
     columns = ["classifier", "layer", "inverter", "kind", "regime", "replicates", "images"]
+    columns.append("photographs")
     parts = ("", "_low", "_high", "_least", "_most")
     columns += [f"{measure}{part}" for measure in INVERTER_MEASURES for part in parts]
-    columns += ["mse_ratio", "mse_ratio_low", "mse_ratio_high"]
+    columns += ["mse_ratio", "mse_ratio_low", "mse_ratio_high", "note"]
     # replicates x images x measures
     tables = {
         key: np.array([list(r.values()) for r in group.values()]) for key, group in groups.items()
     }
     summary = []
     for key, table in tables.items():
-        line: list = [*key, *table.shape[:2]]
+        names = list(next(iter(groups[key].values())))
+        line: list = [*key, *table.shape[:2], photographs(names)]
         for values in np.moveaxis(table, 2, 0):
-            line += [float(values.mean()), *bootstrap_interval(values.mean(0), seed)]
+            limits = bootstrap_interval(values.mean(0), names, seed)
+            line += [float(values.mean()), *cells(limits)]
             line += [float(values.mean(1).min()), float(values.mean(1).max())]
         classifier, layer, _, kind, regime = key
         rivals = [
@@ -226,22 +290,9 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
             if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
         ]
         if len(rivals) == 1 and regime != "end_to_end":
-            line += ratio_interval(table[..., 0].mean(0), rivals[0][..., 0].mean(0), seed)
+            errors = (found[..., 0].mean(0) for found in (table, rivals[0]))
+            line += cells(ratio_interval(*errors, names, seed))
         else:
             line += ["", "", ""]
-        summary.append(line)
+        summary.append([*line, note(names)])
     return columns, summary
-
-
-def ratio_interval(
-    values: np.ndarray, others: np.ndarray, seed: int, resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean of `values` over mean of `others`, pairs of the same images, with its percentile bootstrap
-    interval over images; (ratio, nan, nan) for fewer than two."""
-    ratio = float(values.mean() / others.mean())
-    if len(values) < 2:
-        return ratio, float("nan"), float("nan")
-    picked = np.random.default_rng(seed).integers(len(values), size=(resamples, len(values)))
-    ratios = values[picked].mean(1) / others[picked].mean(1)
-    low, high = np.quantile(ratios, [(1 - level) / 2, (1 + level) / 2])
-    return ratio, float(low), float(high)

@@ -136,7 +136,8 @@ def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
         ]
         names = {"layer": row["layer"], "recipe": row["recipe"], "mark": mark(row)}
         lines.append(names | {"cells": cells})
-    return {"classifier": classifier, "lines": lines, "images": rows[0]["images"]}
+    facts = {key: rows[0][key] for key in ("images", "photographs", "note")}
+    return {"classifier": classifier, "lines": lines, **facts}
 
 
 def mark(row: dict[str, str]) -> str:

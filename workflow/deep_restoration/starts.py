@@ -63,7 +63,7 @@ def measure(
 
 
 def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
-    """Means over images with 95 % bootstrap intervals, a row per classifier, layer and recipe.
+    """Means over images with 95 % bootstrap intervals over photographs, per classifier, layer and recipe.
 
     `rows` are of COLUMNS. `mse_ratio` is the mean squared error of the mean over starts divided by that of
     single starts: what averaging leaves.
@@ -72,14 +72,17 @@ def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
     for row in rows:
         key = tuple(row[name] for name in ("classifier", "layer", "recipe", "starts"))
         groups.setdefault(key, []).append(row)
-    columns = ["classifier", "layer", "recipe", "starts", "images"]
+    columns = ["classifier", "layer", "recipe", "starts", "images", "photographs"]
     columns += [f"{m}{end}" for m in (*MEASURES, "mse_ratio") for end in ("", "_low", "_high")]
+    columns.append("note")
     summary = []
     for key, group in groups.items():
         values = {m: np.array([float(row[m]) for row in group]) for m in MEASURES}
-        line: list = [*key, len(group)]
+        names = [row["image"] for row in group]
+        line: list = [*key, len(group), metrics.photographs(names)]
         for found in values.values():
-            line += [float(found.mean()), *metrics.bootstrap_interval(found, seed)]
-        line += metrics.ratio_interval(values["mse_of_mean"], values["mse"], seed)
-        summary.append(line)
+            limits = metrics.bootstrap_interval(found, names, seed)
+            line += [float(found.mean()), *metrics.cells(limits)]
+        ratio = metrics.ratio_interval(values["mse_of_mean"], values["mse"], names, seed)
+        summary.append([*line, *metrics.cells(ratio), metrics.note(names)])
     return columns, summary

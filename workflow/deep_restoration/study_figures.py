@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from . import metrics
-from .figures import LABELS, palette, plt, signed_difference
+from .figures import LABELS, number, palette, plt, signed_difference
 from .starts import deviation
 
 Rows = Sequence[dict[str, str]]
@@ -78,7 +78,7 @@ def ambiguity(rows: Rows, title: str) -> Figure:
 def _line(axis, rows: Rows, measure: str, layers, colour: str, style: str, label: str) -> None:
     found = {row["layer"]: row for row in rows}
     mean, low, high = (
-        np.array([float(found[layer][f"{measure}{end}"]) for layer in layers])
+        np.array([number(found[layer][f"{measure}{end}"]) for layer in layers])
         for end in ("", "_low", "_high")
     )
     places = np.arange(len(layers))
@@ -112,10 +112,10 @@ def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
                 axes[:, column], ("mse_ratio", "representation_error_ratio"), strict=True
             ):
                 ratio, low, high = (
-                    np.array([float(row[f"{name}{end}"]) for row in part])
+                    np.array([number(row[f"{name}{end}"]) for row in part])
                     for end in ("", "_low", "_high")
                 )
-                bars = np.nan_to_num(np.maximum([ratio - low, high - ratio], 0))
+                bars = np.maximum([ratio - low, high - ratio], 0)
                 style = {"color": colours[order], "marker": "o", "ms": 4, "lw": 1.3, "capsize": 3}
                 axis.errorbar(places + shift, ratio, bars, label=order, **style)
                 best = [row["best"] == "1" for row in part]

@@ -299,7 +299,7 @@ rule plot_reconstructions:
 
 rule plot_measures:
     input:
-        "results/tables/reconstruction.csv",
+        "results/tables/reconstruction_summary.csv",
     output:
         png=drawn(
             "results/figures/{classifier}/measures.png", "measures", classifier="{classifier}"

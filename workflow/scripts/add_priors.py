@@ -26,7 +26,8 @@ with runtime.job(snakemake):
     orders = adding.add(settings["candidates"], how["weights"], trials.score)
     for step in (step for steps in orders.values() for step in steps):
         trials("test", step.chosen)
-    rows = adding.summarise(orders, *(trials.found[name] for name in sets), seed)
+    found = (trials.found[name] for name in sets)
+    rows = adding.summarise(orders, *found, sets["test"][0], seed)
     with storage.create_hdf5(output.images, "adding", provenance) as file:
         file.attrs["sets"] = list(trials.pictures)
         restored = np.stack(list(trials.pictures.values()))

@@ -3,15 +3,11 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake):
-    import pandas as pd
-
     from deep_restoration import figures, storage
 
-    table = pd.read_csv(snakemake.input[0], dtype={"layer": str, "recipe": str})
-    name = snakemake.wildcards.classifier
-    table = table[table["classifier"] == name]
-    sides, title = snakemake.params.sides, f"{name}: quality by layer"
-    layers = list(table["layer"].unique())
-    recipes = [recipe for recipe in table["recipe"].unique() if recipe in sides]
-    figure = figures.measures_by_layer(table, layers, recipes, sides, title)
+    name, sides = snakemake.wildcards.classifier, snakemake.params.sides
+    rows = [row for row in storage.read_rows(snakemake.input[0]) if row["classifier"] == name]
+    layers = list(dict.fromkeys(row["layer"] for row in rows))
+    recipes = [r for r in dict.fromkeys(row["recipe"] for row in rows) if r in sides]
+    figure = figures.measures_by_layer(rows, layers, recipes, sides, f"{name}: quality by layer")
     storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)

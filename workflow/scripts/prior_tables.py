@@ -25,12 +25,15 @@ with runtime.job(snakemake):
         first, values = table[0], {}
         for key in ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds"):
             values[key] = [float(row[key]) for row in table]
-        interval = metrics.bootstrap_interval(values["psnr"], snakemake.params.settings["seed"])
+        pictures, seed = [row["image"] for row in table], snakemake.params.settings["seed"]
+        limits = metrics.cells(metrics.bootstrap_interval(values["psnr"], pictures, seed))
         means = [sum(v) / len(v) for v in values.values()]
-        facts = (first["prior"], first["colour"], len(table), first["sigma"], first["weight"])
-        rows.append((*facts, *means, *interval))
-    columns = ("prior", "colour", "images", "sigma", "weight", *values) if rows else ("prior",)
-    storage.write_csv(output.denoising, (*columns, "psnr_low", "psnr_high"), rows)
+        facts = (first["prior"], first["colour"], len(table), metrics.photographs(pictures))
+        more = (first["sigma"], first["weight"])
+        rows.append((*facts, *more, *means, *limits, metrics.note(pictures)))
+    columns = ("prior", "colour", "images", "photographs", "sigma", "weight")
+    columns = (*columns, *values, "psnr_low", "psnr_high", "note") if rows else ("prior",)
+    storage.write_csv(output.denoising, columns, rows)
 
     rows = [row for path in inputs.naturalness for row in storage.read_rows(path)]
     columns = list(rows[0]) if rows else ("prior",)
