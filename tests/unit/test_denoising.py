@@ -126,7 +126,9 @@ def test_heavy_tailed_experts_converge_below_the_start(weight, noisy):
         data = (x - noisy).double().square().sum((1, 2, 3)) / (2 * SIGMA**2)
         return data + weight * prior.energy(x.double())
 
-    found = denoising.of_prior(prior, SIGMA, noisy, weight, tolerance=tolerance, iterations=1000)
+    found = denoising.most_probable(
+        prior, SIGMA, noisy, weight, tolerance=tolerance, iterations=1000
+    )
     x = found.images.double().requires_grad_()
     (slope,) = torch.autograd.grad(objective(x).sum(), x)
     assert found.residual < tolerance
@@ -137,7 +139,9 @@ def test_heavy_tailed_experts_converge_below_the_start(weight, noisy):
 
 
 def test_restoring_needs_no_autograd_graph(noisy):
-    found = denoising.of_prior(experts(), SIGMA, noisy.clone().requires_grad_(), 1.0, iterations=2)
+    found = denoising.most_probable(
+        experts(), SIGMA, noisy.clone().requires_grad_(), 1.0, iterations=2
+    )
     assert not found.images.requires_grad
 
 
@@ -154,12 +158,24 @@ class Shrinking:
 
 
 def test_under_an_exact_denoiser_the_result_is_the_posterior_mean(noisy):
-    found = denoising.of_prior(
+    found = denoising.posterior_mean(
         Shrinking(), SIGMA, noisy.double(), 1.0, tolerance=1e-9, iterations=500
     )
     mean = noisy.double() * Shrinking.spread**2 / (Shrinking.spread**2 + SIGMA**2)
     assert found.residual < 1e-9
     torch.testing.assert_close(found.images, mean, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_under_an_exact_denoiser_the_most_probable_image_is_that_of_its_density(noisy, weight):
+    """The density of white images with noise of level s in them is a Gaussian of variance spread^2 + s^2."""
+    found = denoising.most_probable(
+        Shrinking(), SIGMA, noisy.double(), weight, tolerance=1e-9, iterations=500
+    )
+    variance = (Shrinking.spread**2 + (denoising.SHARP * SIGMA) ** 2) / weight
+    expected = noisy.double() * variance / (variance + SIGMA**2)
+    assert found.residual < 1e-9
+    torch.testing.assert_close(found.images, expected, rtol=0, atol=1e-7)
 
 
 # ------------------------------------------------------------------------------ total variation
@@ -312,6 +328,6 @@ def test_tuning_finds_a_denoiser_better_than_none(photographs, noisy):
 
 def test_the_device_of_the_images_is_kept(photographs, noisy):
     where = runtime.device()
-    found = denoising.of_prior(experts().to(where), SIGMA, noisy.to(where), 1.0, iterations=3)
+    found = denoising.most_probable(experts().to(where), SIGMA, noisy.to(where), 1.0, iterations=3)
     assert found.images.device.type == where.type
     assert denoising.total_variation(noisy.to(where), 0.1).images.device.type == where.type

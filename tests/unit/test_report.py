@@ -242,7 +242,7 @@ def test_tables_of_few_photographs_have_no_brackets_and_say_why(tmp_path):
         tmp_path, denoising=rows, figures=[figure_of(tmp_path, "Learned priors", "prior")]
     )
     assert "There are no intervals: 1 photograph, at least 4 are needed." in page
-    assert cells_of(page, "Denoising:")[0][4] == "1.500"
+    assert cells_of(page, "Denoising:")[0][5] == "1.500"
 
 
 def test_text_from_outside_is_escaped(tmp_path):
@@ -452,6 +452,7 @@ PRIOR_ROWS = [
 
 def denoised(prior, colour="grey", **values):
     facts = {"prior": prior, "colour": colour, "images": 68, "sigma": 25, "weight": 0.1234}
+    facts["estimator"] = "MAP"
     measured = dict.fromkeys(
         ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds"), 1.5
     )
@@ -480,12 +481,12 @@ def test_denoising_appears_among_learned_priors(tmp_path):
     page = render(tmp_path, denoising=rows, figures=[figure])
     first, second, third = cells_of(page, "Denoising:")
     assert first == [
-        *("tv", "grey", "68", "25", "27.12 [26.50, 27.75]", "20.17"),
+        *("tv", "MAP", "grey", "68", "25", "27.12 [26.50, 27.75]", "20.17"),
         *("1.50", "0.123", "1.50", "1.5", "1.50"),
     ]
     assert second[0] == "foe"
-    assert second[6:] == ["0.812", "0.123", "123", "0.099", "3.00"]
-    assert third[:2] == ["tv", "images"]
+    assert second[7:] == ["0.812", "0.123", "123", "0.099", "3.00"]
+    assert third[:3] == ["tv", "MAP", "images"]
 
 
 def test_a_line_parts_grey_denoising_from_that_of_colour(tmp_path):

@@ -2,6 +2,10 @@
 
 Minimised over x for a noisy y:  |x - y|^2 / (2 sigma^2) + weight * energy(x).  One weight is tuned, and
 every image runs until it has converged, because stopping early flatters a weak prior.
+
+A denoiser can give another estimate, too: the mean of the images behind a noisy one, of which the squared
+error is least. Beside the most probable images of other priors it measures the estimator as much as the
+prior; so both have a row, and `estimator` says which.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ log = logging.getLogger(__name__)
 Gradient = Callable[[torch.Tensor], torch.Tensor]
 COLUMNS = (
     "prior",
+    "estimator",
     "colour",
     "image",
     "sigma",
@@ -32,7 +37,8 @@ COLUMNS = (
     "residual",
     "seconds",
 )
-LEFT = 0.6  # of the noise in the image that a denoiser is asked about
+SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
+LEFT = 0.6  # of the noise, in the image whose mean is sought
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -82,25 +88,40 @@ def restore(
     return Restored(best, iteration, float(smallest.max()))
 
 
-def of_prior(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
     """`restore` under a learned prior, its energy weighted as it is, not calibrated.
 
     A denoiser R knows the density of images with noise of level s in them, whose slope is exactly
-    (R(z) - z) / s^2 (Alain & Bengio 2014, Tweedie's formula). So here s is a share of the noise, z the
-    most probable image with that much noise left, of which y is a noisy observation, and the result
-    R(z), the mean of the images behind z.
+    (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
     """
     with torch.no_grad():
-        if prior.kind != "denoiser":
-            return restore(prior.gradient, noisy, sigma, weight, **limits)
-        level = LEFT * sigma
+        gradient = prior.gradient
+        if prior.kind == "denoiser":
+            gradient = _slope(prior, SHARP * sigma)
+        return restore(gradient, noisy, sigma, weight, **limits)
+
+
+def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+    """An estimate of the mean of the images behind a noisy one, by a denoiser R.
+
+    R(y) is that mean as far as R has learned it. A level s with less noise is learned better: so first z,
+    the most probable image with noise of level s left in it, of which y is a noisy observation, then R(z),
+    the mean of the images behind z. Where the images are Gaussian it is the mean of those behind y.
+    """
+    level = LEFT * sigma
+    with torch.no_grad():
         rest = math.sqrt(sigma**2 - level**2)
-
-        def gradient(z: torch.Tensor) -> torch.Tensor:
-            return (z - prior.denoise(z, level)) / level**2
-
-        found = restore(gradient, noisy, rest, weight, **limits)
+        found = restore(_slope(prior, level), noisy, rest, weight, **limits)
         return found._replace(images=prior.denoise(found.images, level))
+
+
+def _slope(prior, level: float) -> Gradient:
+    """-d log p / dx of the density of images with noise of this level in them."""
+    return lambda x: (x - prior.denoise(x, level)) / level**2
+
+
+ESTIMATORS = {"map": most_probable, "mean": posterior_mean}
+NAMES = {"map": "MAP", "mean": "posterior mean"}  # in tables and figures
 
 
 def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:

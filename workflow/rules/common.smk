@@ -122,6 +122,7 @@ def rule_edges(wildcards):
     choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][-1:]}
     choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
     choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
+    choices["estimator"] = ["map"]
     choices["replicate"] = ["0"]
     choices |= {"visualisation": list(STUDY["visualisations"]), "kind": ["texture"]}
     priors, features = priors_of("images", "grey"), priors_of("features")

@@ -1,4 +1,5 @@
-# Denoising as a test of image priors: one weight each, tuned on held-out training images.
+# Denoising as a test of image priors: one weight each, tuned on held-out training images. A denoiser gives two
+# estimates.
 
 
 rule denoise:
@@ -7,14 +8,15 @@ rule denoise:
         train="results/images/train.h5",
         test=denoising_test,
     output:
-        table="results/denoising/{prior}.{colour}.csv",
-        images="results/denoising/{prior}.{colour}.h5",
+        table="results/denoising/{prior}.{estimator}.{colour}.csv",
+        images="results/denoising/{prior}.{estimator}.{colour}.h5",
     log:
-        "logs/denoise/{prior}.{colour}.log",
+        "logs/denoise/{prior}.{estimator}.{colour}.log",
     benchmark:
-        "logs/benchmarks/denoise/{prior}.{colour}.tsv"
+        "logs/benchmarks/denoise/{prior}.{estimator}.{colour}.tsv"
     wildcard_constraints:
         prior=names(["tv", *priors_of("images", "grey")]),
+        estimator="map|mean",
     threads: 4
     resources:
         gpu=gpu,
@@ -28,6 +30,6 @@ rule denoise:
         code=code("denoise.py"),
         store=store,
     message:
-        "Denoising under {wildcards.prior}"
+        "Denoising under {wildcards.prior} ({wildcards.estimator})"
     script:
         "../scripts/denoise.py"

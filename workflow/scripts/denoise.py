@@ -12,14 +12,15 @@ with runtime.job(snakemake):
     from deep_restoration import denoising, images, inventory, metrics, storage
     from deep_restoration.priors import load, training
 
-    settings, name, where = snakemake.params.settings, snakemake.wildcards.prior, runtime.device()
+    settings, where = snakemake.params.settings, runtime.device()
+    name, estimator = snakemake.wildcards.prior, snakemake.wildcards.estimator
     sigma, seed, of = settings["sigma"] / 255, settings["seed"], settings["of"]
     if name == "tv":
         restore, start = denoising.total_variation, 0.1
     else:
         prior = load(snakemake.input.prior[0]).to(where)
         limits = {"iterations": settings["iterations"], "tolerance": settings["tolerance"] / 255}
-        restore, start = partial(denoising.of_prior, prior, sigma, **limits), 0.1
+        restore, start = partial(denoising.ESTIMATORS[estimator], prior, sigma, **limits), 0.1
 
     _, held = training.load_maps(snakemake.input.train, of, settings["held_out"])
     held = held[inventory.spread(list(range(len(held))), settings["tuning"])]
@@ -50,7 +51,8 @@ with runtime.job(snakemake):
         before, after = (float(denoising.psnr(truth, x)) for x in (given, found.images))
         flat = [x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (truth, found.images)]
         ssim = float(metrics.ssim(*flat)[0])
-        row = (name, of, image, settings["sigma"], weight, before, after, ssim)
+        called = (name, denoising.NAMES[estimator], of, image)
+        row = (*called, settings["sigma"], weight, before, after, ssim)
         rows.append((*row, found.iterations, 255 * found.residual, seconds))
         if len(shown) < settings["shown"]:
             shown[image] = [x[0].clamp(0, 1).cpu().numpy() for x in (truth, given, found.images)]
@@ -67,4 +69,5 @@ with runtime.job(snakemake):
             for key, plane in zip(("clean", "noisy", "restored"), planes, strict=True):
                 data = np.rint(255 * plane.transpose(1, 2, 0)).astype(np.uint8)
                 storage.write_array(group, key, data)
-    runtime.log.info("weight %.4g: %.2f dB", weight, np.mean([row[6] for row in rows]))
+    psnr = denoising.COLUMNS.index("psnr")
+    runtime.log.info("weight %.4g: %.2f dB", weight, np.mean([row[psnr] for row in rows]))

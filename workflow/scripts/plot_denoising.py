@@ -3,14 +3,13 @@
 from deep_restoration import runtime
 
 with runtime.job(snakemake):
-    from pathlib import Path
-
     from deep_restoration import prior_figures, storage
 
     shown, psnr = {}, {}
     for table, path in zip(snakemake.input.tables, snakemake.input.images, strict=True):
-        name = Path(path).name.removesuffix(f".{snakemake.wildcards.colour}.h5")
-        values = {row["image"]: row for row in storage.read_rows(table)}
+        rows = storage.read_rows(table)
+        name = f"{rows[0]['prior']}\n{rows[0]['estimator']}"
+        values = {row["image"]: row for row in rows}
         with storage.open_hdf5(path, "denoised") as file:
             for group in (file[key] for key in sorted(file)):
                 image = str(group.attrs["name"])

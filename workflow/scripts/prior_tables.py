@@ -28,10 +28,11 @@ with runtime.job(snakemake):
         pictures, seed = [row["image"] for row in table], snakemake.params.settings["seed"]
         limits = metrics.cells(metrics.bootstrap_interval(values["psnr"], pictures, seed))
         means = [sum(v) / len(v) for v in values.values()]
-        facts = (first["prior"], first["colour"], len(table), metrics.photographs(pictures))
+        facts = [first[key] for key in ("prior", "estimator", "colour")]
+        facts += [len(table), metrics.photographs(pictures)]
         more = (first["sigma"], first["weight"])
         rows.append((*facts, *more, *means, *limits, metrics.note(pictures)))
-    columns = ("prior", "colour", "images", "photographs", "sigma", "weight")
+    columns = ("prior", "estimator", "colour", "images", "photographs", "sigma", "weight")
     columns = (*columns, *values, "psnr_low", "psnr_high", "note") if rows else ("prior",)
     storage.write_csv(output.denoising, columns, rows)
 
