@@ -473,3 +473,61 @@ def test_moments_of_one_block_are_those_of_one_image():
     assert row["images"] == 40
     assert math.isfinite(row["distance"])
     assert math.isnan(row["noise_free"])
+
+
+# ------------------------------------------------------------------------------ inverses of few samples
+
+
+def exponential(shape, length):
+    """The covariance exp(-distance / length): a stationary field."""
+    return stationary_matrix(shape, lambda dy, dx: math.exp(-math.hypot(dy, dx) / length))
+
+
+def test_attenuation_is_the_literal_fixed_point():
+    own, added, samples = np.array([0.1, 1.0, 2.5, 7.0]), 0.4, 9.0
+    delta = 0.0
+    for _ in range(500):
+        delta = sum(a / (a / (1 + delta) + added) for a in own) / samples
+    found = stationarity._attenuation(own, added, samples)
+    assert found == pytest.approx(1 / (1 + delta), rel=1e-9)
+    assert 0.5 < found < 0.9
+    assert stationarity._attenuation(own, 0.0, samples) == 1
+    assert stationarity._attenuation(own, added, math.inf) == 1
+    assert stationarity._attenuation(0 * own, added, samples) == 1
+
+
+@pytest.mark.parametrize("samples", [20, 60])
+def test_few_samples_shrink_the_mean_of_inverses(samples):
+    """Against the mean over drawn covariances, each shrunk by the same share."""
+    shape, share = (3, 4), 0.3
+    true = exponential(shape, 2.0)
+    draws = rng().standard_normal((3000, samples, 12)) @ np.linalg.cholesky(true).T
+    covariances = draws.transpose(0, 2, 1) @ draws / samples
+    scale = np.trace(covariances, axis1=1, axis2=2)[:, None, None] / 12
+    mean = np.linalg.inv((1 - share) * covariances + share * scale * np.eye(12)).mean(0)
+    moments = moments_of_covariances(true, shape=shape)
+    found = stationarity.stationary_precision(moments, share, samples)
+    assert np.linalg.norm(found - mean) < 0.02 * np.linalg.norm(mean)
+    plain = stationarity.stationary_precision(moments, share)
+    assert np.linalg.norm(plain - mean) > 0.08 * np.linalg.norm(mean)
+
+
+def test_channels_that_are_alike_count_once():
+    draw = rng().standard_normal((400, 6, 1, 9)) @ np.linalg.cholesky(exponential((3, 3), 1.0)).T
+    worth = {
+        name: stationarity._samples_an_image(statistics_of(maps).spatial_moments())
+        for name, maps in {
+            "independent": draw.reshape(400, 6, 3, 3),
+            "equal": np.tile(draw[:, :1], (1, 6, 1, 1)).reshape(400, 6, 3, 3),
+        }.items()
+    }
+    assert worth["independent"] == pytest.approx(6, rel=0.25)
+    assert worth["equal"] == pytest.approx(1, rel=0.25)
+
+
+def stationary_rows(seed, shape, length, images, channels=3):
+    """The rows of `precision` of a Gaussian field that is stationary by construction."""
+    draw = np.random.default_rng(seed).standard_normal((images, channels, math.prod(shape)))
+    maps = (draw @ np.linalg.cholesky(exponential(shape, length)).T).reshape(images, -1, *shape)
+    moments = statistics_of(maps).spatial_moments()
+    return curve(moments, [0], forms=["precision"], replicates=20, seed=seed)

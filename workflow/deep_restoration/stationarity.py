@@ -8,15 +8,18 @@ when images never end.
 
 The inverse of a Toeplitz matrix is not quite Toeplitz: near the edges of a map a position has fewer
 neighbours to be predicted from. A precision is therefore set beside what a stationary field of
-the same autocovariance would show on a map of that size.
+the same autocovariance would show on a map of that size, from as few images: halves do not make an inverse
+free of noise, because it is not linear.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
+from scipy.optimize import brentq
 
 from .statistics import SpatialMoments
 
@@ -92,9 +95,10 @@ def curve(
     D = M - T(M), of two halves a and b of the blocks drawn, mean over draws: independent noise
     cancels, and a stationary field gives 0 within its interval (a negative mean counts as 0).
     Intervals come from the bootstrap over blocks, for `noise_free` within each half, moved so
-    that its mean falls on the estimate, because resampling adds noise of its own. `expected` is what
-    `noise_free` would be for the nearest stationary field, shrunk alike. NaN where nothing can be
-    said: positions fewer than two on a side. Raises ValueError for an unknown form.
+    that its mean falls on the estimate, because resampling adds noise of its own: where noise is most of
+    a distance they are wider than need be. `expected` is what `noise_free` would be for the nearest
+    stationary field, shrunk alike and seen through as few samples. NaN where nothing can be said:
+    positions fewer than two on a side. Raises ValueError for an unknown form.
     """
     rng, blocks = np.random.default_rng(seed), len(moments.images)
     sizes = sorted({min(2**k, blocks) for k in range(1, blocks.bit_length() + 1)})
@@ -116,25 +120,73 @@ def curve(
     return rows
 
 
-def stationary_precision(moments: SpatialMoments, share: float | None = None) -> np.ndarray:
+def stationary_precision(
+    moments: SpatialMoments, share: float | None = None, samples: float = math.inf
+) -> np.ndarray:
     """Inverse of the Toeplitz matrix nearest to the covariance, shrunk by `share` (by default as Ledoit
-    and Wolf say), whose eigenvalues it may not undercut."""
-    shrunk = moments.sum().shrunk(share)
+    and Wolf say), whose eigenvalues it may not undercut.
+
+    With `samples`, what inverses tend to on average over shrunk covariances of so many samples of that
+    stationary field: that of (1 - share) / (1 + delta) T + share * scale * I, which is more shrunk than any
+    of them, see `_attenuation`.
+    """
+    total = moments.sum()
+    share = total.shrinkage if share is None else share
+    shrunk = total.shrunk(share)
     values, vectors = np.linalg.eigh(toeplitz(shrunk, moments.shape))
     if not values[-1] > 0:  # constant maps
         return np.zeros_like(shrunk)
     floor = max(np.linalg.eigvalsh(shrunk)[0], np.finfo(np.float64).eps * values[-1])
-    return (vectors / np.maximum(values, floor)) @ vectors.T
+    values, added = np.maximum(values, floor), share * np.trace(shrunk) / len(shrunk)
+    own = np.maximum(values - added, 0)
+    values = values - own * (1 - _attenuation(own, added, samples))
+    return (vectors / values) @ vectors.T
+
+
+def _attenuation(own: np.ndarray, added: float, samples: float) -> float:
+    """1 / (1 + delta), where delta = tr(A Q) / n, Q = (A / (1 + delta) + z I)^-1.
+
+    Q is what (S + z I)^-1 is on average for the covariance S of n samples of covariance A, `own` its
+    eigenvalues, z what is `added` (the deterministic equivalent of Marchenko and Pastur 1967,
+    Silverstein and Bai 1995). 1 without anything added: then all eigenvalues change alike.
+    """
+    if not added > 0 or math.isinf(samples):
+        return 1.0
+
+    def excess(delta: float) -> float:
+        return delta - float((own / (own / (1 + delta) + added)).sum()) / samples
+
+    most = float(own.sum()) / (added * samples)
+    return 1 / (1 + brentq(excess, 0, most)) if most > 0 else 1.0
+
+
+def _samples_an_image(moments: SpatialMoments) -> float:
+    """How many independent Gaussian samples an image is worth: fewer than it has channels, if these are
+    alike. From how much the covariances of blocks differ: that of n samples is sqrt((tr^2 + norm^2) / n)
+    away from the true one."""
+    channels, blocks = moments.maps.shape[1], len(moments.images)
+    if blocks < 2:
+        return channels
+    counts = moments.images[:, None, None] * channels
+    covariances = _centred(moments) / counts
+    mean = moments.sum().covariance
+    noise = (counts * np.square(covariances - mean)).sum() / (blocks - 1)
+    return (
+        channels * float((np.trace(mean) ** 2 + np.square(mean).sum()) / noise)
+        if noise
+        else channels
+    )
 
 
 def _expected(moments: SpatialMoments, draws: dict[int, list[np.ndarray]]) -> dict:
     """What `noise_free` tends to for a stationary field: its precision, shrunk as much as the halves of
-    the draws of each size are."""
-    found = {}
+    the draws of each size are, by `share` and by their few samples."""
+    found, worth = {}, _samples_an_image(moments)
     for size, drawn in draws.items():
         halves = [half for weights in drawn for half in weights[2:4] if half.any()]
         share = float(np.mean([moments.sum(half).shrinkage for half in halves]))
-        found[size] = stationary_precision(moments, share)
+        images = float(np.mean([half @ moments.images for half in halves]))
+        found[size] = stationary_precision(moments, share, worth * images)
     return found
 
 
@@ -154,15 +206,10 @@ def _linear(moments: SpatialMoments, form: str, borders: Sequence[int], draws: d
     It is so around the mean of all images. Then the inner products of the blocks are all that is needed.
     """
     total = moments.sum()
-    if form == "within":
-        levels = total.maps[0] / total.images[0]  # C x P: each channel's mean map
-        means = np.array([block.T @ levels for block in moments.maps])
-        around = levels.T @ levels
-    else:
-        means = np.array([np.outer(block.sum(0), total.mean) for block in moments.maps])
-        around = len(moments.maps[0]) * np.outer(total.mean, total.mean)
-    sums = moments.products - means - means.transpose(0, 2, 1)
-    sums += moments.images[:, None, None] * around
+    levels = (
+        total.maps[0] / total.images[0] if form == "within" else None
+    )  # each channel's mean map
+    sums = _centred(moments, levels)
     result: dict[int, dict] = {}
     for border in borders:
         part, size = _inside(sums, moments.shape, border)
@@ -177,6 +224,15 @@ def _linear(moments: SpatialMoments, form: str, borders: Sequence[int], draws: d
             for count, drawn in draws.items()
         }
     return result
+
+
+def _centred(moments: SpatialMoments, levels: np.ndarray | None = None) -> np.ndarray:
+    """Sums of products K x P x P around `levels`, C x P, or by default around the mean of all samples."""
+    if levels is None:
+        levels = np.tile(moments.sum().mean, (moments.maps.shape[1], 1))
+    means = np.array([block.T @ levels for block in moments.maps])
+    around = moments.images[:, None, None] * (levels.T @ levels)
+    return moments.products - means - means.transpose(0, 2, 1) + around
 
 
 def _measure(deviations: np.ndarray, norms: np.ndarray, weights: np.ndarray) -> list[float]:
