@@ -120,7 +120,12 @@ rule evaluation:
         "results/tables/comparison.csv",
         "results/tables/published.csv",
         "results/tables/time_to_quality.csv",
-        expand("results/figures/{classifier}/overview.png", classifier=STUDY["classifiers"]),
+        "results/tables/moved.csv",
+        expand(
+            "results/figures/{classifier}/{figure}.png",
+            classifier=STUDY["classifiers"],
+            figure=["overview", "moved"],
+        ),
 
 
 rule starts:

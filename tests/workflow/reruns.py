@@ -5,6 +5,8 @@ MEASURED = {"tables", "plot_measures", "plot_reconstructions", "plot_details", "
 # What follows from measuring as the papers did, from the traces.
 PAPERS = {"paper_measures", "published_tables", "plot_published", "report", "all"}
 TIMED = {"time_to_quality", "plot_time_to_quality", "report", "all"}
+# What follows from measuring moved photographs.
+MOVED = {"measure_moved", "moved_table", "plot_moved", "report", "all"}
 # What is told of learned priors, of images and of maps; restored images are among what they are asked.
 MAPS_TOLD = {"naturalness_of_maps", "plot_naturalness_of_maps", "prior_tables", "report", "all"}
 TOLD = {"naturalness", "plot_naturalness"} | MAPS_TOLD

@@ -299,9 +299,12 @@ def test_priors_are_told_apart_by_what_they_do(finished):
         ("features", f"alexnet {la}") for la in LAYERS
     }
     denoised = rows_of(tables / "denoising.csv")
-    assert [row["prior"] for row in denoised] == ["tv", *images]
+    assert [(row["prior"], row["estimator"]) for row in denoised] == [
+        *((prior, "MAP") for prior in ("tv", "ica", "foe", "dae")),
+        *(("dae", "posterior mean"), ("edge", "MAP")),
+    ]
     assert all(row["colour"] == "images" and row["images"] == "2" for row in denoised)
-    for row in rows_of(finished.root / "results/denoising/foe.images.csv"):
+    for row in rows_of(finished.root / "results/denoising/foe.map.images.csv"):
         assert tuple(row) == denoising.COLUMNS
         assert float(row["psnr"]) > float(row["psnr_noisy"]) + 2
     rows = rows_of(tables / "naturalness.csv")
@@ -340,6 +343,27 @@ def test_restored_images_are_measured_as_the_papers_did(finished):
     (row,) = rows_of(finished.root / "results/tables/published.csv")
     assert tuple(row) == literature.COLUMNS
     assert row["note"] == literature.reason("alexnet", "alexnet_lrn", "exemplar")
+
+
+def test_moved_photographs_are_measured_for_every_layer(finished):
+    from deep_restoration import images, moved
+
+    folder = finished.root / "results"
+    rows = rows_of(folder / "moved/alexnet.csv")
+    assert tuple(rows[0]) == moved.COLUMNS
+    assert [(row["image"], row["layer"], row["pixels"]) for row in rows] == [
+        (name, layer, str(pixels))
+        for name in images.EMBEDDED["test"]
+        for layer in LAYERS
+        for pixels in range(9)
+    ]
+    for row in rows_of(folder / "tables/moved.csv"):
+        assert (row["photographs"], row["note"]) == ("4", "")
+        for name in moved.MEASURES:
+            low, mean, high = (float(row[f"{name}{end}"]) for end in ("_low", "", "_high"))
+            assert low <= mean <= high
+        same = [float(row[name]) for name in moved.MEASURES]
+        assert (same == pytest.approx([0, 1, 0])) == (row["pixels"] == "0")
 
 
 def test_time_to_quality_follows_from_the_traces(finished):
@@ -390,7 +414,7 @@ def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 41
+    assert html.count("data:image/png;base64,") == len(pictures) == 42
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
@@ -404,7 +428,7 @@ def test_every_job_left_a_log_and_a_benchmark(finished):
     folder = finished.root / "logs/benchmarks"
     benchmarks = {p.relative_to(folder).with_suffix("") for p in folder.rglob("*.tsv")}
     assert benchmarks == logs
-    assert len(logs) == 110
+    assert len(logs) == 114
 
 
 def test_no_temporary_file_or_checkpoint_remains(finished):

@@ -23,6 +23,7 @@ from tests.workflow.reruns import (
     LEARNED,
     MAPPED,
     MEASURED,
+    MOVED,
     PAPERS,
     RESTORED,
     STARTED,
@@ -128,6 +129,12 @@ EDITS = {
         "errors.std(axis=0, ddof=0)",
         {"measure_starts"} | GATHERED,
     ),
+    "how photographs are moved": (
+        "workflow/deep_restoration/moved.py",
+        "top = MOST // 2",
+        "top = 0",
+        MOVED,
+    ),
     "the order in which priors are added": (
         "workflow/deep_restoration/adding.py",
         '"shallow": left[:1]',
@@ -177,7 +184,7 @@ EDITS = {
         {"classifier", "plot_classifier", "features", "search"}
         | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
         | COMPARED
-        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED),
+        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED | MOVED),
     ),
     "a published figure": (
         "resources/published/mahendran2015.csv",

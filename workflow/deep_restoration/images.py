@@ -341,7 +341,10 @@ def embedded_crops(
             across, down = rng.uniform(size=2)
         side = max(side, min(size, min(height, width)))
         top, left = round(down * (height - side)), round(across * (width - side))
-        yield f"{name}-{round_:03d}", _resize(image[top : top + side, left : left + side], size)
+        yield (
+            f"{name}-{round_:03d}",
+            _resize(image[top : top + side, left : left + side], (size, size)),
+        )
 
 
 def photograph(name: str) -> str:
@@ -355,10 +358,19 @@ def _photograph(package: str, file: str) -> np.ndarray:
         return decode(source)
 
 
-def _resize(image: np.ndarray, size: int) -> np.ndarray:
+def photograph_of(package: str, file: str, shorter_side: int) -> np.ndarray:
+    """An embedded photograph, H x W x 3 uint8, reduced so that its shorter side has so many pixels."""
+    image = _photograph(package, file)
+    height, width = image.shape[:2]
+    scale = shorter_side / min(height, width)
+    size = max(shorter_side, round(width * scale)), max(shorter_side, round(height * scale))
+    return _resize(image, size)
+
+
+def _resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     from PIL import Image
 
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def as_tensor(images: np.ndarray):

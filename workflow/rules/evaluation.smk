@@ -31,6 +31,51 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+rule measure_moved:
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+    output:
+        "results/moved/{classifier}.csv",
+    log:
+        "logs/measure_moved/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/measure_moved/{classifier}.tsv"
+    resources:
+        mem_mb=grows(3000),
+        runtime=grows(30),
+    params:
+        settings=moved_settings,
+        folder=test_folder,
+        hashes=str(IMAGE_HASHES),
+        code=code("measure_moved.py"),
+        store=store,
+    message:
+        "Measuring moved photographs for {wildcards.classifier}"
+    script:
+        "../scripts/measure_moved.py"
+
+
+rule moved_table:
+    input:
+        expand("results/moved/{classifier}.csv", classifier=STUDY["classifiers"]),
+    output:
+        report("results/tables/moved.csv", caption="../report/moved_table.rst", category="Tables"),
+    log:
+        "logs/moved_table.log",
+    benchmark:
+        "logs/benchmarks/moved_table.tsv"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        settings={"seed": STUDY["seed"]},
+        code=code("moved_table.py"),
+    message:
+        "Gathering what the measures say of moved photographs"
+    script:
+        "../scripts/moved_table.py"
+
+
 rule tables:
     input:
         images=every_layer("results/evaluation/{classifier}/{layer}.csv"),

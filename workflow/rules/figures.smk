@@ -319,6 +319,25 @@ rule plot_measures:
         "../scripts/plot_measures.py"
 
 
+rule plot_moved:
+    input:
+        "results/tables/moved.csv",
+    output:
+        png=drawn("results/figures/{classifier}/moved.png", "moved", classifier="{classifier}"),
+        svg="results/figures/{classifier}/moved.svg",
+    log:
+        "logs/plot_moved/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/plot_moved/{classifier}.tsv"
+    resources:
+        mem_mb=grows(1500),
+        runtime=grows(10),
+    params:
+        code=code("plot_moved.py"),
+    script:
+        "../scripts/plot_moved.py"
+
+
 rule plot_overview:
     input:
         images="results/images/test.h5",

@@ -32,6 +32,19 @@ def least_images(wildcards, threads):
     return max([(n, who) for split, who, n in needs if split == wildcards.split], default=(1, ""))
 
 
+def test_folder(wildcards, threads):
+    """The same of the test images, for a rule whose wildcards name no split."""
+    return image_folder(Wildcards(fromdict={"split": "test"}), threads)
+
+
+def moved_settings(wildcards):
+    """The test photographs as files; of embedded ones all, however many crops the study has."""
+    settings = image_settings(Wildcards(fromdict={"split": "test"}))
+    used = ("source", "size", *["content", "count"] * (settings["source"] == "folder"))
+    layers = STUDY["classifiers"][wildcards.classifier]["layers"]
+    return canonical({key: settings[key] for key in used} | {"layers": layers})
+
+
 def weights_file(wildcards):
     weights = STUDY["classifiers"][wildcards.classifier]["weights"]
     return str(configuration.folder(weights)) if configuration.is_file(weights) else []
@@ -168,9 +181,13 @@ def denoising_settings(wildcards):
 
 
 def denoised(extension, colour):
-    """Files of the denoising stage: the priors of images or of grey ones, total variation beside them."""
+    """Files of the denoising stage: the priors of images or of grey ones, total variation beside them. Of
+    denoisers the most probable image and the posterior mean."""
     priors = priors_of(colour) if STUDY["denoising"]["images"] else []
-    names = ["tv", *priors] if priors else []
+    names = ["tv.map"] if priors else []
+    for prior in priors:
+        both = STUDY["priors"][prior]["method"] == "denoiser"
+        names += [f"{prior}.map", *[f"{prior}.mean"] * both]
     return [f"results/denoising/{name}.{colour}.{extension}" for name in names]
 
 
@@ -316,6 +333,7 @@ REPORT_SECTIONS = {
     "measures": "Results",
     "time_to_quality": "Results",
     "published": "Results",
+    "moved": "Results",
     "details": "Reconstructions",
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
@@ -354,7 +372,7 @@ def figure_entries():
 
     for name, entry in STUDY["classifiers"].items():
         add("overview", "{classifier}/overview", classifier=name)
-        for kind in ("measures", "time_to_quality", "published"):
+        for kind in ("measures", "time_to_quality", "published", "moved"):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
         for layer in detail_layers(name):
             add("details", "{classifier}/{layer}/details", classifier=name, layer=layer)
