@@ -46,6 +46,14 @@ def one_thread():
 
 
 @pytest.fixture
+def bfloat16(monkeypatch):
+    """Mixed precision is bfloat16 even where this machine only emulates it."""
+    from deep_restoration import runtime
+
+    monkeypatch.setattr(runtime, "computes_in_bfloat16", lambda where: True)
+
+
+@pytest.fixture
 def stopping_after(monkeypatch):
     """A block in which a training breaks off behind its n-th step, as if it were killed."""
     from deep_restoration import runtime

@@ -188,7 +188,7 @@ def train(tmp_path):
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed"])
-def test_training_learns_how_ramps_go_on(precision, train):
+def test_training_learns_how_ramps_go_on(precision, train, bfloat16):
     prior, _ = train(precision=precision)
     x = torch.from_numpy(gradients(10, 2)).float() / 255
     seen = slice(0, 15), slice(0, 14)

@@ -368,7 +368,7 @@ def test_divergence_names_the_step(train):
         train(settings(rate=1e30))
 
 
-def test_mixed_precision_trains_to_about_the_same(train):
+def test_mixed_precision_trains_to_about_the_same(train, bfloat16):
     _, exact = train(settings())
     mixed, history = train(settings(precision="mixed"))
     assert history[-1][2] == pytest.approx(exact[-1][2], rel=0.1)

@@ -479,7 +479,7 @@ def test_divergence_names_the_step(train):
         train(settings(rate=1e30))
 
 
-def test_mixed_precision_trains_to_about_the_same(train):
+def test_mixed_precision_trains_to_about_the_same(train, bfloat16):
     _, exact = train(settings(steps=20))
     _, mixed = train(settings(steps=20, precision="mixed"))
     assert mixed[-1][1] == pytest.approx(exact[-1][1], rel=0.1)

@@ -692,7 +692,7 @@ def test_without_a_prior_an_invertible_layer_is_inverted(invertible, pictures, t
     assert (result.images - pictures).square().mean().sqrt() < 0.01
 
 
-def test_mixed_precision_comes_near_float32(reconstruct):
+def test_mixed_precision_comes_near_float32(reconstruct, bfloat16):
     exact = reconstruct(plan(preimage.Phase(40, 6.0, decay=True)))
     mixed = reconstruct(plan(preimage.Phase(40, 6.0, decay=True), precision="mixed"))
     ends = [dict((row[1], row[2]) for row in r.trace[-2:])["data"] for r in (exact, mixed)]

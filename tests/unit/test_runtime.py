@@ -74,15 +74,45 @@ def test_generators_repeat_and_differ_by_name():
 # ------------------------------------------------------------------------------ precision
 
 
-def test_precision_context():
-    cpu = torch.device("cpu")
-    x = torch.ones(2, 2)
-    with runtime.precision_context("float32", cpu):
-        assert (x @ x).dtype == torch.float32
-    with runtime.precision_context("mixed", cpu):
-        assert (x @ x).dtype == torch.bfloat16
-    with pytest.raises(ValueError, match="'half'; allowed: float32, mixed"):
-        runtime.precision_context("half", cpu)
+CPU = torch.device("cpu")
+
+
+def dtype_in(precision):
+    with runtime.precision_context(precision, CPU):
+        return (torch.ones(2, 2) @ torch.ones(2, 2)).dtype
+
+
+def test_mixed_precision_computes_in_bfloat16_where_the_device_does(bfloat16):
+    assert dtype_in("float32") == torch.float32
+    assert dtype_in("mixed") == torch.bfloat16
+    assert runtime.lowers("mixed", CPU)
+    assert not runtime.lowers("float32", CPU)
+
+
+def test_mixed_precision_is_float32_where_bfloat16_is_emulated_and_says_so_once(
+    monkeypatch, caplog
+):
+    monkeypatch.setattr(runtime, "computes_in_bfloat16", lambda where: False)
+    runtime._say_once.cache_clear()
+    with caplog.at_level("INFO", logger="deep_restoration"):
+        assert [dtype_in("mixed") for _ in range(3)] == [torch.float32] * 3
+    (record,) = caplog.records
+    assert "this cpu has no arithmetic in bfloat16; computing in float32" in record.message
+
+
+@pytest.mark.parametrize("word", ["half", "bfloat16", "", None])
+def test_other_precisions_are_refused(word):
+    for function in (runtime.precision_context, runtime.lowers):
+        with pytest.raises(ValueError, match="allowed: float32, mixed"):
+            function(word, CPU)
+
+
+def test_what_this_cpu_computes_in_follows_its_features():
+    flags = Path("/proc/cpuinfo")
+    if not flags.exists() or platform.machine() != "x86_64":
+        pytest.skip("the features of this CPU cannot be read")
+    found = set(flags.read_text().split())
+    assert runtime.computes_in_bfloat16(CPU) == bool(found & {"avx512_bf16", "amx_bf16"})
 
 
 # ------------------------------------------------------------------------------ progress

@@ -221,7 +221,8 @@ class _Run:
         truth: torch.Tensor | None,
     ):
         self.network, self.names, self.size, self.plan = network, names, size, plan
-        self.working = network if plan.precision == "float32" else in_bfloat16(network)
+        lowered = runtime.lowers(plan.precision, data_term.scale.device)
+        self.working = in_bfloat16(network) if lowered else network
         self.seed, self.checkpoint = seed, checkpoint
         self.all = (data_term, terms, truth)  # of the whole batch
         self.where = data_term.scale.device
