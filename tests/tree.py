@@ -104,10 +104,14 @@ class Tree:
         return done
 
     def planned(self, *configs: str) -> dict[str, int]:
-        """Rule -> number of jobs that a run would start now."""
-        _, _, _, *arguments = self.command("--dry-run", configs=configs)
+        """Rule -> number of jobs that a run of the tiny study would start now."""
+        return self.plan("--configfile", TINY, *configs)
+
+    def plan(self, *arguments: str) -> dict[str, int]:
+        """Rule -> number of jobs that `snakemake` with these arguments would start now."""
         file = self.root / ".snakemake" / "plan.txt"
-        more = (arguments, self.root, self.environment(), file)
+        file.parent.mkdir(exist_ok=True)
+        more = (["--dry-run", *arguments], self.root, self.environment(), file)
         process = PLANS.Process(target=_snakemake, args=more)
         process.start()
         process.join(600)

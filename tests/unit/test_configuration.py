@@ -816,6 +816,10 @@ FAULTS = {
         [("recipes.foe.priors.foe.lattice", 2)],
         ["recipes.foe.optimiser is lbfgs", "it goes with no lattice; take adam"],
     ),
+    "unknown schedule": (
+        [("inverters.joint.schedule", "step")],
+        ["inverters.joint.schedule is 'step'", "allowed: cosine, constant"],
+    ),
     "unknown kind of module": (
         [("inverters.joint.kind", "unet")],
         ["inverters.joint.kind is 'unet'", "allowed: deconv_relu_conv, deconv, conv_deconv"],

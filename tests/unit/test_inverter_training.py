@@ -486,13 +486,25 @@ def test_mixed_precision_trains_to_about_the_same(train, bfloat16):
 
 
 def test_the_rate_rises_and_falls():
-    rates = [training.rate_at(step, 1000) for step in range(1000)]
+    rates = [training.SCHEDULES["cosine"](step, 1000) for step in range(1000)]
     assert rates[0] == pytest.approx(0.05)
     assert max(rates) == pytest.approx(1, abs=0.01)
     assert rates.index(max(rates)) == 19
     assert rates[500] == pytest.approx(0.5)
     assert rates[-1] == 0.01
     assert all(a >= b for a, b in pairwise(rates[19:]))
+
+
+def test_the_rate_may_be_constant(train, monkeypatch):
+    asked, step = [], torch.optim.Adam.step
+
+    def watched(self, *args):
+        asked.append(self.param_groups[0]["lr"])
+        return step(self, *args)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    train(settings(steps=5, rate=3e-4, schedule="constant"))
+    assert asked == [3e-4] * 5
 
 
 def test_scales_come_from_images_of_all_places(train, small_pictures):

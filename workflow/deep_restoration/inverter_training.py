@@ -34,7 +34,8 @@ VALIDATION_IMAGES = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """regime: separate, joint or end_to_end. steps, batch and rate of Adam. held_out: share of the
+    """regime: separate, joint or end_to_end. steps, batch and rate of Adam. schedule: a name of SCHEDULES,
+    the share of the rate at each step. held_out: share of the
     images that are only validated on (images.held_out). representation: weight of the error of the
     layer's maps of the predicted image, in units of their variance. mirror: whether every image is
     turned left to right at random. shift: by how many pixels at most it is moved at random, down or up
@@ -49,6 +50,21 @@ class Settings:
     mirror: bool = False
     shift: int = 0
     precision: str = "float32"
+    schedule: str = "cosine"
+
+
+def cosine(step: int, steps: int) -> float:
+    """Up over the first fiftieth of the steps, then down by half a cosine to a hundredth."""
+    warm = min(1.0, (step + 1) / (0.02 * steps))
+    return warm * max(0.01, 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def constant(step: int, steps: int) -> float:
+    """The same at every step (Harder 2017, section 4.2, with a rate of 3e-4)."""
+    return 1.0
+
+
+SCHEDULES = {"cosine": cosine, "constant": constant}
 
 
 class Epochs:
@@ -192,6 +208,7 @@ def train(
     def read_part(rows: list[int]) -> torch.Tensor:
         return read([pool[rows[place]] for place in workers.part(len(rows))[0]])
 
+    schedule = SCHEDULES[settings.schedule]
     started = time.monotonic() - before
     every = max(1, settings.steps // 20)
     steps = range(first, settings.steps)
@@ -201,7 +218,7 @@ def train(
         for step, images in zip(
             runtime.progress(steps, "training the inverter"), images_of, strict=True
         ):
-            optimiser.param_groups[0]["lr"] = settings.rate * rate_at(step, settings.steps)
+            optimiser.param_groups[0]["lr"] = settings.rate * schedule(step, settings.steps)
             whole = len(batches[step])
             places, weight = workers.part(whole)
             if settings.mirror:  # a stream a step, so that a continued training mirrors the same
@@ -300,9 +317,3 @@ def moved(images: torch.Tensor, corners: list[list[int]], shift: int) -> torch.T
             for image, (top, left) in zip(framed, corners, strict=True)
         ]
     )
-
-
-def rate_at(step: int, steps: int) -> float:
-    """The share of the learning rate at a step: up over the first fiftieth, then half a cosine down."""
-    warm = min(1.0, (step + 1) / (0.02 * steps))
-    return warm * max(0.01, 0.5 * (1 + math.cos(math.pi * step / steps)))
