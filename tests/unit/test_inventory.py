@@ -80,11 +80,13 @@ def test_a_folder_that_cannot_be_listed_is_named(ordinary_folder, ordinary_user)
     write(ordinary_folder / "a.jpg")
     write(ordinary_folder / "deep/closed/b.jpg")
     (ordinary_folder / "deep/closed").chmod(0o300)
-    with ordinary_user():
-        with pytest.raises(
+    with (
+        ordinary_user(),
+        pytest.raises(
             ValueError, match=r"deep/closed cannot be listed \(Permission denied\): make"
-        ):
-            inventory.image_files(ordinary_folder)
+        ),
+    ):
+        inventory.image_files(ordinary_folder)
     (ordinary_folder / "deep/closed").chmod(0o755)
     with ordinary_user():
         assert inventory.image_files(ordinary_folder) == ["a.jpg", "deep/closed/b.jpg"]
