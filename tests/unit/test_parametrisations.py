@@ -173,7 +173,7 @@ def test_coefficients_take_another_way_down_and_get_there(reconstruct):
 def test_bounds_hold_for_the_image(reconstruct, tmp_path, bounds, least):
     reconstruct(parametrisation="fourier", phases=[Phase(4, 60.0)], interval=0, **bounds)
     variable = storage.load_tensors(tmp_path / "x.checkpoint", "checkpoint")[0]["variable"]
-    u = Fourier(SIZE + 3, SIZE + 3).to_image(variable)
+    u = Fourier(SIZE, SIZE).to_image(variable)  # no jitter, no frame
     if least is None:
         assert 39.9 < u.norm(dim=1).max() < 40.01
     else:

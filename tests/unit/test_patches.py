@@ -449,6 +449,7 @@ def test_a_folded_field_responds_as_filters_on_whitened_patches(
         groups=folded["groups"],
         dc=dc,
         contrast=contrast,
+        border="valid",
     )
     assert field.size == (3, 3)
     assert field.channels == 4
