@@ -11,8 +11,8 @@ one. `images` restores test photographs from three layers under a prior of image
 variation of one weight and a prior of the maps of a layer in between. Weights are tuned for each border on
 other training photographs, on one grid, which grows until it brackets the best of both. Errors are told by
 region: the outermost 4 pixels, the outermost 8, and what is inside of these; ratios are of means over
-images, reflect by valid, with paired bootstrap intervals of 95 %. `speed`: CPU milliseconds of an energy and its gradient,
-medians of rounds in which both are measured side by side.
+images, reflect by valid, with paired bootstrap intervals of 95 %. `speed`: CPU milliseconds of an energy
+and its gradient, medians of rounds in which both are measured side by side.
 """
 
 import math
@@ -170,13 +170,14 @@ def compare(title: str, found: dict[str, dict[str, np.ndarray]], weights: dict[s
     """Print what both borders gave, and how they compare."""
     shown = ", ".join(f"{border} {weight:.3g}" for border, weight in weights.items())
     print(f"{title}: {len(found['valid']['ssim'])} images, weights {shown}")
+    names = [str(index) for index in range(len(found["valid"]["ssim"]))]  # photographs
     for name in found["valid"]:
         valid, reflect = found["valid"][name], found["reflect"][name]
         if name in ("ssim", "psnr"):
-            low, high = metrics.bootstrap_interval(reflect - valid, 0)
+            low, high = metrics.bootstrap_interval(reflect - valid, names, 0)
             compared = f"{(reflect - valid).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
         else:
-            low, high = metrics.ratio_interval(reflect, valid, 0)[1:]
+            low, high = metrics.ratio_interval(reflect, valid, names, 0)[1:]
             compared = f"x {reflect.mean() / valid.mean():.3f} [{low:.3f}, {high:.3f}]"
         print(f"  {name:15s} valid {valid.mean():.5f} reflect {reflect.mean():.5f}  {compared}")
     sys.stdout.flush()
