@@ -1,6 +1,7 @@
 # No names of the configuration may make two jobs write one path. Included last: it asks all rules.
 
 from deep_restoration import outputs
+from snakemake.io import strip_wildcard_constraints
 
 SECTIONS = {
     "classifier": "classifiers",
@@ -12,6 +13,7 @@ SECTIONS = {
 }
 
 
+@lru_cache(maxsize=None)
 def allowed(limit):
     """Values of a wildcard: all the names that its pattern lists, one number where it takes any."""
     found = ["0", *(re.sub(r"\\(.)", r"\1", name) for name in limit.split("|"))]
@@ -25,24 +27,23 @@ def every_output():
         for name in STUDY["classifiers"]
     }
     for rule in workflow.rules:
-        values = {}
-        for item in rule.output:
-            values |= {name: allowed(limit) for name, limit in item.wildcard_constraints().items()}
-        layers = values.pop("layer", [""])
+        limits = workflow.wildcard_constraints | rule.wildcard_constraints
+        free = sorted(rule.wildcard_names)
         written = [*rule.output, *rule.log, *([rule.benchmark] if rule.benchmark else [])]
-        patterns = [re.sub(r"\{(\w+),[^{}]*\}", r"{\1}", str(item)) for item in written]
-        for chosen in product(*values.values()):
-            here = dict(zip(values, chosen))
+        patterns = [strip_wildcard_constraints(str(item)) for item in written]
+        for chosen in product(*(allowed(limits[name]) for name in free)):
+            here = dict(zip(free, chosen))
+            if "layer" in here and here["layer"] not in used[here["classifier"]]:
+                continue
             keys = tuple(
                 f"{SECTIONS[name]}.{value}"
                 for name, value in here.items()
                 if value in STUDY.get(SECTIONS.get(name), ())
             )
-            for layer in layers:
-                if layer in used.get(here.get("classifier"), [""]):
-                    for pattern in patterns:
-                        yield outputs.Output(pattern.format(**here, layer=layer), pattern, keys)
+            for pattern in patterns:
+                yield outputs.Output(pattern.format(**here), pattern, keys)
 
 
-if clashes := outputs.clashes(every_output()):
+# A job was planned by a process that asked.
+if workflow.is_main_process and (clashes := outputs.clashes(every_output())):
     raise WorkflowError(str(configuration.ConfigurationError(clashes)))
