@@ -1,8 +1,12 @@
 import argparse
 import dataclasses
+import gzip
+import io
 import os
 import pickle
 import re
+import tarfile
+import zipfile
 
 import numpy as np
 import pytest
@@ -213,11 +217,68 @@ def test_truncated_files_are_named(tmp_path, suffix, keep):
         classifiers.read_weights(path)
 
 
-@pytest.mark.parametrize("content", [{"epoch": 3}, [torch.zeros(2)], torch.zeros(2), {"a": "b"}])
-def test_anything_but_named_tensors_is_refused(tmp_path, content):
-    torch.save(content, tmp_path / "other.pth")
-    with pytest.raises(ValueError, match=r"other\.pth holds no state dict of tensors"):
+UNNAMED = {
+    "a dictionary with the keys epoch, lr": {"epoch": 3, "lr": 0.1},
+    "a dictionary with the keys 0, 1, 2, 3, 4 ...": {index: index for index in range(6)},
+    "a dictionary with no key": {},
+    "a list of Tensor": [torch.zeros(2)],
+    "a tuple of str": ("a", 3),
+    "a list": [],
+    "a Tensor": torch.zeros(2),
+}
+
+
+@pytest.mark.parametrize("what", UNNAMED)
+def test_anything_but_named_tensors_is_refused_and_described(tmp_path, what):
+    torch.save(UNNAMED[what], tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=r"other\.pth holds no state dict of tensors") as caught:
         classifiers.read_weights(tmp_path / "other.pth")
+    assert str(caught.value).endswith(f"tensors, but {what}")
+
+
+def packed(write):
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def archive(file):
+    with zipfile.ZipFile(file, "w") as target:
+        for name in ("a.npy", "b.npy", "c.npy", "d.npy"):
+            target.writestr(name, "x")
+
+
+def tape(file):
+    with tarfile.open(fileobj=file, mode="w") as target:
+        target.addfile(tarfile.TarInfo("weights.pth"))
+
+
+NO_WEIGHTS = {
+    "empty": (b"", "it is empty"),
+    "Git LFS": (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n", "git lfs pull"),
+    "a web page": (b"\n<!DOCTYPE html><html></html>", "a web page or XML"),
+    "an error of a store": (b'<?xml version="1.0"?><Code>AccessDenied</Code>', "download it again"),
+    "an index of several files": (b'{"weight_map": {"a": "model-1-of-2.safetensors"}}', "JSON"),
+    "gzip": (gzip.compress(packed(lambda file: torch.save(STATE, file))), "compressed: unpack it"),
+    "tar": (packed(tape), "a tar archive: unpack it"),
+    "zip": (packed(archive), "a zip archive of a.npy, b.npy, c.npy ..."),
+    "half of a zip": (packed(lambda file: torch.save(STATE, file))[:700], "it is cut off"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(90), "HDF5, as Keras writes it"),
+    "ONNX": (b"\x08\x07\x12\x07pytorch\x1a\x052.0.0:" + bytes(90), "an ONNX file"),
+    "a pickle": (pickle.dumps({"w": [1.0]}), "a pickle"),
+    "zeros": (bytes(5000), "nothing but zeros"),
+    "text": (b"/data/weights/real.pth\n", "it is text"),
+}
+
+
+@pytest.mark.parametrize("case", NO_WEIGHTS)
+def test_what_is_taken_for_weights_is_called_by_its_name(tmp_path, case):
+    content, words = NO_WEIGHTS[case]
+    path = tmp_path / "weights.pth"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"weights\.pth holds no readable weights") as caught:
+        classifiers.read_weights(path)
+    assert words in str(caught.value)
 
 
 def test_a_missing_weights_file_is_a_missing_file(tmp_path):
@@ -300,6 +361,11 @@ WRAPPED = {
         "model": s,
         "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}},
     },
+    "in a list": lambda s: [{"epoch": 3}, s],
+    "in a tuple": lambda s: (renamed(s, "module."), 0.93),
+    "MoCo": lambda s: (
+        renamed({n: v + 1 for n, v in s.items()}, "encoder_k.") | renamed(s, "encoder_q.")
+    ),
     "a running average alone": lambda s: {"ema": renamed(s, "module.") | {"n": torch.tensor(2)}},
     "a running average first": lambda s: {
         "model_ema": {name: value + 1 for name, value in s.items()},
@@ -358,13 +424,25 @@ def test_layers_in_front_of_another_head_or_of_none_are_there(squeezenet, tmp_pa
         classifiers.load(path, ["classifier.1"])
 
 
+@pytest.mark.parametrize("prefix", ["", "module.net."])
+def test_a_part_of_the_network_alone_is_read(squeezenet, prefix):
+    model, steps = squeezenet
+    part = renamed(model.features.state_dict(), prefix)
+    found = classifiers.fit(steps, ["features.12"], part, "features.pth")
+    assert found.keys() == cut_head(model.state_dict()).keys()
+    assert all(torch.equal(found[name], model.state_dict()[name]) for name in found)
+    other = part | {f"{prefix}0.weight": torch.ones(2)}
+    with pytest.raises(ValueError, match=r"has no tensor features\.0\.weight; it has .*0\.weight"):
+        classifiers.fit(steps, ["features.12"], other, "features.pth")
+
+
 def test_another_number_of_classes_is_named_where_the_head_is_needed(squeezenet):
     model, steps = squeezenet
     with pytest.raises(
         ValueError, match=r"tensor classifier\.1\.weight has shape \[10, "
     ) as caught:
         classifiers.fit(steps, ["classifier.1"], ten_classes(model.state_dict()), "w.pth")
-    assert "10 classes in place of 1000, so that only layers in front" in str(caught.value)
+    assert "its classes is 10 in place of 1000, so that only layers in front" in str(caught.value)
 
 
 def test_missing_tensors_are_named_with_the_nearest(small_classifier):

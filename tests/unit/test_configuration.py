@@ -3,6 +3,7 @@
 import copy
 import datetime
 import math
+import re
 import subprocess
 from pathlib import Path
 
@@ -271,7 +272,7 @@ def test_folders_of_images_and_files_of_weights_are_accepted(tmp_path):
     (tmp_path / "photos/deep").mkdir(parents=True)
     for index in range(30):
         (tmp_path / f"photos/deep/{index}.JPG").touch()
-    (tmp_path / "net.pth").touch()
+    (tmp_path / "net.pth").write_bytes(b"weights")
     config = study(
         ("images.train", str(tmp_path / "photos")),
         ("classifiers.alexnet.weights", str(tmp_path / "net.pth")),
@@ -468,7 +469,7 @@ FAULTS = {
     ),
     "no dot": (
         [("inverters.joint.rate", "3e-4")],
-        ["inverters.joint.rate is '3e-4'", "of type number", "write 1.0e-3"],
+        ["inverters.joint.rate is '3e-4'", "of type number", "YAML reads 3e-4 as text: write 3.0e-4"],
     ),
     "no dot among alternatives": (
         [("recipes.tv.priors.tv.weight", "1e-3")],
@@ -652,7 +653,7 @@ FAULTS = {
     ),
     "a decimal comma": (
         [("inverters.joint.rate", "0,5")],
-        ["inverters.joint.rate is '0,5'", "of type number", "with a point: 0.5"],
+        ["inverters.joint.rate is '0,5'", "of type number", "(write 0.5)"],
     ),
     "a name of more than 100 characters": (
         [("recipes." + 101 * "a", SHIPPED["recipes"]["pure"])],
@@ -898,7 +899,7 @@ FAULTS = {
     ),
     "noise as text": (
         [("linear_inverse.noise", ["1e-2"])],
-        ["linear_inverse.noise.0 is '1e-2'", "of type number", "write 1.0e-3"],
+        ["linear_inverse.noise.0 is '1e-2'", "of type number", "write 1.0e-2"],
     ),
     "too large a kernel": (
         [("linear_inverse.sizes", [8, 65])],
@@ -999,6 +1000,42 @@ FAULTS = {
     "filters of a denoiser": (
         [("priors.dae.filters", 64)],
         ["priors.dae.filters is not a key of method denoiser", "allowed: of, width", "crop"],
+    ),
+    "an exponent without a sign": (
+        [("inverters.joint.rate", "1.5e3")],
+        ["inverters.joint.rate is '1.5e3'", "YAML reads 1.5e3 as text: write 1.5e+3"],
+    ),
+    "a division": (
+        [("classifiers.alexnet.std", ["1/255", 0.5, 0.5])],
+        ["classifiers.alexnet.std.0 is '1/255'", "(write 0.00392157)"],
+    ),
+    "a number where a list belongs": (
+        [("linear_inverse", {"noise": 0.1})],
+        ["linear_inverse.noise is 0.1", "of type array", "(write a list: [0.1])"],
+    ),
+    "a number where a list of three belongs": (
+        [("classifiers.alexnet.mean", 0.5)],
+        ["classifiers.alexnet.mean is 0.5", "(write a list: [0.5, 0.5, 0.5])"],
+    ),
+    "names where a list belongs": (
+        [("classifiers.alexnet.layers", "conv1, conv2")],
+        ["layers is 'conv1, conv2'", "of type array", "(write a list: [conv1, conv2])"],
+    ),
+    "None for null": (
+        [("images.test_count", "None")],
+        ["images.test_count is 'None'", "of type integer or null", "(write null)"],
+    ),
+    "a number beyond all": (
+        [("inverters.joint.rate", "1.0e400")],
+        ["inverters.joint.rate is '1.0e400'; it must be of type number (Learning rate of Adam)"],
+    ),
+    "a prior called as the data term in traces": (
+        [("priors.data", FIELD | {"patches": "small"})],
+        ["priors.data: tables and figures call something else data; rename it"],
+    ),
+    "a recipe called as the originals in figures": (
+        [("recipes.original", {"inverter": "joint"}), ("recipes.natural", {"inverter": "joint"})],
+        ["recipes.natural: tables and figures call something else natural; rename it"],
     ),
     "no expert and no filters": (
         [("priors.new", {"steps": 10})],
@@ -1229,6 +1266,10 @@ DEEP_FAULTS = {
         [*RESNET, ("classifiers.alexnet.weights", "IMAGENT1K_V1")],
         ["classifiers.alexnet.weights is 'IMAGENT1K_V1'", "for resnet18", "nearest: IMAGENET1K_V1"],
     ),
+    "the name of weights as torchvision's code has it": (
+        [*RESNET, ("classifiers.alexnet.weights", "ResNet18_Weights.IMAGENET1K_V1")],
+        ["weights is 'ResNet18_Weights.IMAGENET1K_V1'", "nearest: IMAGENET1K_V1"],
+    ),
     "weights that another architecture has": (
         [*RESNET, ("classifiers.alexnet.weights", "IMAGENET1K_V2")],
         ["classifiers.alexnet.weights is 'IMAGENET1K_V2'", "nearest: IMAGENET1K_V1"],
@@ -1416,6 +1457,7 @@ def test_nearest_names_the_alike_or_the_first_few():
         ("last.bin", True),
         ("there", True),
         ("folder", False),
+        ("ResNet18_Weights.IMAGENET1K_V1", False),
     ],
 )
 def test_weights_are_files_by_their_look_or_because_they_are_there(
@@ -1426,6 +1468,27 @@ def test_weights_are_files_by_their_look_or_because_they_are_there(
         (tmp_path / name).touch()
     (tmp_path / "folder").mkdir()
     assert configuration.is_file(weights) is file
+
+
+def test_weights_that_cannot_be_read_are_refused_with_the_reason(tmp_path, no_process):
+    (tmp_path / "folder.pth").mkdir()
+    (tmp_path / "link.pth").symlink_to("gone.pth")
+    (tmp_path / "empty.pth").touch()
+    words = {
+        "folder.pth": "it is a folder",
+        "link.pth": "it is a link that leads nowhere",
+        "empty.pth": "the file is empty",
+        "gone.pth": "there is no such file",
+    }
+    for name, why in words.items():
+        path = str(tmp_path / name)
+        (line,) = lines_of(refused(study(("classifiers.alexnet.weights", path)), planning=True))
+        assert f"classifiers.alexnet.weights is {path!r}: {why}; allowed: a file" in line
+
+
+def test_a_hash_without_a_file_of_ones_own_is_refused():
+    (line,) = lines_of(refused(study(("classifiers.alexnet.sha256", "a" * 64))))
+    assert "sha256 is of a file, and weights is 'exemplar', which is none of yours" in line
 
 
 def test_number_of_images_each_part_of_a_study_needs(tmp_path):
@@ -1455,6 +1518,17 @@ def test_the_least_number_of_which_two_are_held_out(share):
     assert inventory.held_out_count(least, share) == 2
     assert inventory.held_out_count(least - 1, share) == 1
     assert {needs[name] for name in ("priors.ica", "patches.images", "inverters.joint")} == {2}
+
+
+def test_names_that_tables_and_figures_use_themselves_are_taken():
+    import torch
+
+    from deep_restoration import naturalness
+
+    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"]
+    allowed = re.compile(schema["recipes"]["propertyNames"]["pattern"])
+    sets = {naturalness.NATURAL, *naturalness.unnatural(torch.zeros(1, 3, 4, 4), ["x"], 0)}
+    assert {name for name in sets if allowed.match(name)} <= configuration.TAKEN["recipes"]
 
 
 def test_folders_that_are_not_there_have_no_count():

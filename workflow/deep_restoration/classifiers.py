@@ -16,6 +16,7 @@ import logging
 import os
 import re
 import sys
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
@@ -39,8 +40,21 @@ OLDER = (
 )
 # Parts of a name, at any place, that DataParallel, torch.compile, FSDP and checkpointing put in.
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
-AVERAGED = re.compile("ema|average|swa|teacher|momentum|target")
+AVERAGED = re.compile("ema|average|swa|teacher|momentum|target|encoder_k")
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+# How files begin that are taken for weights: by a failed download, or packed, or of another program.
+OTHERS = (
+    (rb"version https://git-lfs", "a pointer of Git LFS, not the file: git lfs pull"),
+    (rb"\s*<", "a web page or XML, as a download leaves that failed: download it again"),
+    (rb"\s*[{\[]", "JSON; of weights in several files, say, each of which is needed as one"),
+    (rb"\x1f\x8b|BZh|\xfd7zXZ|\x28\xb5\x2f\xfd|7z\xbc\xaf", "compressed: unpack it"),
+    (rb".{257}ustar", "a tar archive: unpack it"),
+    (rb"\x89HDF", "HDF5, as Keras writes it: convert it to a state dict of torch"),
+    (rb"\x08.{0,40}(pytorch|onnx)", "an ONNX file, a program: save the model's state_dict()"),
+    (rb"\x80[\x02-\x05]", "a pickle; if of tensors, save them by torch.save"),
+    (rb"\0*\Z", "nothing but zeros, as a download leaves that broke off: download it again"),
+    (rb"[\x20-\x7e\s]+\Z", "text"),
+)
 
 
 # ------------------------------------------------------------------------------ architectures
@@ -169,11 +183,11 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
             raise  # of the system, not of the file
         raise ValueError(
             f"{path} holds no readable weights; it must be a state dict of tensors saved by torch "
-            f"or safetensors, and pickled code is never executed ({_reason(error)})"
+            f"or safetensors, and pickled code is never executed ({_reason(path, error)})"
         ) from None
     state = dict(_tensors(content))
     if not state:
-        raise ValueError(f"{path} holds no state dict of tensors")
+        raise ValueError(f"{path} holds no state dict of tensors, but {_description(content)}")
     return state
 
 
@@ -183,8 +197,8 @@ def _is_safetensors(path: str | os.PathLike) -> bool:
         return str(path).lower().endswith(".safetensors") or file.read(9)[8:] == b"{"
 
 
-def _reason(error: Exception) -> str:
-    """What torch says is wrong, without its advice to load the file unprotected."""
+def _reason(path: str | os.PathLike, error: Exception) -> str:
+    """What the file is instead, or what torch says is wrong, without its advice to load it unprotected."""
     text = str(error).strip() or type(error).__name__
     if pickled := re.search(r"Unsupported global: GLOBAL (\S+)", text):
         return (
@@ -193,16 +207,43 @@ def _reason(error: Exception) -> str:
         )
     if "TorchScript" in text:
         return "it is a TorchScript archive, a program: save the model's state_dict()"
+    with open(path, "rb") as file:
+        start = file.read(512)
+    if not start:
+        return "it is empty"
+    if zipfile.is_zipfile(path):
+        names = zipfile.ZipFile(path).namelist()
+        if not any(name.endswith("data.pkl") for name in names):
+            return f"it is a zip archive of {', '.join(names[:3])}{' ...' * (len(names) > 3)}"
+    elif start.startswith(b"PK"):
+        return "it is cut off: copy or download it again"
+    for pattern, what in OTHERS:
+        if re.match(pattern, start, re.DOTALL):
+            return f"it is {what}"
     return text.splitlines()[0].split(". ")[0]
 
 
 def _tensors(content: object, depth: int = 5) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of dictionaries, at most so deep: a pickled one may hold itself."""
+    """Names and tensors of dictionaries, also of those in lists, at most so deep: a pickled one may hold
+    itself."""
+    if isinstance(content, list | tuple):
+        content = {
+            index: value for index, value in enumerate(content) if not torch.is_tensor(value)
+        }
     for key, value in content.items() if isinstance(content, dict) and depth else ():
         if torch.is_tensor(value):
             yield str(key), value
         else:
             yield from ((f"{key}.{name}", tensor) for name, tensor in _tensors(value, depth - 1))
+
+
+def _description(content: object) -> str:
+    """The outside of what a file holds."""
+    if isinstance(content, dict):
+        some = ", ".join(map(str, list(content)[:5])) + " ..." * (len(content) > 5)
+        return f"a dictionary with {f'the keys {some}' if some else 'no key'}"
+    inside = content[:1] if isinstance(content, list | tuple) else ()
+    return f"a {type(content).__name__}" + "".join(f" of {type(x).__name__}" for x in inside)
 
 
 def published_names(architecture: str) -> list[str]:
@@ -302,14 +343,16 @@ def fit(
     of the others those that fit.
 
     `state`: of `read_weights`. Its names may have one prefix in common, that of a wrapper, and be those of
-    OLDER. Behind `layers` tensors may be absent or have other shapes: a network without its head, or with
-    one for other classes. `own`: `constants`, which a file may lack. Raises ValueError naming the first
-    tensor that is absent, of another shape or type, or not finite.
+    OLDER, or those inside of one part of the network, as of `model.features.state_dict()`. Behind `layers`
+    tensors may be absent or have other shapes: a network without its head, or with one for other classes.
+    `own`: `constants`, which a file may lack. Raises ValueError naming the first tensor that is absent, of
+    another shape or type, or not finite.
     """
     tensors = expected(steps)
     wanted = {name: like for inside in tensors.values() for name, like in inside.items()}
     needed = {name for step in graph.cut(steps, layers) for name in tensors[step["name"]]}
     prefix, found = _named(state, wanted, origin)
+    found = found or _of_a_part(state, wanted, origin)
     given, result, left_out = (own or {}) | found, {}, []
     for name, like in wanted.items():
         if name.endswith(COUNTER):
@@ -358,6 +401,20 @@ def _named(
     return best, places[best]
 
 
+def _of_a_part(
+    state: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], origin: str
+) -> dict[str, torch.Tensor]:
+    """The tensors of a file that holds one part of the network, whole, under the names that it has inside;
+    none if it holds no such part."""
+    for part in dict.fromkeys(name.partition(".")[0] + "." for name in wanted):
+        own = {name.removeprefix(part): v for name, v in wanted.items() if name.startswith(part)}
+        _, found = _named(state, own, origin)
+        needed = {name for name in own if not name.endswith(COUNTER)}
+        if len(needed) > 2 and needed <= {k for k, v in found.items() if v.shape == own[k].shape}:
+            return {part + name: value for name, value in found.items()}
+    return {}
+
+
 def _absent(
     origin: str,
     name: str,
@@ -376,7 +433,7 @@ def _absent(
         shapes = f"{origin}: tensor {name} has shape {here}, the architecture needs {there}"
         if here[1:] == there[1:] and name == [key for key in wanted if wanted[key].ndim > 1][-1]:
             return (
-                f"{shapes}: its classifier has {here[0]} classes in place of {there[0]}, so that only "
+                f"{shapes}: the number of its classes is {here[0]} in place of {there[0]}, so that only "
                 "layers in front of it can be taken"
             )
         return f"{shapes}; {share} are in the file in this shape"

@@ -32,6 +32,10 @@ UNTRAINED = {  # the options of priors that are not learned
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
 NAMED = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")  # by users
+TAKEN = {  # names that stand for something else beside the user's
+    "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
+    "recipes": {"blurred", "natural", "original"},  # in figures and the tables of naturalness
+}
 EXPERTS = {  # what score matching on patches and on fields have in common
     "patches": "images",
     "expert": None,
@@ -126,6 +130,7 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     for name, entry in config["visualisations"].items():
         config["visualisations"][name] = visualisation_settings.complete(entry)
     meaning = (
+        name_faults,
         prior_faults,
         recipe_faults,
         search_faults,
@@ -205,7 +210,7 @@ def schema_faults(config: dict, schema: dict) -> Iterable[str]:
             for alternative in outer.schema.get("anyOf", [error.schema]):
                 named = alternative.get("type", [])
                 wanted |= {named} if isinstance(named, str) else set(named)
-            hint = _hint(value, wanted)
+            hint = _hint(value, wanted, outer.schema.get("minItems", 1))
         if error.validator == "additionalProperties":
             allowed = error.schema.get("properties", {})
             for name in sorted(set(value) - set(allowed)):
@@ -242,21 +247,26 @@ def _limit(error: Any) -> str:
     return words[error.validator].format(value) if error.validator in words else error.message
 
 
-def _hint(value: Any, wanted: set[str]) -> str:
-    """How a value of the `wanted` types is written in YAML, where this one seems to be meant for one."""
-    if isinstance(value, float):
-        return f" (write {int(value)})" if "integer" in wanted and value.is_integer() else ""
+def _hint(value: Any, wanted: set[str], least: int) -> str:
+    """How a value of the `wanted` types is written in YAML, where this one seems to be meant for one; a list
+    of `least` entries or more."""
+    if isinstance(value, float) and "integer" in wanted:
+        return f" (write {int(value)})" if value.is_integer() else ""
+    if wanted <= {"array"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return f" (write a list: [{', '.join([str(value)] * least)}])"
     if not isinstance(value, str):
         return ""
-    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", value) and wanted & {
-        "number",
-        "integer",
-    }:
+    if value == "None" and "null" in wanted:
+        return " (write null)"
+    number = _number(value) if wanted & {"number", "integer"} else None
+    if number is not None:
         if "number" not in wanted:
-            return f" (write {float(value):.0f})" if float(value).is_integer() else ""
-        return " (YAML reads a number such as 1e-3 as text: write 1.0e-3)"
-    if re.fullmatch(r"[-+]?\d+,\d+", value) and "number" in wanted:
-        return f" (with a point: {value.replace(',', '.')})"
+            return f" (write {number:.0f})" if number.is_integer() else ""
+        if "/" in value or "," in value:
+            return f" (write {number:.6g})"
+        mantissa, _, exponent = value.lower().partition("e")
+        written = f"{mantissa}{'' if '.' in mantissa else '.0'}e{int(exponent):+}"
+        return f" (YAML reads {value} as text: write {written})"
     try:
         meant = yaml.load(value, LOADER)
     except yaml.YAMLError:
@@ -270,7 +280,20 @@ def _hint(value: Any, wanted: set[str]) -> str:
             " (it is text: in a file, write it without quotes. Snakemake's --config makes text of "
             "all nested values: write them to a file, and give it to --configfile)"
         )
-    return ""
+    return f" (write a list: [{value}])" if wanted <= {"array"} and least == 1 else ""
+
+
+def _number(text: str) -> float | None:
+    """The finite number that text is meant for which YAML does not read as one: 1e-3, 1.0e3, 0,5 or 1/255."""
+    if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+", text):
+        number = float(text)
+    elif re.fullmatch(r"[-+]?\d+,\d+", text):
+        number = float(text.replace(",", "."))
+    elif (parts := re.fullmatch(r"(\d+\.?\d*) ?/ ?(\d+\.?\d*)", text)) and float(parts[2]):
+        number = float(parts[1]) / float(parts[2])
+    else:
+        return None
+    return number if math.isfinite(number) else None
 
 
 def fill(config: Any, schema: dict) -> None:
@@ -324,11 +347,27 @@ def path_faults(
         )
     for name, classifier in config["classifiers"].items():
         weights = classifier["weights"]
-        if is_file(weights) and not folder(weights).is_file():
+        if is_file(weights) and (why := _unusable(folder(weights))):
             yield (
-                f"classifiers.{name}.weights is {weights!r}: there is no such file; allowed: a file, "
+                f"classifiers.{name}.weights is {weights!r}: {why}; allowed: a file, "
                 f"{EXEMPLAR}, or a name of torchvision's weights such as IMAGENET1K_V1"
             )
+        if classifier["sha256"] and not is_file(weights):
+            yield (
+                f"classifiers.{name}.sha256 is of a file, and weights is {weights!r}, which is none of "
+                "yours; remove it"
+            )
+
+
+def _unusable(path: Path) -> str:
+    """Why there is nothing to read; empty if there may be."""
+    if path.is_file():
+        if not os.access(path, os.R_OK):
+            return "the file may not be read"
+        return "" if path.stat().st_size else "the file is empty"
+    if path.is_dir():
+        return "it is a folder"
+    return "it is a link that leads nowhere" if path.is_symlink() else "there is no such file"
 
 
 def image_counts(config: dict, files: ImageFiles = inventory.image_files) -> dict[str, int]:
@@ -408,7 +447,8 @@ def _images(least: int, images: dict) -> str:
 def is_file(weights: str) -> bool:
     """Whether `weights:` means a file: a path, a name with a suffix, or a file that is there."""
     path = folder(weights)
-    return weights != EXEMPLAR and (os.sep in weights or bool(path.suffix) or path.is_file())
+    suffix = path.suffix and "_Weights." not in weights  # ResNet18_Weights.DEFAULT is a name
+    return weights != EXEMPLAR and (os.sep in weights or bool(suffix) or path.is_file())
 
 
 def method_faults(priors: dict) -> Iterable[str]:
@@ -424,6 +464,13 @@ def method_faults(priors: dict) -> Iterable[str]:
         needed = ("expert", "filters") if "expert" in allowed else ()
         if missing := [key for key in needed if key not in prior]:
             yield f"priors.{name} lacks {', '.join(missing)}"
+
+
+def name_faults(config: dict) -> Iterable[str]:
+    """Names that tables and figures would confuse with something of their own."""
+    for section, taken in TAKEN.items():
+        for name in sorted(taken & set(config[section])):
+            yield f"{section}.{name}: tables and figures call something else {name}; rename it"
 
 
 def source_of(config: dict, prior: str) -> str:
