@@ -154,6 +154,16 @@ def test_the_arguments_of_a_training_are_only_stored(tmp_path):
     assert set(classifiers.read_weights(tmp_path / "weights.pth")) == {f"model.{n}" for n in STATE}
 
 
+def test_numbers_of_numpy_are_only_stored_and_objects_refused(tmp_path):
+    path = tmp_path / "weights.pth"
+    best = {"best": np.float64(93.1), "epoch": np.int64(3), "half": np.float16(1), "yes": np.True_}
+    torch.save({"model": STATE, **best}, path)
+    assert set(classifiers.read_weights(path)) == {f"model.{n}" for n in STATE}
+    torch.save({"model": STATE, "curve": np.array([object()])}, path)
+    with pytest.raises(ValueError, match="it also pickles objects of numpy"):
+        classifiers.read_weights(path)
+
+
 @pytest.mark.parametrize(
     "name", ["weights.safetensors", "WEIGHTS.SAFETENSORS", "pytorch_model.bin"]
 )

@@ -20,6 +20,7 @@ import zipfile
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -175,8 +176,7 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
 
             content = load_file(path)
         else:
-            # Only stores what it is given: many checkpoints keep the arguments of their training so.
-            with torch.serialization.safe_globals([argparse.Namespace]):
+            with torch.serialization.safe_globals(_harmless()):
                 content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         if isinstance(error, MemoryError) or getattr(error, "errno", None):
@@ -189,6 +189,15 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     if not state:
         raise ValueError(f"{path} holds no state dict of tensors, but {_description(content)}")
     return state
+
+
+def _harmless() -> list[type | tuple[object, str]]:
+    """What many checkpoints hold beside tensors, and what only stores what it is given: the arguments of a
+    training, and numbers of NumPy such as its best accuracy."""
+    kinds = [np.dtype(kind) for kind in "?bhilqBHILQefd"]
+    scalar = np.float64(0).__reduce__()[0]
+    names = [f"numpy.{core}.multiarray.scalar" for core in ("core", "_core")]
+    return [argparse.Namespace, np.dtype, *map(type, kinds), *((scalar, name) for name in names)]
 
 
 def _is_safetensors(path: str | os.PathLike) -> bool:
