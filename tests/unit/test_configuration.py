@@ -1021,6 +1021,10 @@ FAULTS = {
         [("classifiers.alexnet.layers", "conv1, conv2")],
         ["layers is 'conv1, conv2'", "of type array", "(write a list: [conv1, conv2])"],
     ),
+    "None for no store": (
+        [("store", "None")],
+        ["store is 'None', text, which would be a folder; for none, write null"],
+    ),
     "None for null": (
         [("images.test_count", "None")],
         ["images.test_count is 'None'", "of type integer or null", "(write null)"],

@@ -340,7 +340,9 @@ def path_faults(
         except (OSError, ValueError) as error:
             yield f"denoising.images is {source!r}: {error}; allowed: a folder, test, null"
     store = config["store"]
-    if store and folder(store).exists() and not folder(store).is_dir():
+    if store in ("None", "none", "null"):
+        yield f"store is {store!r}, text, which would be a folder; for none, write null without quotes"
+    elif store and folder(store).exists() and not folder(store).is_dir():
         yield (
             f"store is {store!r}, which is no folder; allowed: a folder (made if its parent is there), "
             f"null. It is the key of the configuration, or the environment variable {STORE}, which wins"
