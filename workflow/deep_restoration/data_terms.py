@@ -55,7 +55,7 @@ class Matching(PerImage):
 
 
 class MeanSquared(PerImage):
-    """Mean over elements of (Phi(x) - Phi_0)^2 for one layer, in the units of its maps (Harder 2017).
+    """Mean over elements of (Phi(x) - Phi_0)^2 for one layer, in the units of its maps (Harder's code, 2018).
 
     Arguments and errors as those of Matching. A weight beside it holds for one layer of one classifier:
     the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.

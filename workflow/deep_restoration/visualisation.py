@@ -169,8 +169,9 @@ class Visualiser:
         paper's mosaics, of at most `size` pixels a side; `channel`, the mean over positions, as of a mosaic
         that repeats the unit; or `class`, in an image of `size`. `names`: of all channels, for the labels.
         `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
-        that is silent at the start has no gradient. Values are the activations reached, without the leak,
-        in units of the largest ones; of a channel, the mean over positions.
+        that is silent at the start has no gradient. Each unit is divided by its own largest activation;
+        the released code divides all 25 of a mosaic by that of the last. Values are the activations reached,
+        without the leak, in units of the largest ones; of a channel, the mean over positions.
         """
         activations = largest(self.maps(training())).cpu()
         channels = chosen_units(units, activations)
@@ -211,8 +212,10 @@ class Visualiser:
     ) -> Pictures:
         """Images that say more loudly what the layer sees in them (Mahendran & Vedaldi 2016).
 
-        -<Phi(x), Phi_0> with Phi_0 = max(Phi(x_0), 0) / |max(Phi(x_0), 0)|^2, from x_0 itself; values
-        are the inner products reached, 1 at x_0. Raises ValueError naming images without an activation.
+        -<Phi(x), Phi_0> with Phi_0 = max(Phi(x_0), 0) / |max(Phi(x_0), 0)|^2, from x_0 itself. The
+        released code takes Phi_0 alone from an x_0 without the mean colour subtracted, which is not followed
+        here. Values are the inner products reached, 1 at x_0. Raises ValueError naming images without an
+        activation.
         """
         images = images.to(self.where)
         positive = self._look(images)[self.layer].float().clamp(min=0)

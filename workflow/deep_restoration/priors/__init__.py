@@ -53,14 +53,14 @@ class LearnedPrior(Prior, Protocol):
 class PerPosition:
     """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
 
-    These are the units of Harder 2017, whose weights of 1e-6 to 3e-3 stand beside the data term `mse`.
-    His priors saw images in 0..255, ours see them in 0..1, which does not matter: both whiten patches
-    before the experts see them, so that responses have no units. (He removed the mean of each channel
-    over all patches; whether that of each patch goes as well is for the patch set's `dc` to say.) What
-    his weights do depend on is the size of the feature maps, squared in `mse`. His came from classifiers
-    of images in 0..255 around a mean colour; their size is not on record. Maps of a classifier of
-    standardised images are some 57 times smaller up to its first normalisation; `data_weight` can make
-    up for that.
+    These are the units of Harder, whose weights stand beside the normalised error in 2017 (1e-4 and 1e-3)
+    and beside the data term `mse` in his code of 2018 (1e-6 to 3e-3). His priors saw images in 0..255, ours
+    see them in 0..1, which does not matter: both whiten patches before the experts see them, so that
+    responses have no units. (He removed the mean of each channel over all patches; whether that of each
+    patch goes as well is for the patch set's `dc` to say.) What the weights of 2018 do depend on is the size
+    of the feature maps, squared in `mse`. His came from classifiers of images in 0..255 around a mean
+    colour; their size is not on record. Maps of a classifier of standardised images are some 57 times
+    smaller up to its first normalisation; `data_weight` can make up for that.
     """
 
     def __init__(self, prior: LearnedPrior):
