@@ -449,7 +449,7 @@ class Classifier:
             return replace(work + each, memory=3 * count * once.memory, disk=disk)
         plan = visualisation_settings.plan(self.study, entry)
         one, its = self.plan(layer, plan), sum(p["iterations"] for p in plan["phases"])
-        made = one.times(count * its, its)
+        made = one.times(count * its, its)  # too much for a unit, whose image is smaller
         disk = dataset_bytes(count, counter.pixels)
         return replace(work + made, memory=count * one.memory, disk=disk)
 
