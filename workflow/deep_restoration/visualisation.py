@@ -170,8 +170,9 @@ class Visualiser:
         that repeats the unit; or `class`, in an image of `size`. `names`: of all channels, for the labels.
         `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
         that is silent at the start has no gradient. Each unit is divided by its own largest activation;
-        the released code divides all 25 of a mosaic by that of the last. Values are the activations reached,
-        without the leak, in units of the largest ones; of a channel, the mean over positions.
+        the released code divides all by that of one channel, the 25th for a mosaic, the first for a class.
+        Values are the activations reached, without the leak, in units of the largest ones; of a channel, the
+        mean over positions.
         """
         activations = largest(self.maps(training())).cpu()
         channels = chosen_units(units, activations)
