@@ -1,5 +1,6 @@
 """Image folders and the fingerprint of their content."""
 
+import errno
 import itertools
 import json
 import os
@@ -104,12 +105,61 @@ def test_the_folder_itself_or_a_linked_one_that_cannot_be_listed(ordinary_folder
             inventory.image_files(ordinary_folder / "closed")
 
 
+SYSTEMS = [
+    "lost+found",
+    ".hidden",
+    "$RECYCLE.BIN",
+    "System Volume Information",
+    "@eaDir",
+    "__MACOSX",
+]
+
+
 def test_closed_folders_that_hold_no_photographs_are_left_alone(ordinary_folder, ordinary_user):
     write(ordinary_folder / "a.jpg")
-    for name in ("lost+found", ".hidden"):
+    for name in SYSTEMS:
         (ordinary_folder / name).mkdir(mode=0)
     with ordinary_user():
         assert inventory.image_files(ordinary_folder) == ["a.jpg"]
+
+
+def test_deleted_photographs_and_small_copies_of_them_do_not_count(tmp_path):
+    write(tmp_path / "a.jpg")
+    for name in SYSTEMS:
+        write(tmp_path / f"b/{name}/a.jpg/SYNOPHOTO_THUMB_M.jpg")
+    assert inventory.image_files(tmp_path) == ["a.jpg"]
+    assert inventory.image_files(tmp_path / "b/@eaDir") == ["a.jpg/SYNOPHOTO_THUMB_M.jpg"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.ENAMETOOLONG, errno.ENOENT])
+def test_what_is_no_matter_of_permissions_is_not_mended_by_them(tmp_path, monkeypatch, code):
+    """A network that fails, a path of more than 4096 bytes, a folder that is removed meanwhile."""
+    write(tmp_path / "a.jpg")
+    (tmp_path / "b").mkdir()
+    scandir = os.scandir
+
+    def fail(path):
+        if str(path).rstrip("/").endswith("/b"):
+            raise OSError(code, os.strerror(code), str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", fail)
+    message = rf"/b cannot be listed \({os.strerror(code)}\): see to that, or move it out"
+    with pytest.raises(ValueError, match=message):
+        inventory.image_files(tmp_path)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+def test_no_file_is_left_out_for_what_the_system_does(tmp_path, monkeypatch, code):
+    write(tmp_path / "a.jpg")
+    file(tmp_path / "b", JPEG)
+
+    def fail(path):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(inventory, "beginning", fail)
+    with pytest.raises(OSError, match=rf"{os.strerror(code)}: '.*/b'"):
+        inventory.survey(tmp_path)
 
 
 def test_a_folder_called_like_an_image_is_a_folder(tmp_path):
@@ -147,6 +197,11 @@ def test_images_count_by_content_whatever_they_are_called(tmp_path, heic):
         "bitmap": b"BM" + bytes(12) + b"\x28\0\0\0" + bytes(40),
         "webp.img": b"RIFF\x10\0\0\0WEBPVP8 ",
         "gif.dat": b"GIF89a" + bytes(9),
+        "grey": b"P5 # by a scanner\n60 40\n255\n" + bytes(2400),
+        "plain.dat": b"P3\n2 2 255\n",
+        "film still.heics.1": AVIF.replace(b"ftypavif", b"ftypavis"),
+        os.fsdecode(b"caf\xe9\n"): JPEG,
+        "IMG (1)": JPEG,
     }.items():
         file(tmp_path / name, content)
     found = inventory.survey(tmp_path)
@@ -168,6 +223,12 @@ def test_what_may_be_an_image_and_is_not_taken_is_named(tmp_path, heic):
         "film.THM": JPEG,
         "layers.psd": b"8BPS\0\1",
         "new.jxl": b"\xff\x0a\0\0",
+        "a.jpg_original": JPEG,
+        "b.JPG.filepart": JPEG,
+        "scan": bytes(128) + b"DICM" + bytes(9),
+        "sky.fits": b"SIMPLE  =                    T",
+        "drawing.xcf": b"gimp xcf v011",
+        "slide.jxr": b"II\xbc\x01",
     }.items():
         file(tmp_path / name, content)
     (tmp_path / "disk").symlink_to(tmp_path / "unmounted")
@@ -181,6 +242,12 @@ def test_what_may_be_an_image_and_is_not_taken_is_named(tmp_path, heic):
     }
     expected |= {"half.jpg.part": "JPEG, but by its suffix a part", "old.jpg~": "JPEG, but"}
     expected |= {"film.THM": "JPEG, but", "layers.psd": "Photoshop, which is not read: convert it"}
+    expected |= {
+        "a.jpg_original": "JPEG, but",
+        "b.JPG.filepart": "JPEG, but",
+        "scan": "DICOM, which",
+    }
+    expected |= {"sky.fits": "FITS", "drawing.xcf": "GIMP", "slide.jxr": "JPEG XR"}
     expected |= {"new.jxl": "JPEG XL", "disk": "a link that leads nowhere"}
     expected |= {} if heic else dict.fromkeys(phones, "HEIC, which needs pillow-heif: pip install")
     assert list(found.left_out) == sorted(expected)
@@ -202,7 +269,7 @@ def test_the_line_counts_and_names_the_first(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"x", b"BM", b"II", b"P5 paragraphs", b"RIFF0000WAVE", b"%PDF"]
+    "content", [b"", b"x", b"BM", b"II", b"P5 paragraphs", b"P1 2024 was", b"RIFF0000WAVE", b"%PDF"]
 )
 def test_other_files_are_counted(tmp_path, content):
     file(tmp_path / "a.jpg", JPEG)

@@ -33,7 +33,8 @@ NUMERIC = {
     "torchvision": "torchvision",
     "skimage": "scikit-image",
     "PIL": "pillow",
-    "pillow_heif": "pillow-heif",  # optional
+    "pillow_heif": "pillow-heif",  # optional, as the next
+    "imagecodecs": "imagecodecs",
 }
 PACKAGE = "deep_restoration"
 # Modules that move results and decide nothing in them: an edit of theirs reruns nothing.

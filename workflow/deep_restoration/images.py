@@ -6,7 +6,6 @@ their packages (`embedded`, train and test photographs disjoint), and a folder o
 
 from __future__ import annotations
 
-import errno
 import functools
 import math
 import os
@@ -22,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .inventory import HEIC, content, held_out_count, spread
+from .inventory import HEIC, PASSING, beginning, format_of, held_out_count, reads_heic, spread
 
 # Photographs only: no drawings, textures, microscopy or sky surveys.
 EMBEDDED = {
@@ -53,8 +52,17 @@ _large = threading.Lock()
 PREVIEW, BITS, PHOTOMETRIC, ORIENTATION, PLANAR, KIND = 254, 258, 262, 274, 284, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 
-# Of a disk, a network or a process, not of the image: nothing may be left out for them.
-PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+
+# How files begin that are called images and are none, in small letters.
+INSTEAD = {
+    b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file)",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<svg": "an SVG drawing",
+    b"<?xml": "XML",
+    b"{": "JSON",
+    b"%pdf": "a PDF",
+}
 
 
 class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about the program)
@@ -86,10 +94,11 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
                 image.draft(None, tuple(int(side * scale) for side in image.size))
             with _large if large else nullcontext():
                 cut = _is_cut_to_8_bits(image)
-                ImageOps.exif_transpose(image, in_place=True)
+                with suppress(SyntaxError):  # EXIF that is none says nothing of the orientation
+                    ImageOps.exif_transpose(image, in_place=True)
                 rgb = _to_rgb(image, shorter_side)
-                if cut and not _shows(np.asarray(rgb), 256):
-                    raise UnusableImage("16-bit colours, nearly all below 4096: rescale them")
+                if cut and not _shows(np.asarray(rgb), 64):
+                    raise UnusableImage("16-bit colours, nearly all below 16384: rescale them")
     except (UnusableImage, MemoryError):
         raise
     except Image.DecompressionBombError as error:
@@ -98,9 +107,10 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
         code = getattr(error, "errno", None)
         if code in PASSING:
             raise OSError(code, os.strerror(code), str(path)) from error
-        found = "not readable" if isinstance(error, OSError) and code else "damaged"
-        reason = os.strerror(code) if code else str(error) or type(error).__name__
-        raise UnusableImage(f"{found}: {reason}") from None
+        reason = " ".join(str(error).split()) or type(error).__name__
+        if reason.startswith("decoder error"):
+            reason += ", of a damaged file or of a compression that this Pillow was built without"
+        raise UnusableImage(f"not readable: {os.strerror(code) if code else reason}") from None
     return np.asarray(rgb)
 
 
@@ -124,34 +134,45 @@ def read(path: str) -> np.ndarray:
 
 def _open(path):
     """The Pillow image of a file, not decoded yet but where Pillow does not know its kind of TIFF."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError, features
 
     try:
         image = Image.open(path)
     except UnidentifiedImageError:
-        what = content(path) if isinstance(path, str | os.PathLike) else ""
+        start = beginning(path) if isinstance(path, str | os.PathLike) else b""
+        what = format_of(start)
         if what == "TIFF":
             return _open_tiff(path)
-        known = {"HEIC": HEIC, "AVIF": "AVIF, which this Pillow was built without"}
-        raise UnusableImage(f"not readable: {known.get(what, what or 'no image')}") from None
+        if what == "HEIC" and not reads_heic():
+            found = HEIC
+        elif what == "AVIF" and not features.check("avif"):
+            found = "AVIF, which this Pillow was built without"
+        else:
+            found = f"{what}, cut off or of an unknown kind" if what else _no_image(start)
+        raise UnusableImage(f"not readable: {found}") from None
     if image.format != "TIFF":
         return image
     image.filename = (
         ""  # or Pillow maps the file into memory, and makes noise of those that are turned
     )
     bits, tags = max(image.tag_v2.get(BITS, (1,))), image.tag_v2
-    if tags.get(PLANAR) == 2 and bits > 8:  # of which it makes noise, too
+    # Of planes of more than 8 bits it makes noise, too, and of signed bytes unsigned ones.
+    if (tags.get(PLANAR) == 2 and bits > 8) or (SIGNED in tags.get(KIND, ()) and bits == 8):
         image.close()
         return _open_tiff(path)
-    fault = ""
     if tags.get(PREVIEW, 0) & 1:
-        fault = "a preview of a larger image comes first: a camera's RAW file?"
-    elif SIGNED in tags.get(KIND, ()) and bits == 8:
-        fault = "signed 8-bit values, which fit no range of brightness"
-    if fault:
         image.close()
-        raise UnusableImage(fault)
+        raise UnusableImage("a preview of a larger image comes first: a camera's RAW file?")
     return image
+
+
+def _no_image(start: bytes) -> str:
+    """What a file that begins like this is, where it is called an image and is none."""
+    text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    for sign, what in INSTEAD.items():
+        if text.startswith(sign):
+            return f"{what} in place of the image"
+    return "no image" if start.strip(b"\0") else "zeros alone" if start else "an empty file"
 
 
 def _open_tiff(path):
@@ -159,20 +180,32 @@ def _open_tiff(path):
     import tifffile
     from PIL import Image
 
+    with suppress(ImportError):
+        import imagecodecs  # noqa: F401 (tifffile's own; named for the fingerprint, as it decides what is read)
+
     with tifffile.TiffFile(path) as file:
         page = file.pages[0]
-        shape, kind = page.shape, f"{page.shape} values of {page.dtype}, {page.photometric!r}"
+        form, colours = " x ".join(map(str, page.shape)), page.photometric
+        kind = f"a TIFF of {form} values of {page.dtype}, {getattr(colours, 'name', colours)}"
         if page.subfiletype & 1 or page.photometric not in (WHITE_IS_ZERO, 1, 2):
-            raise UnusableImage(f"not readable: TIFF of {kind}")
+            raise UnusableImage(f"not readable: {kind}; convert it")
         if page.dtype is None or page.dtype.kind not in "iuf":
-            raise UnusableImage(f"not readable: TIFF of {kind}")
-        if math.prod(shape) > 3 * LARGE:
-            raise UnusableImage(f"too large for its kind: TIFF of {kind}")
-        values = page.asarray()
+            raise UnusableImage(f"not readable: {kind}; convert it")
+        if math.prod(page.shape) > 3 * LARGE:
+            raise UnusableImage(f"too large for its kind: {kind}")
+        try:
+            values = page.asarray()
+        except (ValueError, ImportError) as error:
+            if isinstance(error, ImportError) or "imagecodecs" in str(error):
+                packed = getattr(page.compression, "name", page.compression)
+                raise UnusableImage(
+                    f"not readable: {kind}, packed with {packed}, needs imagecodecs: pip install imagecodecs"
+                ) from None
+            raise
         if page.planarconfig == 2 and values.ndim == 3:
             values = values.transpose(1, 2, 0)
         if values.ndim != 2 and values.shape[2:] != (3,):
-            raise UnusableImage(f"not readable: TIFF of {kind}")
+            raise UnusableImage(f"not readable: {kind}; convert it")
         inverted = page.photometric == WHITE_IS_ZERO
         image = Image.fromarray(_to_8_bits(values, _whites(values.dtype), inverted))
         if orientation := page.tags.get(ORIENTATION):
@@ -235,20 +268,22 @@ def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
     """What is white among finite values: the first of `whites` that they fit, if any.
 
     They fit when they leave 0..white by a quarter of it at most, as resampling and sharpening do, and when
-    one in a thousand is a sixteenth of white at least: otherwise 12 bits in 16, or floats in 0..1 with one
-    bright pixel, would be black without a word. Of a single white, which the file declares, and of 1, than
-    which there is none less, values may be as dark as they are.
+    one in a thousand is a quarter of white at least: otherwise 14 bits in 16, or floats in 0..1 with one
+    bright pixel, would be dark without a word. Of 1, than which there is none less, a 64th will do, and of
+    a single white, which the file declares, values may be as dark as they are.
     """
     low, high = values.min(), values.max()
     for top in whites:
-        dark_is_fine = top == 1 or len(whites) == 1 or low == high == 0
-        if -top / 4 <= low and 0 <= high <= 1.25 * top and (dark_is_fine or _shows(values, top)):
+        inside = -top / 4 <= low and 0 <= high <= 1.25 * top
+        least = 1 / 64 if top == 1 else top / 4
+        if inside and (len(whites) == 1 or low == high == 0 or _shows(values, least)):
             return top
     return None
 
 
-def _shows(values: np.ndarray, top: float) -> bool:
-    return 1000 * int(np.count_nonzero(values >= top / 16)) >= values.size
+def _shows(values: np.ndarray, least: float) -> bool:
+    """Whether one value in a thousand is so bright."""
+    return 1000 * int(np.count_nonzero(values >= least)) >= values.size
 
 
 def _to_8_bits(values: np.ndarray, whites: tuple[float, ...], inverted: bool) -> np.ndarray:
@@ -258,7 +293,7 @@ def _to_8_bits(values: np.ndarray, whites: tuple[float, ...], inverted: bool) ->
     """
     if not (math.isfinite(values.min()) and math.isfinite(values.max())):
         lost = int(np.count_nonzero(~np.isfinite(values)))
-        raise UnusableImage(f"{lost} of {values.size} values are NaN or infinite")
+        raise UnusableImage(f"{lost} of {values.size} values are NaN or infinite: replace them")
     top = white(values, whites)
     if top is None:
         ranges = ", ".join(f"0..{item}" for item in whites)

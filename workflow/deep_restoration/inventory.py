@@ -12,6 +12,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import re
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -34,13 +35,27 @@ ASIDE = (
     ".old",
     ".orig",
     "~",
+    "_original",
+    ".filepart",
+    ".opdownload",
+    ".!ut",
+    ".!qb",
     ".thm",
 )
+# Folders of systems: a file system's root, Windows, Synology, macOS's archives. Often closed to all, and what
+# lies in them is lost, deleted or a small copy.
+SYSTEMS = frozenset(
+    {"lost+found", "$recycle.bin", "system volume information", "@eadir", "__macosx"}
+)
+# Of a disk, a network or a process, not of a file: nothing may be left out for them.
+PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
 # How files of each format begin: those that Pillow reads whatever they are called, ...
 READABLE = {
     "JPEG": (b"\xff\xd8\xff",),
     "PNG": (b"\x89PNG\r\n\x1a\n",),
     "GIF": (b"GIF87a", b"GIF89a"),
+    "QOI": (b"qoif",),
+    "PFM": (b"Pf\n",),
     "JPEG 2000": (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
 }
 # ... and those that are no photograph yet. Most cameras' RAW files are TIFF, with a small preview first.
@@ -51,7 +66,14 @@ OTHER = {
     "JPEG XL": (b"\x00\x00\x00\x0cJXL \r\n\x87\n", b"\xff\x0a"),
     "OpenEXR": (b"\x76\x2f\x31\x01",),
     "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
+    "JPEG XR": (b"II\xbc\x01",),
+    "BPG": (b"BPG\xfb",),
+    "FLIF": (b"FLIF",),
+    "FITS": (b"SIMPLE  =",),
+    "DICOM": (),  # says so behind 128 bytes of anything
+    "GIMP": (b"gimp xcf ",),
 }
+NETPBM = re.compile(rb"P[1-6]\s(#[^\n]*\n|\s)*[0-9]+\s(#[^\n]*\n|\s)*[0-9]+\s")  # with its size
 BRANDS = {  # of ISO's media files, which begin with their length, `ftyp` and the brand
     "AVIF": (b"avif", b"avis"),
     "HEIC": (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx"),
@@ -145,12 +167,14 @@ def _walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
             for entry in entries:
                 if not _is_folder(entry):
                     yield inner + entry.name, entry
-                elif entry.name != "lost+found":  # of a file system's root, closed to all
+                elif entry.name.lower() not in SYSTEMS:
                     folders.append(f"{inner}{entry.name}/")
         except OSError as error:
+            closed = error.errno in (errno.EACCES, errno.EPERM)
+            mend = "make it readable" if closed else "see to that"
             raise ValueError(
                 f"{(error.filename or here).rstrip('/')} cannot be listed ({error.strerror}): "
-                "make it readable, or move it out of the images' folder"
+                f"{mend}, or move it out of the images' folder"
             ) from None
         waiting += sorted(folders, reverse=True)
 
@@ -172,8 +196,10 @@ def _objection(entry: os.DirEntry) -> str | None:
         if not entry.is_file():  # never open a pipe or a device
             lost = entry.is_symlink() and not os.path.exists(entry.path)
             return "a link that leads nowhere" if lost else ""
-        what = content(entry.path)
+        what = format_of(beginning(entry.path))
     except OSError as error:
+        if error.errno in PASSING:
+            raise OSError(error.errno, error.strerror, entry.path) from None
         return f"it cannot be read: {error.strerror}"
     if what and name.endswith(ASIDE):
         return f"{what}, but by its suffix a part, a copy or a preview of another"
@@ -186,17 +212,17 @@ def _objection(entry: os.DirEntry) -> str | None:
     return None if what else ""
 
 
-def content(path: str | os.PathLike) -> str:
-    """The format of an image file, by its first bytes; empty for what is none."""
+def beginning(path: str | os.PathLike) -> bytes:
+    """The first 132 bytes of a file: DICOM has its signature there."""
     descriptor = os.open(path, os.O_RDONLY)  # a third of what `open` takes
     try:
-        return format_of(os.read(descriptor, 64))
+        return os.read(descriptor, 132)
     finally:
         os.close(descriptor)
 
 
 def format_of(start: bytes) -> str:
-    """The format of an image file that begins with these 64 bytes; empty for what is none."""
+    """The format of an image file that begins with these bytes (see `beginning`); empty for what is none."""
     if start[4:8] == b"ftyp":
         own, end = start[8:12], min(int.from_bytes(start[:4], "big"), len(start))
         for brand in (own, *(start[at : at + 4] for at in range(16, end, 4))):
@@ -211,7 +237,9 @@ def format_of(start: bytes) -> str:
     for what, beginnings in SIGNATURES:
         if start.startswith(beginnings):
             return what
-    return ""
+    if NETPBM.match(start):
+        return "PNM"
+    return "DICOM" if start[128:132] == b"DICM" else ""
 
 
 def spread(items: list, count: int | None) -> list:
