@@ -459,7 +459,9 @@ def test_a_flipped_bit_anywhere_is_noticed_or_without_effect(tmp_path, kind):
         except StorageError as error:
             said.append(str(error))
     assert len(said) > 200
-    allowed = "is damaged .*delete it|made by stage|marked as open for writing"
+    allowed = (
+        "is damaged .*delete it|not as it was written .*move it|made by stage|marked as open for"
+    )
     assert all(re.search(allowed, words, re.DOTALL) for words in said)
 
 
@@ -495,6 +497,92 @@ def test_damaged_data_are_named_when_they_are_read_and_other_errors_are_left_alo
     write_all_of_hdf5(path)
     with pytest.raises(OSError, match="elsewhere"), storage.open_hdf5(path, "features"):
         raise OSError("elsewhere")
+
+
+def many_chunks(path, value):
+    with storage.create_hdf5(path, "features", {}) as file:
+        data = storage.dataset(file, "maps", VALUES.shape, np.float32, "activation", 512)
+        data[...] = VALUES + value
+        assert data.id.get_num_chunks() == 6
+
+
+def chunk_of(path, index):
+    """Where the bytes of a chunk lie, with their checksum."""
+    with h5py.File(path) as file:
+        chunk = file["maps"].id.get_chunk_info(index)
+    return slice(chunk.byte_offset, chunk.byte_offset + chunk.size)
+
+
+@pytest.mark.parametrize("left", ["zeros", "an older version"])
+@pytest.mark.parametrize("index", [0, 3, 5])
+def test_a_chunk_of_zeros_or_of_another_version_is_noticed(tmp_path, left, index):
+    """As an interrupted copy or a disk without power leaves them; its own checksum fits either."""
+    path, old = tmp_path / "a.h5", tmp_path / "old.h5"
+    many_chunks(path, 0)
+    many_chunks(old, 1)
+    content, place = bytearray(path.read_bytes()), chunk_of(path, index)
+    others = old.read_bytes()[chunk_of(old, index)]
+    content[place] = bytes(len(others)) if left == "zeros" else others
+    path.write_bytes(content)
+    with h5py.File(path) as file:
+        file["maps"][...]  # HDF5 says nothing
+    check_error(path, r"not as it was written \(its values are others\).*move it", read_hdf5)
+
+
+def test_chunks_that_are_zeros_are_read(tmp_path):
+    many_chunks(tmp_path / "a.h5", -VALUES)
+    with storage.open_hdf5(tmp_path / "a.h5", "features") as file:
+        assert not file["maps"][...].any()
+
+
+CHANGES = {
+    "an attribute": lambda file: file.attrs.__setitem__("note", "mine"),
+    "a dataset": lambda file: file.__setitem__("note", [1, 2]),
+    "a value": lambda file: file["maps"].__setitem__(0, 5),
+}
+
+
+@pytest.mark.parametrize("what", CHANGES)
+def test_what_a_notebook_changed_is_not_called_damaged(tmp_path, what):
+    path = tmp_path / "a.h5"
+    many_chunks(path, 0)
+    with h5py.File(path, "r+"):
+        pass
+    read_hdf5(path)
+    with h5py.File(path, "r+") as file:
+        CHANGES[what](file)
+    check_error(path, r"not as it was written .*another program changed it.*move it", read_hdf5)
+    with pytest.raises(StorageError) as caught:
+        read_hdf5(path)
+    assert not re.search("damaged|delete", str(caught.value))
+
+
+@pytest.mark.parametrize("change", ["cut off", "written over"])
+def test_a_file_written_to_while_it_is_read_is_refused(tmp_path, change):
+    """HDF5 reads zeros behind its end."""
+    path = tmp_path / "a.h5"
+    many_chunks(path, 0)
+    content = path.read_bytes()
+
+    def read(path):
+        with storage.open_hdf5(path, "features") as file:
+            if change == "cut off":
+                os.truncate(path, chunk_of(path, 0).start)
+            else:
+                path.write_bytes(content[:-9] + bytes(9))
+            file["maps"][...]
+
+    check_unreadable(path, "was written to by another program while it was read; run again", read)
+
+
+def test_a_file_replaced_or_removed_while_it_is_read_is_read_whole(tmp_path):
+    path = tmp_path / "a.h5"
+    many_chunks(path, 0)
+    with storage.open_hdf5(path, "features") as file:
+        many_chunks(path, 1)
+        assert np.array_equal(file["maps"], VALUES)
+        path.unlink()
+        assert np.array_equal(file["maps"], VALUES)
 
 
 def test_weights_are_checked_only_where_they_are_read(tmp_path):
@@ -579,7 +667,7 @@ def test_hdf5_from_elsewhere_leads_nowhere_and_takes_no_memory(tmp_path, what):
         file.attrs["stage"] = "features"
         HOSTILE[what](file, tmp_path)
         file.attrs["checksum"], file.attrs["complete"] = 0, True
-    check_error(path, "is damaged .*maps", read_hdf5)
+    check_error(path, r"is not as it was written \(/?maps.*move it elsewhere", read_hdf5)
     with (
         pytest.raises(StorageError, match="maps"),  # nor is it written
         storage.create_hdf5(tmp_path / "b.h5", "features", {}) as file,
@@ -850,6 +938,57 @@ with storage.create_hdf5(path, 'features', {{}}) as file:
     assert "a.h5 could not be written whole: /maps lacks some of its values" in done.stderr
     assert done.returncode != 0
     assert os.listdir(small_disk) == ["a.log"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("folder", "Is a directory; move what stands in its place elsewhere"),
+        ("file/a.h5", "(File exists|Not a directory); move what stands in place of its folder"),
+        ("x" * 250, "File name too long; shorten the names"),
+    ],
+)
+@pytest.mark.parametrize("write", [write_hdf5, write_tensors, write_table])
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path, name, message, write):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=f"^{tmp_path}/{name} cannot be written: {message}"):
+        write(tmp_path / name)
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EPERM, errno.EBUSY])
+def test_any_failure_to_write_names_the_file_and_no_other_is_called_one(tmp_path, code):
+    def write(place):
+        with storage.atomic(tmp_path / "a.csv") as temporary:
+            temporary.write_text("half")
+            raise OSError(code, os.strerror(code), str(place or temporary))
+
+    message = rf"/a\.csv cannot be written: {os.strerror(code)}; .* and run again$"
+    with pytest.raises(StorageError, match=message):
+        write(None)
+    with pytest.raises(OSError, match=r"elsewhere/b\.csv"):
+        write("/elsewhere/b.csv")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("kept", ["data = ", ""], ids=["dataset kept", "dataset let go"])
+def test_a_file_longer_than_the_limit_is_named(tmp_path, kept):
+    code = f"""
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+with storage.create_hdf5(path, 'features', {{}}) as file:
+    {kept}storage.dataset(file, 'maps', (900, 1000), np.float32, 'units')
+    file['maps'][...] = 1
+"""
+    done = run(code, tmp_path / "a.h5", tmp_path / "a.log")
+    message = (
+        "a.h5 cannot be written: File too large; raise the limit of file sizes (ulimit -f) and run"
+    )
+    assert message in done.stderr
+    assert done.returncode != 0  # HDF5 may crash at the very end where it let a dataset go
+    assert os.listdir(tmp_path) == ["a.log"]
 
 
 def test_a_folder_that_cannot_be_written_to_is_named(small_disk, tmp_path):

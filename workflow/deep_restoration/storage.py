@@ -3,8 +3,8 @@
 Every file is written under a unique temporary name and moved into place, so that a reader never sees
 half a file. It carries its stage, its provenance and its layout, and no time stamp: equal content
 gives equal bytes. Readers check the stage and checksums before they trust the content: HDF5's own of
-its structure, Fletcher's of every chunk, CRC-32 of the rest and of tensors. They are there to notice
-decay, not malice; against that, a file is read as plain arrays within itself or not at all.
+its structure, Fletcher's of every chunk, CRC-32 of these, of the rest and of tensors. They are there to
+notice decay, not malice; against that, a file is read as plain arrays within itself or not at all.
 """
 
 from __future__ import annotations
@@ -40,7 +40,16 @@ HINDRANCES = {
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",
     errno.EROFS: "make its folder writable, or run elsewhere (snakemake --directory)",
     errno.EACCES: "make its folder writable, or run elsewhere (snakemake --directory)",
+    errno.EPERM: "make it and its folder writable",
+    errno.EIO: "see to its disk or network",
+    errno.ESTALE: "see to the network's file system",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENAMETOOLONG: "shorten the names that it is made of",
+    errno.EISDIR: "move what stands in its place elsewhere",
+    errno.EEXIST: "move what stands in place of its folder elsewhere",
+    errno.ENOTDIR: "move what stands in place of its folder elsewhere",
 }
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of these only what is written fails
 # Why a file cannot be read though nothing may be wrong with it, and what to do.
 OBSTACLES = {
     errno.EAGAIN: "another program holds it open for writing; close it there",
@@ -60,6 +69,10 @@ class StorageError(ValueError):
     """A file that is missing, damaged, unfinished, of another stage, or not to be read or written now."""
 
 
+class ForeignError(ValueError):
+    """What HDF5 reads without an error, and what `create_hdf5` does not write."""
+
+
 class UnreadableError(StorageError):
     """A file that cannot be read now and may be good: nothing may be done as if it were damaged."""
 
@@ -68,7 +81,7 @@ class UnreadableError(StorageError):
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block succeeds.
 
-    Raises StorageError naming `path` when its disk is full or not to be written to.
+    Raises StorageError naming `path` when the system does not let it be written.
     """
     path = Path(path)
     name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
@@ -83,22 +96,15 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     except StorageError:
         raise
     except Exception as error:
-        own = (None, str(temporary), *map(str, path.parents))
-        hindrance = _hindrance(error) if getattr(error, "filename", None) in own else ""
-        if hindrance:
-            raise StorageError(f"{path} cannot be written: {hindrance} and run again") from error
+        code, place = _code(error), getattr(error, "filename", None)
+        own = place in (str(temporary), *map(str, path.parents)) or temporary.name in str(error)
+        if code and (own or (place is None and code in FULL)):
+            words = f"{os.strerror(code)}; {HINDRANCES.get(code, 'see to that')} and run again"
+            raise StorageError(f"{path} cannot be written: {words}") from error
         raise
     finally:
         with suppress(OSError):  # a folder that cannot be written to
             temporary.unlink(missing_ok=True)
-
-
-def _hindrance(error: Exception) -> str:
-    """What keeps a file from being written, and what to do; h5py and safetensors say it in words alone."""
-    for code, mend in HINDRANCES.items():
-        if getattr(error, "errno", None) == code or os.strerror(code) in str(error):
-            return f"{os.strerror(code)}; {mend}"
-    return ""
 
 
 def _sweep(path: Path) -> None:
@@ -134,8 +140,9 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
             file.flush()
             try:
                 _check_plain(file)
-            except ValueError as error:
+            except ForeignError as error:
                 raise StorageError(f"{path} could not be written whole: {error}") from None
+            file.attrs["chunks"] = _checksum_of_chunks(file)
             file.attrs["checksum"] = _checksum_of_attributes(file)
             file.attrs["complete"] = True
             file.flush()
@@ -145,17 +152,21 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
             nowhere = os.open(os.devnull, os.O_RDWR)
             os.dup2(nowhere, descriptor)
             os.close(nowhere)
+            with suppress(
+                Exception
+            ):  # what nowhere does not take hides why the file could not be written
+                file.close()
             raise
-        finally:
-            file.close()
+        file.close()
 
 
 @contextmanager
 def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     """Read an HDF5 file of a stage.
 
-    Raises StorageError when it is missing, not HDF5, of another stage, unfinished, or damaged; where
-    the data are, when they are read. Raises UnreadableError when nothing proves that it is damaged.
+    Raises StorageError when it is missing, not HDF5, of another stage, unfinished, changed, or damaged;
+    where the data are, when they are read. Raises UnreadableError when nothing proves that it is damaged,
+    and at the end when it was written to meanwhile.
     """
     _require(path)
     try:
@@ -169,6 +180,8 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
             ) from None
         raise _damaged(path, f"not a readable HDF5 file: {error}") from None
     with file:
+        descriptor, altered = file.id.get_vfd_handle(), ""
+        before = _state(descriptor)
         try:
             with _reading(path):
                 found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
@@ -176,15 +189,20 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
                 if complete:
                     _check_plain(file)
                     complete = file.attrs["complete"]
-                    intact = file.attrs["checksum"] == _checksum_of_attributes(file)
+                    if file.attrs["checksum"] != _checksum_of_attributes(file):
+                        altered = "its attributes do not have their checksum"
+                    elif file.attrs.get("chunks") not in (None, _checksum_of_chunks(file)):
+                        altered = "its values are others"
         except (StorageError, MemoryError):
             raise
+        except ForeignError as error:
+            altered = str(error)
         except Exception as error:  # what h5py raises on damaged files is not one family
             raise _damaged(path, error) from None
+        if altered:
+            raise _damaged(path, altered, proven=False)
         if not complete:
             raise _damaged(path, "unfinished")
-        if not intact:
-            raise _damaged(path, "its attributes do not have their checksum")
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:
@@ -192,8 +210,24 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
                 with _reading(path):
                     fault = _unreadable(file)
                 if fault:  # otherwise it is another file's
+                    _require_unchanged(path, descriptor, before)
                     raise _damaged(path, fault) from error
             raise
+        _require_unchanged(path, descriptor, before)
+
+
+def _state(descriptor: int) -> tuple[int, int]:
+    """What changes when an open file is written to: size and time."""
+    found = os.fstat(descriptor)
+    return found.st_size, found.st_mtime_ns
+
+
+def _require_unchanged(path: str | os.PathLike, descriptor: int, before: tuple[int, int]) -> None:
+    """Raise UnreadableError for a file that was written to: where it is cut off, HDF5 reads zeros."""
+    if _state(descriptor) != before:
+        raise UnreadableError(
+            f"{path} was written to by another program while it was read; run again when none does"
+        )
 
 
 def _open_locked(path: str | os.PathLike):
@@ -246,14 +280,20 @@ def _code(error: Exception) -> int:
     return getattr(error, "errno", None) or (int(words[1]) if words else 0)
 
 
-def _damaged(path: str | os.PathLike, reason: object) -> StorageError:
-    """The error for content that is not what was written, or is not all there yet."""
+def _damaged(path: str | os.PathLike, reason: object, proven: bool = True) -> StorageError:
+    """The error for content that is not what was written, or is not all there yet. It is not `proven` to be
+    damaged where another program, a notebook say, may have added to it or changed it."""
     with _reading(path):
         age = time.time() - os.stat(path).st_mtime
     if abs(age) < SETTLED:
         return StorageError(
             f"{path} is not whole ({reason}), and was written to {max(age, 0):.0f} seconds ago: perhaps it "
             f"is still being copied; run again when it is not, at least {SETTLED} seconds later"
+        )
+    if not proven:
+        return StorageError(
+            f"{path} is not as it was written ({reason}): another program changed it, or its disk did; move "
+            "it elsewhere and run again"
         )
     return StorageError(f"{path} is damaged ({reason}); delete it and run again")
 
@@ -266,7 +306,7 @@ def _objects(file) -> list:
 
 
 def _check_plain(file) -> None:
-    """Raise ValueError unless the file holds nothing but whole, checksummed arrays, within itself.
+    """Raise ForeignError unless the file holds nothing but whole, checksummed arrays, within itself.
 
     A chunk can be missing where a full disk kept HDF5 from writing it: h5py does not say so. A file
     from elsewhere might lead to other files, or claim arrays that no memory holds.
@@ -278,21 +318,21 @@ def _check_plain(file) -> None:
         if isinstance(item, h5py.Group):
             for name in item:
                 if not isinstance(item.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"{name} is a link to elsewhere")
+                    raise ForeignError(f"{name} is a link to elsewhere")
             continue
         plan, name = item.id.get_create_plist(), item.name
         if item.dtype.hasobject or item.is_virtual or item.external:
-            raise ValueError(f"{name} does not hold its values itself")
+            raise ForeignError(f"{name} does not hold its values itself")
         if item.nbytes > size:
-            raise ValueError(f"{name} claims more bytes than the file has")
+            raise ForeignError(f"{name} claims more bytes than the file has")
         if item.chunks:
             chunks = math.prod(-(-n // m) for n, m in zip(item.shape, item.chunks, strict=True))
             if item.id.get_num_chunks() != chunks:
-                raise ValueError(f"{name} lacks some of its values")
+                raise ForeignError(f"{name} lacks some of its values")
         checked = plan.get_nfilters() == 1 and plan.get_filter(0)[0] == h5py.h5z.FILTER_FLETCHER32
         # HDF5 keeps a compact array within its own structure, which has a checksum.
         if item.size and not checked and plan.get_layout() != h5py.h5d.COMPACT:
-            raise ValueError(f"{name} has no checksum of its kind")
+            raise ForeignError(f"{name} has no checksum of its kind")
 
 
 def _checksum_of_attributes(file) -> int:
@@ -304,6 +344,20 @@ def _checksum_of_attributes(file) -> int:
         if key not in ("checksum", "complete")
     ]
     return zlib.crc32("\n".join(texts).encode("utf-8", "surrogateescape"))
+
+
+def _checksum_of_chunks(file) -> int:
+    """Of the checksums that HDF5 keeps at the end of each chunk. Fletcher's of zeros is zero: HDF5 alone does
+    not notice where a copy or a disk left zeros, nor chunks of an older version of the file."""
+    descriptor, result = file.id.get_vfd_handle(), 0
+    for item in _objects(file):
+        places: list[tuple] = []
+        if getattr(item, "chunks", None):
+            item.id.chunk_iter(lambda chunk, places=places: places.append(chunk))
+        for chunk in sorted(places, key=lambda chunk: chunk.chunk_offset):
+            end = chunk.byte_offset + chunk.size
+            result = zlib.crc32(os.pread(descriptor, 4, end - 4), result)
+    return result
 
 
 def _unreadable(file) -> str:
@@ -385,6 +439,7 @@ def read_names(file) -> list[str]:
 
 def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance: dict) -> None:
     """Write torch tensors as safetensors with their stage, provenance and checksums."""
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -394,7 +449,12 @@ def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance:
     # One entry only: safetensors writes several in an order that changes from run to run.
     metadata = {"deep_restoration": json.dumps(facts, sort_keys=True)}
     with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata)
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as error:  # in words alone, and not of which file
+            if code := _code(error):
+                raise OSError(code, os.strerror(code), str(temporary)) from error
+            raise
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)  # safetensors lets nobody else read
