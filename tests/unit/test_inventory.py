@@ -268,6 +268,16 @@ def test_the_line_counts_and_names_the_first(tmp_path):
     )
 
 
+def test_the_line_is_one_whatever_the_files_are_called(tmp_path):
+    file(tmp_path / "a.jpg", JPEG)
+    for name in ("new\nline.psd", os.fsdecode(b"caf\xe9.psd"), "Grüße 日本.psd"):
+        file(tmp_path / name, b"8BPS")
+    words = str(inventory.survey(tmp_path))
+    assert words.isprintable()
+    for name in (r"'new\nline.psd' (", r"'caf\udce9.psd' (", "Grüße 日本.psd ("):
+        assert name in words
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"x", b"BM", b"II", b"P5 paragraphs", b"P1 2024 was", b"RIFF0000WAVE", b"%PDF"]
 )

@@ -92,7 +92,8 @@ class Survey(NamedTuple):
 
     def __str__(self) -> str:
         """A line on what is not taken, empty if that is nothing."""
-        shown = [f"{name} ({why})" for name, why in list(self.left_out.items())[:3]]
+        first = list(self.left_out.items())[:3]
+        shown = [f"{name if name.isprintable() else ascii(name)} ({why})" for name, why in first]
         more = len(self.left_out) - len(shown)
         parts = []
         if self.left_out:
