@@ -477,7 +477,7 @@ def test_a_file_cut_anywhere_is_refused(tmp_path, kind):
             continue  # a table without its last rows is a table
         path.write_bytes(whole[:length])
         settle(path)
-        with pytest.raises(StorageError, match="delete it and run again"):
+        with pytest.raises(StorageError, match=r"(delete it|move it elsewhere) and run again"):
             read(path)
 
 
@@ -602,11 +602,25 @@ def test_weights_are_checked_only_where_they_are_read(tmp_path):
 def test_tables_cut_off_are_refused(tmp_path, text, read):
     path = tmp_path / "a.csv"
     path.write_text(text)
-    check_error(path, "damaged .*delete it", read)
+    check_error(path, "not as it was written .*move it elsewhere", read)
     path.write_bytes(b"a\n\xff\n")
-    check_error(path, "damaged .*delete it", read)
+    check_error(path, "not as it was written .*move it elsewhere", read)
     path.unlink()
     check_error(path, "does not exist", read)
+
+
+def test_tables_that_a_spreadsheet_saved_are_read_or_named(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"\xef\xbb\xbfimage,value\r\nb.jpg,2.5\r\n")
+    assert storage.read_csv(path)["value"].tolist() == [2.5]
+    assert storage.read_rows(path) == [{"image": "b.jpg", "value": "2.5"}]
+    path.write_bytes(b"image;value\nb.jpg;2,5\n")
+    message = r"row 1 has 2 of 1 values\): another program changed it.* move it elsewhere"
+    check_error(path, message, storage.read_csv)
+    path.write_bytes(b"image;value\nb.jpg;2.5\n")
+    message = r"it has no column value, but image;value\): another program changed it"
+    check_error(path, message, lambda path: storage.read_csv(path)["value"])
+    check_error(path, message, lambda path: storage.read_rows(path)[0]["value"])
 
 
 def test_values_found_by_a_search_are_refused_when_cut_off(tmp_path):
@@ -617,7 +631,7 @@ def test_values_found_by_a_search_are_refused_when_cut_off(tmp_path):
     recipe = {"phases": [{"rate": 1.0}]}
     assert search.apply(recipe, [path]) == {"phases": [{"rate": 2.0}]}
     path.write_text('{"values": {"ra')
-    check_error(path, "damaged .*delete it", lambda p: search.apply(recipe, [p]))
+    check_error(path, "not as it was written .*move it", lambda p: search.apply(recipe, [p]))
 
 
 # ------------------------------------------------------------------------------ hostile files
@@ -809,7 +823,8 @@ def test_what_was_written_a_moment_ago_may_be_copied_still(tmp_path, kind):
         read(path)
     assert not re.search("damaged|delete", str(caught.value))
     settle(path)
-    check_error(path, "is damaged .*delete it and run again", read)
+    found = "is not as it was" if kind == "table" else "is damaged .*delete it and run again"
+    check_error(path, found, read)
 
 
 @pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])

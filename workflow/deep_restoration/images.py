@@ -73,7 +73,8 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
     """Read any photograph as H x W x 3 uint8 sRGB.
 
     Grey, 16-bit, float, palette, CMYK and transparent images are converted (transparency over white),
-    and the EXIF orientation is applied. With `shorter_side`, the image is reduced so that its shorter
+    and the EXIF orientation is applied. Colour profiles are not, as where the published classifiers were
+    trained: wide colours are a little paler. With `shorter_side`, the image is reduced so that its shorter
     side has that many pixels; large JPEGs are then decoded at reduced size, which is much faster.
     Raises UnusableImage when the file cannot be read, is smaller than `shorter_side`, or holds numbers
     that fit no range of brightness (see `white`), and OSError for what disks and networks do to any file.

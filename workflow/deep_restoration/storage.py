@@ -546,33 +546,47 @@ def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Se
         )
 
 
+class Columns(dict):
+    """Values of a table by column. One that is not there is an error that names the table: a spreadsheet may
+    have saved it in its own way."""
+
+    def __init__(self, path: str | os.PathLike, values: Iterable[tuple]):
+        super().__init__(values)
+        self.path = path
+
+    def __missing__(self, column: str):
+        reason = f"it has no column {column}, but {', '.join(self) or 'none'}"
+        raise _damaged(self.path, reason, proven=False)
+
+
 def _read_table(path: str | os.PathLike) -> tuple[list[str], list[list[str]]]:
     """Columns and rows. Raises StorageError where the table was cut off or is no text."""
     try:
-        text = _read_bytes(path).decode("utf-8")
+        text = _read_bytes(path).decode("utf-8-sig")  # with the mark of a spreadsheet or without
         columns, *rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     except StorageError:
         raise
     except (ValueError, csv.Error) as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error, proven=False) from None
     for number, row in enumerate(rows, 1):
         if len(row) != len(columns):
-            raise _damaged(path, f"row {number} has {len(row)} of {len(columns)} values")
+            reason = f"row {number} has {len(row)} of {len(columns)} values"
+            raise _damaged(path, reason, proven=False)
     if not text.endswith("\n"):
-        raise _damaged(path, "its last line does not end")
+        raise _damaged(path, "its last line does not end", proven=False)
     return columns, rows
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """A table's rows as they stand in the file."""
     columns, rows = _read_table(path)
-    return [dict(zip(columns, row, strict=True)) for row in rows]
+    return [Columns(path, zip(columns, row, strict=True)) for row in rows]
 
 
 def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """A table's columns; those that hold only numbers as float64."""
     columns, rows = _read_table(path)
-    result = {}
+    result = Columns(path, ())
     for index, column in enumerate(columns):
         values = np.array([row[index] for row in rows])
         try:
@@ -588,7 +602,7 @@ def read_json(path: str | os.PathLike) -> dict:
     except StorageError:
         raise
     except ValueError as error:
-        raise _damaged(path, error) from None
+        raise _damaged(path, error, proven=False) from None
 
 
 def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
