@@ -518,7 +518,7 @@ def test_any_name_is_read(tmp_path, name):
     close(decode(save(tmp_path / name, photo(), quality=98)), photo(), 12)
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENOTCONN])
 def test_no_image_is_left_out_for_what_the_system_does(tmp_path, monkeypatch, code):
     """With images.unusable: skip, it would be missing from then on."""
     path = save(tmp_path / "a.png", photo())

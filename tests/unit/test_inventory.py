@@ -149,7 +149,7 @@ def test_what_is_no_matter_of_permissions_is_not_mended_by_them(tmp_path, monkey
         inventory.image_files(tmp_path)
 
 
-@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOTCONN])
 def test_no_file_is_left_out_for_what_the_system_does(tmp_path, monkeypatch, code):
     write(tmp_path / "a.jpg")
     file(tmp_path / "b", JPEG)

@@ -48,7 +48,16 @@ SYSTEMS = frozenset(
     {"lost+found", "$recycle.bin", "system volume information", "@eadir", "__macosx"}
 )
 # Of a disk, a network or a process, not of a file: nothing may be left out for them.
-PASSING = {errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+PASSING = {
+    errno.EIO,
+    errno.ESTALE,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ENOMEM,
+    errno.EBUSY,
+    errno.EAGAIN,
+}
+PASSING |= {errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH}
 # How files of each format begin: those that Pillow reads whatever they are called, ...
 READABLE = {
     "JPEG": (b"\xff\xd8\xff",),
