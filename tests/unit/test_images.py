@@ -429,16 +429,25 @@ def test_packed_colours_of_floats_name_the_package_that_unpacks_them(
     tmp_path, monkeypatch, packing, name
 ):
     """Nothing says that the file is damaged."""
+    path = packed_tiff(tmp_path / "a.tif", packing)
     monkeypatch.setitem(sys.modules, "imagecodecs", None)
+    forget_tifffile(monkeypatch)
     message = (
         f"^not readable: a TIFF of 40 x 60 x 3 values of float32, RGB, packed with {name}, needs "
     )
     with pytest.raises(UnusableImage, match=message + "imagecodecs: pip install imagecodecs$"):
-        decode(packed_tiff(tmp_path / "a.tif", packing))
+        decode(path)
 
 
-def test_packed_colours_of_floats_are_read_where_the_package_is(tmp_path):
+def forget_tifffile(monkeypatch):
+    """It chooses once whether it unpacks by itself."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "tifffile"]:
+        monkeypatch.delitem(sys.modules, name)
+
+
+def test_packed_colours_of_floats_are_read_where_the_package_is(tmp_path, monkeypatch):
     pytest.importorskip("imagecodecs")
+    forget_tifffile(monkeypatch)
     values = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2).astype(np.float32)
     options = {"photometric": "rgb", "compression": "lzw", "predictor": True}
     close(
