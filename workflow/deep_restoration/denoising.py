@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import logging
 import math
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from . import runtime
+from . import metrics, runtime
+from .priors.training import batches
 
 log = logging.getLogger(__name__)
 
 Gradient = Callable[[torch.Tensor], torch.Tensor]
+MEASURES = ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds")
 COLUMNS = (
     "prior",
     "estimator",
@@ -30,13 +34,9 @@ COLUMNS = (
     "image",
     "sigma",
     "weight",
-    "psnr_noisy",
-    "psnr",
-    "ssim",
-    "iterations",
-    "residual",
-    "seconds",
+    *MEASURES,
 )
+START = 0.1  # the weight that tuning tries first
 SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
 LEFT = 0.6  # of the noise, in the image whose mean is sought
 GOLDEN = (math.sqrt(5) - 1) / 2
@@ -95,9 +95,8 @@ def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **lim
     (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
     """
     with torch.no_grad():
-        gradient = prior.gradient
-        if prior.kind == "denoiser":
-            gradient = _slope(prior, SHARP * sigma)
+        denoiser = prior.kind == "denoiser"
+        gradient = _slope(prior, SHARP * sigma) if denoiser else prior.gradient
         return restore(gradient, noisy, sigma, weight, **limits)
 
 
@@ -139,6 +138,58 @@ def total_variation(noisy: torch.Tensor, weight: float) -> Restored:
         for image in noisy.cpu()
     ]
     return Restored(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(noisy), 0, 0.0)
+
+
+def restoring(prior, estimator: str, sigma: float, **limits) -> Callable[..., Restored]:
+    """What denoises N x C x H x W images, given them and a weight: under a learned prior, by an estimator of
+    ESTIMATORS; without one the minimiser of total variation."""
+    if prior is None:
+        return total_variation
+    return partial(ESTIMATORS[estimator], prior, sigma, **limits)
+
+
+def middles(maps: np.ndarray, side: int = 160) -> torch.Tensor:
+    """The middle, at most `side` pixels a side, of uint8 images N x C x H x W, as a float tensor on the
+    device: for tuning, which costs as much as many images."""
+    side = min(side, *maps.shape[2:])
+    top, left = ((length - side) // 2 for length in maps.shape[2:])
+    return next(batches(maps[:, :, top : top + side, left : left + side], len(maps)))
+
+
+def tuned(restore: Callable[..., Restored], clean: torch.Tensor, sigma: float, seed: int) -> float:
+    """The weight with which `restore` gives the largest mean PSNR on `clean` images made noisy."""
+    noisy = add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, seed)
+
+    def score(weight: float) -> float:
+        return float(psnr(clean, restore(noisy, weight).images).mean())
+
+    return tune(score, START)
+
+
+def measure(
+    restore: Callable[..., Restored],
+    weight: float,
+    planes: np.ndarray,
+    name: str,
+    sigma: float,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Denoise one photograph, its planes C x H x W uint8: the values of MEASURES, and the
+    `clean`, `noisy` and `restored` image, H x W x C uint8."""
+    truth = next(batches(planes[None]))
+    noisy = add_noise(truth, [name], sigma, seed)
+    began = time.monotonic()
+    found = restore(noisy, weight)
+    seconds = time.monotonic() - began
+    before, after = (float(psnr(truth, x)) for x in (noisy, found.images))
+    flat = [x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (truth, noisy, found.images)]
+    values = (before, after, float(metrics.ssim(flat[0], flat[2])[0]))
+    values += (found.iterations, 255 * found.residual, seconds)
+    shown = (np.rint(255 * x[0]).astype(np.uint8) for x in flat)
+    return (
+        dict(zip(MEASURES, values, strict=True)),
+        dict(zip(("clean", "noisy", "restored"), shown, strict=True)),
+    )
 
 
 def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -> torch.Tensor:

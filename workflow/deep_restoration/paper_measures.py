@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from scipy.ndimage import sobel
 
+from .images import as_tensor
+
 FEATURE_MEASURES = ("error_2015", "error_2015_released", "error_2016", "feature_cosine")
 IMAGE_MEASURES = ("image_error", "naturalness", "mse_255", "nmse")
 MEASURES = (*FEATURE_MEASURES, *IMAGE_MEASURES, "same_label")
@@ -118,6 +120,40 @@ def image_measures(
         nmse,
     )
     return dict(zip(IMAGE_MEASURES, errors, strict=True))
+
+
+Seen = tuple[torch.Tensor, torch.Tensor | None]
+
+
+class Measuring:
+    """Of one layer, against the originals `pixels`, N x H x W x 3 uint8. `seen` gives of images n x 3 x H x W
+    their codes in the layer, and their labels, or None where the network tells none."""
+
+    def __init__(self, seen: Callable[[torch.Tensor], Seen], pixels: np.ndarray):
+        self.seen, self.pixels = seen, pixels
+        codes = mean_distances(lambda a, b: seen(as_tensor(pixels[a:b]))[0], len(pixels))
+        images = mean_distances(lambda a, b: torch.from_numpy(self._truth(a, b)), len(pixels))
+        self.apart, self.images_apart = codes, images.mean
+
+    def _truth(self, start: int, stop: int) -> np.ndarray:
+        return self.pixels[start:stop].astype(np.float64) / 255
+
+    def __call__(self, found: np.ndarray, batch: int = 64) -> list[tuple]:
+        """The values of MEASURES of each of the images `found`, N x H x W x 3; `same_label` is empty where
+        there are no labels."""
+        values: dict[str, list] = {measure: [] for measure in MEASURES}
+        for start in range(0, len(self.pixels), batch):
+            stop = min(start + batch, len(self.pixels))
+            restored = np.ascontiguousarray(found[start:stop])
+            target, label = self.seen(as_tensor(self.pixels[start:stop]))
+            maps, again = self.seen(torch.from_numpy(restored).permute(0, 3, 1, 2))
+            errors = feature_measures(maps, target, self.apart)
+            errors |= image_measures(self._truth(start, stop), restored, self.images_apart)
+            for key, part in errors.items():
+                values[key] += part.tolist()
+            same = [""] * len(maps) if label is None else (label == again).int().tolist()
+            values["same_label"] += same
+        return list(zip(*values.values(), strict=True))
 
 
 def naturalness(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
