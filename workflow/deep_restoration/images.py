@@ -28,6 +28,7 @@ EMBEDDED = {
     "train": {
         "astronaut": ("skimage", "data/astronaut.png"),
         "china": ("sklearn", "datasets/images/china.jpg"),
+        "hubble": ("skimage", "data/hubble_deep_field.jpg"),
         "motorcycle": ("skimage", "data/motorcycle_left.png"),
         "rocket": ("skimage", "data/rocket.jpg"),
     },

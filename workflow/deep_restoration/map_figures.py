@@ -66,7 +66,7 @@ def stationarity(curves: dict[str, dict[str, np.ndarray]], title: str) -> Figure
 
     `curves[layer]` holds the columns of `stationarity.COLUMNS`. Left to right the three matrices, top
     to bottom without and with a border left out. Solid: as measured; dashed: without the noise
-    of few images; dotted: what a stationary field shows.
+    of few images; dotted: what the most likely stationary field shows.
     """
     colours = palette(list(curves))
     first = next(iter(curves.values()))
