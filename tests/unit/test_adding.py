@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import adding, memo, metrics, recipes, runtime, storage
+from deep_restoration import adding, baselines, memo, metrics, recipes, runtime, storage
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.study_figures import adding as lines_drawn
 from deep_restoration.study_figures import adding_images
@@ -179,7 +179,7 @@ def test_identical_sets_are_restored_once_and_a_kill_repeats_none(
         for step in itertools.chain.from_iterable(orders.values()):
             trials("test", step.chosen)
         held_out, test = (trials.found[name] for name in ("held_out", "test"))
-        rows = [row[:-2] for row in adding.summarise(orders, held_out, test, ["b"], 0)]
+        rows = [row[:-2] for row in adding.summarise(orders, held_out, test, ["b"], 0, {})]
         return rows, [row[:-1] for row in trials.rows()], trials.pictures
 
     stop = -1
@@ -214,6 +214,26 @@ def test_sets_that_diverge_are_lost_but_the_recipe_alone_must_not(
         trials.score({})
 
 
+@pytest.mark.parametrize("batch", [1, 64])
+def test_a_baseline_is_measured_on_every_set(batch, restorer, sets, tmp_path, monkeypatch):
+    monkeypatch.setattr(adding, "BATCH", batch)
+    guess = np.linspace(0, 1, SIDE * SIDE * 3, dtype=np.float32).reshape(SIDE, SIDE, 3)
+    found = trials_in(tmp_path, restorer, sets).guessed(guess)
+    assert list(found) == ["held_out", "test"]
+    image = torch.from_numpy(guess).permute(2, 0, 1)[None]
+    for which, (names, pixels) in sets.items():
+        truth = pixels / 255
+        error = ((guess - truth) ** 2).mean((1, 2, 3))
+        assert found[which]["mse"] == pytest.approx(error, rel=1e-5)
+        assert found[which]["seconds"] == [0] * len(names)
+        similar = metrics.ssim(truth, np.stack([guess] * len(names)))
+        assert found[which]["ssim"] == pytest.approx(similar, rel=1e-4)
+        maps = restorer.network(image)["conv2"].double()
+        targets = restorer.network(torch.from_numpy(truth).float().permute(0, 3, 1, 2))["conv2"]
+        expected = metrics.representation_error(maps.expand_as(targets), targets)
+        assert found[which]["representation_error"] == pytest.approx(expected.tolist(), rel=1e-4)
+
+
 # ------------------------------------------------------------------------------ what is reported
 
 
@@ -238,7 +258,7 @@ def table():
     orders = adding.add(LAYERS, WEIGHTS, known)
     names = dict.fromkeys(adding.name_of(s.chosen) for steps in orders.values() for s in steps)
     test = {name: measured(100 + index) for index, name in enumerate(names)}
-    rows = adding.summarise(orders, asked, test, names_of(6), 0)
+    rows = adding.summarise(orders, asked, test, names_of(6), 0, {})
     columns = adding.COLUMNS[2:]
     return [dict(zip(columns, row, strict=True)) for row in rows], asked, test
 
@@ -262,6 +282,30 @@ def test_rows_compare_the_same_images_with_and_without(table):
         if row["step"] == 0:
             assert (row["added"], row["weight"], row["set"]) == ("none", 0.0, "none")
             assert [row[f"mse_ratio{end}"] for end in ("", "_low", "_high")] == [1, 1, 1]
+
+
+def test_baselines_stand_in_front_and_are_never_best(table):
+    rows, asked, test = table
+    orders = adding.add(LAYERS, WEIGHTS, score)
+    guesses = {
+        name: {"held_out": measured(index), "test": measured(10 + index)}
+        for index, name in enumerate(baselines.NAMES)
+    }
+    lines = adding.summarise(orders, asked, test, names_of(6), 0, guesses)
+    lines = [dict(zip(adding.COLUMNS[2:], line, strict=True)) for line in lines]
+    assert lines[2:] == rows
+    for line, (name, sets) in zip(lines, guesses.items(), strict=False):
+        assert (line["order"], line["step"], line["set"], line["best"]) == (name, 0, "", 0)
+        assert line["held_out_mse"] == pytest.approx(np.mean(sets["held_out"]["mse"]))
+        ratio = sum(sets["test"]["mse"]) / sum(test["none"]["mse"])
+        assert line["mse_ratio"] == pytest.approx(ratio)
+        assert line["ssim"] == pytest.approx(np.mean(sets["test"]["ssim"]))
+    shown = [
+        {"classifier": "net", "layer": "conv2"} | {k: str(v) for k, v in line.items()}
+        for line in lines
+    ]
+    figure = lines_drawn(shown, ["conv2"], "title")
+    assert [len(axis.containers) for axis in figure.axes] == [3, 3]
 
 
 def test_the_best_set_of_an_order_is_marked(table):
@@ -297,7 +341,7 @@ def test_few_photographs_have_no_intervals_and_no_bars(table):
     rows, asked, test = table
     orders = adding.add(LAYERS, WEIGHTS, score)
     names = [f"cat-00{index}" for index in range(6)]
-    lines = adding.summarise(orders, asked, test, names, 0)
+    lines = adding.summarise(orders, asked, test, names, 0, {})
     shown = [
         {"classifier": "net", "layer": "conv2"}
         | {k: str(v) for k, v in zip(adding.COLUMNS[2:], line, strict=True)}

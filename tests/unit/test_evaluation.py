@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import baselines, evaluation, metrics, storage
+from deep_restoration import baselines, evaluation, metrics, starts, storage
 from deep_restoration.evaluation import MapStatistics, Measuring
 from deep_restoration.statistics import FeatureStatistics, compare
 
@@ -144,6 +144,32 @@ def test_inversions_are_clipped_and_measured_alone():
         assert row["representation_error"] == pytest.approx(error, rel=1e-4)
         if i == 0:
             np.testing.assert_allclose(first, image[None], atol=1e-6)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize("batch", [2, 64])
+def test_starts_are_measured_one_image_at_a_time(flat, batch):
+    network, images = Layer(flat), np.stack([restored(seed) for seed in (1, 2, 3)])
+    rows = Measuring(network, NAMES, PIXELS).starts(images, batch)
+    assert [row[0] for row in rows] == NAMES
+    for i, (_, *values) in enumerate(rows):
+        original, some = PIXELS[i], images[:, i]
+        errors = [expected_error(network, image, original) for image in (*some, some.mean(0))]
+        errors = np.array(errors)[:, None]
+        found = starts.measure(original[None] / 255, images[:, i : i + 1], errors[:-1], errors[-1])
+        assert values == pytest.approx([found[name][0] for name in starts.MEASURES], rel=1e-3)
+
+
+def test_a_baseline_is_the_same_from_every_start():
+    guess = baselines.pictures(PIXELS.mean(0) / 255)[baselines.COLOUR]
+    images = np.broadcast_to(guess, (4, *PIXELS.shape))
+    for _, *values in Measuring(Layer(), NAMES, PIXELS).starts(images):
+        row = dict(zip(starts.MEASURES, values, strict=True))
+        for name in ("spread", "pair_mse", "representation_error_spread"):
+            assert row[name] == pytest.approx(0, abs=1e-7)
+        assert row["pair_ssim"] == pytest.approx(1)
+        for name in ("mse", "ssim", "representation_error"):
+            assert row[name] == pytest.approx(row[f"{name}_of_mean"], rel=1e-6)
 
 
 @pytest.mark.parametrize("flat", [False, True])

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import memo, metrics, preimage, recipes, runtime, starts, storage
+from deep_restoration import baselines, memo, metrics, preimage, recipes, runtime, starts, storage
 from deep_restoration.study_figures import ambiguity
 from deep_restoration.study_figures import starts as drawn
 
@@ -247,3 +247,17 @@ def test_figure_of_ambiguity_has_a_line_a_recipe_and_panel():
     assert [len(axis.get_lines()) for axis in figure.axes] == [2, 2, 2, 4]
     spread = [float(row["spread"]) for row in table if row["recipe"] == "tv"]
     assert figure.axes[0].get_lines()[0].get_ydata() == pytest.approx(spread)
+
+
+def test_baselines_are_grey_lines_of_the_squared_error_alone():
+    lines = rows() + rows(5, recipe=baselines.COLOUR) + rows(6, recipe=baselines.IMAGE)
+    columns, summary = starts.summarise(lines, 0)
+    table = [{k: str(v) for k, v in zip(columns, line, strict=True)} for line in summary]
+    figure = ambiguity(table, "title")
+    for axis, count in zip(figure.axes, (1, 1, 1, 4), strict=True):
+        assert len([line for line in axis.get_lines() if len(line.get_xdata())]) == count
+    for line, name in zip(figure.axes[3].get_lines()[-2:], baselines.NAMES, strict=True):
+        expected = [float(row["mse"]) for row in table if row["recipe"] == name]
+        assert line.get_ydata() == pytest.approx(expected)
+    titles = [legend.get_title().get_text() for legend in figure.legends]
+    assert "baselines" in titles

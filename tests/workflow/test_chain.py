@@ -108,10 +108,14 @@ def test_start_0_is_the_image_that_is_restored_anyway(finished):
         assert np.abs(found[1] - found[0]).mean() > 0.01
         rows = rows_of(folder / f"starts/alexnet/{layer}.csv")
         assert tuple(rows[0]) == starts.COLUMNS
+        guesses = [row["recipe"] for row in rows if row["recipe"] != "pure"]
+        assert guesses == [name for name in baselines.NAMES for _ in names]
+        rows = [row for row in rows if row["recipe"] == "pure"]
         assert [row["image"] for row in rows] == names
         spread = np.abs(found[1] - found[0]).mean(axis=(1, 2, 3)) / np.sqrt(2)
         assert [float(row["spread"]) for row in rows] == pytest.approx(spread.tolist(), rel=1e-5)
-    (summary,) = [r for r in rows_of(folder / "tables/starts.csv") if r["layer"] == "conv2"]
+    *guesses, summary = [r for r in rows_of(folder / "tables/starts.csv") if r["layer"] == "conv2"]
+    assert [row["recipe"] for row in guesses] == list(baselines.NAMES)
     assert (summary["recipe"], summary["starts"], summary["images"]) == ("pure", "2", "2")
     assert float(summary["spread"]) == pytest.approx(spread.mean(), rel=1e-5)
     single = {
@@ -129,8 +133,10 @@ def test_priors_of_maps_are_added_in_three_orders(finished):
 
     folder = finished.root / "results"
     assert not (folder / "adding/alexnet/conv1.csv").exists()  # no layer in front
-    rows = rows_of(folder / "tables/adding.csv")
-    assert tuple(rows[0]) == adding.COLUMNS
+    everything = rows_of(folder / "tables/adding.csv")
+    assert tuple(everything[0]) == adding.COLUMNS
+    rows = baselines.of_recipes(everything, "order")
+    assert [row["order"] for row in everything if row not in rows] == list(baselines.NAMES)
     assert [(row["layer"], row["order"], row["step"], row["added"]) for row in rows] == [
         ("conv2", order, step, added)
         for order in adding.ORDERS

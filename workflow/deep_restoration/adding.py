@@ -150,6 +150,25 @@ class Trials:
         found["seconds"] = [result.seconds / len(names)] * len(names)
         return result.images[0].cpu(), found
 
+    def guessed(self, guess: np.ndarray) -> dict[str, Found]:
+        """A baseline, H x W x 3, measured as if it had been restored, by set of images."""
+        import torch
+
+        from .images import as_tensor
+
+        result, where = {}, self.restorer.where
+        picture = torch.from_numpy(guess).permute(2, 0, 1).to(where)
+        for which, (names, pixels) in self.images.items():
+            found: Found = {name: [] for name in MEASURES}
+            for first in range(0, len(names), BATCH):
+                truth = as_tensor(pixels[first : first + BATCH]).to(where)
+                images = picture.expand_as(truth)
+                part = measure(self.restorer.network, self.restorer.layer, truth, images)
+                for name in MEASURES:
+                    found[name] += part[name]
+            result[which] = found | {"seconds": [0.0] * len(names)}
+        return result
+
     def rows(self) -> list[tuple]:
         """Rows of TRIALS: every set tried, an image each."""
         return [
@@ -177,12 +196,14 @@ def summarise(
     test: dict[str, Found],
     names: Sequence[str],
     seed: int,
+    guesses: dict[str, dict[str, Found]],
 ) -> list[list]:
-    """Rows of COLUMNS without classifier and layer: a row a step.
+    """Rows of COLUMNS without classifier and layer: a row a step, first those of the baselines.
 
     `held_out` and `test` hold what was measured of the sets, by `name_of`; `names` are those of the test
-    images. Ratios and differences compare the same images with and without the priors, with 95 % bootstrap
-    intervals over photographs. `best` is 1 at the step of an order with the least error on held-out
+    images. `guesses` hold the same of each baseline by set of images, which has a row as if it were an
+    order of no step. Ratios and differences compare the same images with and without the priors, with 95 %
+    bootstrap intervals over photographs. `best` is 1 at the step of an order with the least error on held-out
     images. A set that diverged on the test images has nan, and no ratios.
     """
     base = {m: np.array(test[name_of({})][m]) for m in MEASURES}
@@ -195,28 +216,30 @@ def summarise(
         values = metrics.ratio_interval(found[measure], base[measure], names, seed)
         return metrics.cells(values)
 
+    def row(asked: Found, tested: Found) -> list:
+        """What follows `best`."""
+        found = {m: np.array(tested[m]) for m in MEASURES}
+        line: list = [
+            len(asked["mse"]),
+            float(np.mean(asked["mse"])),
+            float(np.mean(asked["ssim"])),
+        ]
+        line += [len(names), metrics.photographs(names)]
+        for values in found.values():
+            line += with_limits(values)
+        line += ratio("mse", found)
+        for m in MEASURES[1:3]:
+            line += with_limits(found[m] - base[m])
+        line += ratio("representation_error", found)
+        return [*line, float(np.mean(tested["seconds"])), metrics.note(names)]
+
     rows = []
+    for name, sets in guesses.items():
+        rows.append([name, 0, "none", 0.0, "", 0, *row(sets["held_out"], sets["test"])])
     for order, steps in orders.items():
         best = min(range(len(steps)), key=lambda index: steps[index].score)
         for index, step in enumerate(steps):
             chosen = name_of(step.chosen)
-            asked, found = held_out[chosen], {m: np.array(test[chosen][m]) for m in MEASURES}
-            line: list = [
-                order,
-                index,
-                step.layer or "none",
-                step.weight,
-                chosen,
-                int(index == best),
-            ]
-            line += [len(asked["mse"]), float(np.mean(asked["mse"])), float(np.mean(asked["ssim"]))]
-            line += [len(names), metrics.photographs(names)]
-            for values in found.values():
-                line += with_limits(values)
-            line += ratio("mse", found)
-            for m in MEASURES[1:3]:
-                line += with_limits(found[m] - base[m])
-            line += ratio("representation_error", found)
-            line += [float(np.mean(test[chosen]["seconds"])), metrics.note(names)]
-            rows.append(line)
+            facts = (order, index, step.layer or "none", step.weight, chosen, int(index == best))
+            rows.append([*facts, *row(held_out[chosen], test[chosen])])
     return rows

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from . import baselines, metrics, storage
+from . import baselines, metrics, starts, storage
 from .batches import Batches
 from .images import as_tensor
 from .statistics import FeatureStatistics, compare
@@ -25,6 +25,11 @@ def read(
         names, pixels = storage.read_names(file), file["images"][...]
     with storage.open_hdf5(train, "images") as file:
         return names, pixels, baselines.pictures(file["mean"][...])
+
+
+def _tensor(images: np.ndarray) -> torch.Tensor:
+    """N x 3 x H x W float32 of images N x H x W x 3 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32)).permute(0, 3, 1, 2)
 
 
 def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
@@ -99,6 +104,22 @@ class Measuring:
         values = (measure(truth, found) for measure in (metrics.mse, metrics.psnr, metrics.ssim))
         rows = zip(self.names, *(v.tolist() for v in values), errors, strict=True)
         return list(rows), found[:1]
+
+    def starts(self, images: np.ndarray, batch: int = 64) -> list[tuple]:
+        """Of each image its name and the values of starts.MEASURES, of `images` starts x N x H x W x 3."""
+        rows = []
+        for first in range(0, len(self.names), batch):
+            part = slice(first, first + batch)
+            truth, some = self.pixels[part] / 255, images[:, part]
+            target = self.maps(_tensor(truth))
+            errors = [
+                metrics.representation_error(self.maps(_tensor(one)), target).cpu().numpy()
+                for one in (*some, some.mean(axis=0))
+            ]
+            found = starts.measure(truth, some, np.stack(errors[:-1]), errors[-1])
+            columns = [found[name].tolist() for name in starts.MEASURES]
+            rows += zip(self.names[part], *columns, strict=True)
+        return rows
 
     def always(self, guess: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
         """A baseline H x W x 3 as an inverse network, which gives it whatever the maps."""

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from . import metrics
+from . import baselines, metrics
 from .figures import LABELS, number, palette, plt, signed_difference
+from .recipe_styles import draw_baselines
 from .starts import deviation
 
 Rows = Sequence[dict[str, str]]
@@ -44,11 +45,16 @@ def starts(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
 def ambiguity(rows: Rows, title: str) -> Figure:
     """Spread over starts, its published counterpart in feature space, and what averaging gains, by layer.
 
-    `rows` are those of the table of starts of one classifier; bands are 95 % intervals.
+    `rows` are those of the table of starts of one classifier; bands are 95 % intervals. Baselines, which do
+    not depend on a start, are left out but for their squared error.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    recipes = list(dict.fromkeys(row["recipe"] for row in rows))
+    recipes = list(dict.fromkeys(row["recipe"] for row in baselines.of_recipes(rows)))
     colours = palette(recipes)
+    guesses = {row["recipe"]: {} for row in rows if row["recipe"] in baselines.NAMES}
+    for row in rows:
+        if row["recipe"] in guesses:
+            guesses[row["recipe"]][row["layer"]] = float(row["mse"])
     panels = {
         "spread": "standard deviation over starts\nof a pixel (of 0..1)",
         "representation_error_spread": "standard deviation over starts\nof the representation error",
@@ -71,6 +77,10 @@ def ambiguity(rows: Rows, title: str) -> Figure:
         else:
             axis.set_ylim(0, None)
     _legend(figure, axes[0, 0])
+    draw_baselines(
+        figure,
+        {name: [[], [], [], [mse[x] for x in layers]] for name, mse in guesses.items()},
+    )
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -91,8 +101,10 @@ def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
     """Error relative to no prior of feature maps against their number: a panel a layer, a line an order.
 
     Above on the image, below on the layer's feature maps; bars are 95 % intervals over test images, and a
-    ring marks the set that was best on held-out images. `rows` are those of one classifier.
+    ring marks the set that was best on held-out images. `rows` are those of one classifier; baselines,
+    which no prior is added to, are left out.
     """
+    rows = baselines.of_recipes(rows, "order")
     orders = list(dict.fromkeys(row["order"] for row in rows))
     colours = palette(orders)
     figure, axes = plt.subplots(

@@ -32,6 +32,7 @@ rule restore_starts:
 rule measure_starts:
     input:
         network="results/classifiers/{classifier}.safetensors",
+        train="results/images/train.h5",
         starts=started("results/starts/{classifier}/{layer}/{recipe}.h5"),
     output:
         "results/starts/{classifier}/{layer}.csv",

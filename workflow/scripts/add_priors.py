@@ -5,7 +5,7 @@ from deep_restoration import runtime
 with runtime.job(snakemake):
     import numpy as np
 
-    from deep_restoration import adding, images, memo, recipes, search, storage
+    from deep_restoration import adding, baselines, images, memo, recipes, search, storage
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     names, how, seed = snakemake.wildcards, settings["adding"], settings["seed"]
@@ -27,7 +27,10 @@ with runtime.job(snakemake):
     for step in (step for steps in orders.values() for step in steps):
         trials("test", step.chosen)
     found = (trials.found[name] for name in sets)
-    rows = adding.summarise(orders, *found, sets["test"][0], seed)
+    with storage.open_hdf5(inputs.held_out, "images") as file:
+        pictures = baselines.pictures(file["mean"][...])
+    guesses = {name: trials.guessed(guess) for name, guess in pictures.items()}
+    rows = adding.summarise(orders, *found, sets["test"][0], seed, guesses)
     with storage.create_hdf5(output.images, "adding", provenance) as file:
         file.attrs["sets"] = list(trials.pictures)
         restored = np.stack(list(trials.pictures.values()))

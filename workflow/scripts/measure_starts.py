@@ -4,34 +4,29 @@ from deep_restoration import runtime
 
 with runtime.job(snakemake):
     import numpy as np
-    import torch
 
-    from deep_restoration import classifiers, metrics, starts, storage
+    from deep_restoration import baselines, classifiers, evaluation, starts, storage
 
-    classifier, layer = snakemake.wildcards.classifier, snakemake.wildcards.layer
+    inputs, layer = snakemake.input, snakemake.wildcards.layer
     where, rows = runtime.device(), []
-    network = classifiers.load(snakemake.input.network, [layer]).to(where)
+    network = classifiers.load(inputs.network, [layer]).to(where)
 
-    def maps_of(images: np.ndarray) -> torch.Tensor:
-        batch = torch.from_numpy(np.ascontiguousarray(images, np.float32)).permute(0, 3, 1, 2)
-        with torch.inference_mode():
-            return network(batch.to(where))[layer]
+    def measure(recipe: str, names: list[str], truth: np.ndarray, images: np.ndarray) -> None:
+        """Append the rows of `images`, starts x N x H x W x 3."""
+        measured = evaluation.Measuring(network, names, truth, where).starts(images)
+        called = snakemake.wildcards.classifier, layer, recipe
+        rows.extend((*called, name, len(images), *values) for name, *values in measured)
 
-    for recipe, path in zip(snakemake.params.recipes, snakemake.input.starts, strict=True):
+    for index, (recipe, path) in enumerate(
+        zip(snakemake.params.recipes, inputs.starts, strict=True)
+    ):
         with storage.open_hdf5(path, "starts") as file:
-            names, truth = storage.read_names(file), file["originals"][...] / 255
+            names, truth = storage.read_names(file), file["originals"][...]
             images = file["images"][...]
-        for first in range(0, len(names), 64):
-            part = slice(first, first + 64)
-            target, some = maps_of(truth[part]), images[:, part]
-            errors = [
-                metrics.representation_error(maps_of(one), target).cpu().numpy()
-                for one in (*some, some.mean(axis=0))
-            ]
-            found = starts.measure(truth[part], some, np.stack(errors[:-1]), errors[-1])
-            columns = [found[name].tolist() for name in starts.MEASURES]
-            rows += [
-                (classifier, layer, recipe, name, len(images), *values)
-                for name, *values in zip(names[part], *columns, strict=True)
-            ]
+        if not index:  # the same whatever the start
+            with storage.open_hdf5(inputs.train, "images") as file:
+                guesses = baselines.pictures(file["mean"][...])
+            for name, guess in guesses.items():
+                measure(name, names, truth, np.broadcast_to(guess, images.shape))
+        measure(recipe, names, truth, images)
     storage.write_csv(snakemake.output[0], starts.COLUMNS, rows)

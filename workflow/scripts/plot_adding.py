@@ -5,11 +5,12 @@ from deep_restoration import runtime
 with runtime.job(snakemake):
     import numpy as np
 
-    from deep_restoration import storage, study_figures
+    from deep_restoration import baselines, storage, study_figures
 
     inputs, output, name = snakemake.input, snakemake.output, snakemake.wildcards.classifier
     layers = snakemake.params.layers
     rows = [row for row in storage.read_rows(inputs.table) if row["classifier"] == name]
+    rows = baselines.of_recipes(rows, "order")
     figure = study_figures.adding(rows, layers, f"{name}: what priors of feature maps add")
     storage.save_figure(figure, output.lines, output.lines_svg)
 
