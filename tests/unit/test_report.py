@@ -560,11 +560,16 @@ def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
     step["note"] = ""
     steps = [
         step | {"order": order, "set": name, "best": best}
-        for order, name, best in (("deep", "conv1=0.5", "1"), ("greedy", "conv2=0.5", "0"))
+        for order, name, best in (
+            ("baseline: mean colour", "", "0"),
+            ("deep", "conv1=0.5", "1"),
+            ("greedy", "conv2=0.5", "0"),
+        )
     ]
     page = render(tmp_path, figures=figures, starts=[several], adding=steps)
     for words in ("net conv4", "0.625", "<td>7</td>", "net conv5", "conv1=0.5", "[0.125, 0.125]"):
         assert words in page
+    assert page.count("baseline: mean colour") == 1
     assert "conv2=0.5" not in page  # not the best of its order
     assert "net conv4" not in render(tmp_path)
 
