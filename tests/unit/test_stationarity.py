@@ -424,6 +424,23 @@ def test_constant_maps_have_no_precision():
     assert not stationarity.stationary_precision(zeros, 0.5, 4).any()
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "covariance",
+    [
+        np.ones((16, 16)),  # constant over positions
+        np.outer(*2 * [np.cos(np.arange(16) * np.pi / 2)]),  # one wave
+        np.diag([0.0] * 15 + [1.0]),  # one live position
+        1e-30 * np.eye(16),
+    ],
+)
+def test_fields_of_few_waves_have_finite_precisions(covariance):
+    field = stationarity.most_likely(covariance, (4, 4))
+    assert np.trace(field) == pytest.approx(np.trace(covariance), rel=1e-4)
+    for share in (0.0, 0.1):
+        assert np.isfinite(stationarity.stationary_precision(field, share, 20)).all()
+
+
 def test_expected_is_the_distance_of_the_precision_of_the_most_likely_field():
     covariance = true_covariance("covariance", RAMP) + np.eye(30)
     moments = moments_of_covariances(covariance, covariance, shape=SHAPE)
