@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import denoising, images, runtime
+from deep_restoration import denoising, images, metrics, runtime
 from deep_restoration.priors.field import FieldOfExperts
 
 SIGMA = 0.1
@@ -331,3 +331,71 @@ def test_the_device_of_the_images_is_kept(photographs, noisy):
     found = denoising.most_probable(experts().to(where), SIGMA, noisy.to(where), 1.0, iterations=3)
     assert found.images.device.type == where.type
     assert denoising.total_variation(noisy.to(where), 0.1).images.device.type == where.type
+
+
+# ------------------------------------------------------------------------------ a photograph
+
+
+def test_without_a_prior_it_is_total_variation_that_restores():
+    assert denoising.restoring(None, "map", SIGMA, iterations=1) is denoising.total_variation
+
+
+@pytest.mark.parametrize("estimator", denoising.ESTIMATORS)
+def test_a_prior_restores_by_the_estimator_that_is_named(estimator, noisy):
+    prior, limits = Shrinking(), {"iterations": 4, "tolerance": 0.0}
+    found = denoising.restoring(prior, estimator, SIGMA, **limits)(noisy, 0.5)
+    expected = denoising.ESTIMATORS[estimator](prior, SIGMA, noisy, 0.5, **limits)
+    assert torch.equal(found.images, expected.images)
+
+
+def test_the_estimators_of_a_denoiser_differ(noisy):
+    means, modes = (
+        denoising.restoring(Shrinking(), name, SIGMA, iterations=50, tolerance=1e-6)(noisy, 1.0)
+        for name in ("mean", "map")
+    )
+    assert not torch.allclose(means.images, modes.images, atol=1e-4)
+
+
+@pytest.mark.parametrize(("shape", "side"), [((2, 1, 12, 9), 5), ((1, 3, 6, 30), 8)])
+def test_middles_are_the_middle_of_images(shape, side):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = denoising.middles(pixels, side)
+    length = min(side, *shape[2:])
+    top, left = (shape[2] - length) // 2, (shape[3] - length) // 2
+    middle = pixels[:, :, top : top + length, left : left + length]
+    np.testing.assert_allclose(found.cpu().numpy(), middle / 255, atol=1e-7)
+
+
+def test_the_weight_is_that_of_the_largest_mean_psnr(photographs):
+    asked = {}
+
+    def restore(noisy, weight):
+        asked[weight] = denoising.total_variation(noisy[:, :1], weight)
+        return asked[weight]
+
+    clean = photographs[:, :1]
+    found = denoising.tuned(restore, clean, SIGMA, 3)
+    scores = {w: float(denoising.psnr(clean, x.images).mean()) for w, x in asked.items()}
+    assert found == max(scores, key=scores.get)
+    assert min(asked, key=lambda w: abs(w - denoising.START)) == pytest.approx(denoising.START)
+
+
+@pytest.mark.parametrize("planes", [1, 3])
+def test_what_is_measured_of_a_photograph_is_what_is_restored(planes, photographs):
+    pixels = (255 * photographs[0, :planes]).round().byte().numpy()
+    truth = torch.from_numpy(pixels)[None].float() / 255
+    values, shown = denoising.measure(denoising.total_variation, 0.05, pixels, "cat.png", SIGMA, 7)
+    noisy = denoising.add_noise(truth, ["cat.png"], SIGMA, 7)
+    restored = denoising.total_variation(noisy, 0.05).images
+    assert tuple(values) == denoising.MEASURES
+    assert values["psnr_noisy"] == pytest.approx(float(denoising.psnr(truth, noisy)), rel=1e-5)
+    assert values["psnr"] == pytest.approx(float(denoising.psnr(truth, restored)), rel=1e-5)
+    assert values["psnr"] > values["psnr_noisy"] + 1
+    pair = (x.clamp(0, 1).permute(0, 2, 3, 1).numpy() for x in (truth, restored))
+    assert values["ssim"] == pytest.approx(metrics.ssim(*pair)[0], rel=1e-5)
+    assert (values["iterations"], values["residual"]) == (0, 0)
+    for name, image in {"clean": truth, "noisy": noisy, "restored": restored}.items():
+        picture = (255 * image[0].clamp(0, 1)).round().permute(1, 2, 0).numpy()
+        assert shown[name].dtype == np.uint8
+        np.testing.assert_allclose(shown[name], picture, atol=1)
+    assert np.array_equal(shown["clean"], pixels.transpose(1, 2, 0))

@@ -296,3 +296,37 @@ def test_a_classifier_without_published_figures_says_why(entry, words):
 def test_layers_without_published_figures_say_so():
     (row,) = compare([ours("net", "drop6", "tv", "a", 0.1)])
     assert row["note"] == "no figure is published of drop6"
+
+
+# ------------------------------------------------------------------------------ a layer's images
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("batch", [2, 64])
+def test_images_of_a_layer_are_measured_one_by_one(labelled, batch):
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (5, 12, 12, 3), dtype=np.uint8)
+    found = draw.random(pixels.shape).astype(np.float32)
+
+    def seen(images):
+        codes = images[:, :, ::2, ::3] ** 2
+        return codes, codes.flatten(1).argmax(1) % 3 if labelled else None
+
+    def of(image):
+        return seen(torch.from_numpy(image.astype(np.float32)).permute(2, 0, 1)[None])
+
+    rows = paper_measures.Measuring(seen, pixels)(found, batch)
+    targets, truth = [of(image / 255) for image in pixels], pixels / 255
+    codes = torch.cat([code for code, _ in targets])
+    apart = paper_measures.mean_distances(lambda a, b: codes[a:b], 5)
+    pictures = paper_measures.mean_distances(lambda a, b: torch.from_numpy(truth[a:b]), 5)
+    for i, (row, (target, label)) in enumerate(zip(rows, targets, strict=True)):
+        values = dict(zip(paper_measures.MEASURES, row, strict=True))
+        maps, again = of(found[i])
+        expected = paper_measures.feature_measures(maps, target, apart)
+        expected |= paper_measures.image_measures(truth[i : i + 1], found[i : i + 1], pictures.mean)
+        for name, value in expected.items():
+            assert values[name] == pytest.approx(float(value[0]), rel=1e-5)
+        assert values["same_label"] == (int(label == again) if labelled else "")
+    if labelled:
+        assert {row[-1] for row in rows} == {0, 1}
