@@ -215,6 +215,13 @@ class Cluster:
         return [job for job in jobs if "JobId" in job]
 
 
+def minutes(limit: str) -> int:
+    """A job's time limit as SLURM writes it, [days-]hours:minutes:seconds."""
+    days, _, time = limit.rpartition("-")
+    hours, minutes, _ = map(int, time.split(":"))
+    return int(days or 0) * 1440 + hours * 60 + minutes
+
+
 def processes_of(jobs: list[str]) -> dict[int, str]:
     """The processes of running jobs on this machine, with their command lines: SLURM's step daemons and
     all that descends from them."""

@@ -1,0 +1,118 @@
+"""What the profile books on the cluster is what jobs use: groups, which run one after another, and
+several GPUs, which belong to one start of one script on one node."""
+
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from types import SimpleNamespace
+
+import pytest
+
+from tests.cluster import slurm
+from tests.tree import Tree
+
+# Rules by names that the profile knows, with a script that tells when and with what it ran.
+WORKFLOW = """
+rule all:
+    input:
+        expand("figures/{layer}.txt", layer=range(12)),
+        "inverter.txt",
+
+rule plot_statistics:
+    output:
+        "figures/{layer}.txt",
+    resources:
+        mem_mb=300,
+        runtime=2,
+    script:
+        "witness.py"
+
+rule train_inverter:
+    output:
+        "inverter.txt",
+    resources:
+        gpu=1,
+        mem_mb=500,
+        runtime=5,
+    script:
+        "witness.py"
+"""
+WITNESS = """
+import json, os, time
+from pathlib import Path
+
+start = time.time()
+time.sleep(1)
+names = ("SLURM_JOB_ID", "SLURM_STEP_NUM_TASKS", "CUDA_VISIBLE_DEVICES")
+seen = {name: os.environ.get(name) for name in names}
+line = {"rule": snakemake.rule, "start": start, "end": time.time(), **seen}
+with open("starts.jsonl", "a") as file:
+    file.write(json.dumps(line) + "\\n")
+Path(snakemake.output[0]).touch()
+"""
+FIGURES, MEMORY, MINUTES = 12, 300, 2
+
+
+@pytest.fixture(scope="module")
+def ran(cluster: slurm.Cluster, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """The workflow on the cluster, two GPUs for a training, while one GPU on each node is taken: `starts` of
+    scripts by rule, and the cluster's `jobs` by number."""
+    tree = Tree.fresh(tmp_path_factory.mktemp("bookings"))
+    (tree.root / "jobs.smk").write_text(WORKFLOW)
+    (tree.root / "witness.py").write_text(WITNESS)
+    for node in ("g1", "g2"):
+        options = (f"--nodelist={node}", "--partition=gpu", "--gpus=1", "--output=/dev/null")
+        slurm.run("sbatch", *options, "--wrap=sleep 45")
+    slurm.wait_for("GPUs to be taken", lambda: {"g1", "g2"} <= {*cluster.running().values()})
+    start = [sys.executable, "workflow/profiles/slurm/start", "--snakefile", "jobs.smk"]
+    quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
+    profile = "workflow/profiles/slurm/config.yaml"
+    with tree.edited(profile, "training_gpus: 1", "training_gpus: 2"):
+        done = subprocess.run(
+            [*start, *quick],
+            cwd=tree.root,
+            env=tree.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    assert done.returncode == 0, done.stdout[-6000:]
+    starts = defaultdict(list)
+    for line in (tree.root / "starts.jsonl").read_text().splitlines():
+        start = json.loads(line)
+        starts[start["rule"]].append(start)
+    jobs = {j["JobId"]: j for j in cluster.jobs() if j["WorkDir"] == str(tree.root)}
+    return SimpleNamespace(starts=starts, jobs=jobs)
+
+
+def most_at_once(starts: list[dict]) -> int:
+    """How many of them ran at a time."""
+    changes = sorted([(s["start"], 1) for s in starts] + [(s["end"], -1) for s in starts])
+    running = most = 0
+    for _, change in changes:
+        running += change
+        most = max(most, running)
+    return most
+
+
+def test_a_group_has_the_cores_memory_and_time_that_its_jobs_need(ran):
+    groups = defaultdict(list)
+    for start in ran.starts["plot_statistics"]:
+        groups[start["SLURM_JOB_ID"]].append(start)
+    assert sorted(map(len, groups.values())) == [2, 10]
+    for number, starts in groups.items():
+        job, beside = ran.jobs[number], most_at_once(starts)
+        assert job["JobState"] == "COMPLETED"
+        assert int(job["NumCPUs"]) == beside
+        assert job["MinMemoryNode"] == f"{beside * MEMORY}M"
+        assert beside * slurm.minutes(job["TimeLimit"]) == len(starts) * MINUTES
+
+
+def test_a_training_on_two_gpus_is_one_start_on_one_node_that_sees_both(ran):
+    (start,) = ran.starts["train_inverter"]
+    assert (start["SLURM_STEP_NUM_TASKS"], start["CUDA_VISIBLE_DEVICES"]) == ("1", "0,1")
+    job = ran.jobs[start["SLURM_JOB_ID"]]
+    assert (job["NumNodes"], job["TresPerJob"]) == ("1", "gres:gpu:2")
+    # Nothing failed before: SLURM would rather have given it one GPU of each node.
+    assert [j["JobState"] for j in ran.jobs.values()] == ["COMPLETED"] * 3
