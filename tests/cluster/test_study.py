@@ -82,12 +82,21 @@ def test_jobs_get_a_gpu_where_their_rule_wants_one(jobs):
         assert job["NodeList"][0] == ("g" if rule in ON_GPUS else "n")
 
 
-def test_jobs_of_seconds_share_one_of_the_cluster(study, jobs):
-    groups = {rule for rule in jobs if rule.endswith("_...")}  # named after five of their rules
-    assert groups == {
-        "figures_plot_adding_plot_ambiguity_plot_classifier_plot_denoising_plot_details_...",
-        "tables_adding_table_inverter_tables_prior_tables_published_tables_starts_table_...",
-    }
-    assert not any(rule.startswith("plot_") for rule in jobs)
+GROUPED = {  # rule -> figures that the tiny study has of it
+    "plot_details": 2,
+    "plot_naturalness_of_maps": 2,
+    "plot_reconstructions": 2,
+    "plot_statistics": 2,
+    "plot_visualisations": 5,
+}
+
+
+def test_figures_of_one_rule_share_a_job_with_time_for_all_of_them(study, jobs):
+    for rule, count in GROUPED.items():
+        assert rule not in jobs
+        job = jobs[f"{rule}_{rule}"]  # its group is named after the rule
+        assert (job["NumCPUs"], job["MinMemoryNode"]) == ("1", "1500M")
+        assert slurm.minutes(job["TimeLimit"]) == count * 10
+    assert not any(rule in name for rule in GROUPED for name in jobs if name != f"{rule}_{rule}")
     assert (study.root / "logs/plot_prior/foe.log").exists()
     assert (study.root / "logs/plot_reconstructions/alexnet/conv1.log").exists()

@@ -45,12 +45,13 @@ def test_jobs_that_want_a_gpu_go_to_its_partition(rules):
     profile = filled(gpu_partition="a100s", gpu_type="a100")
     wanting = {name for name, body in rules.items() if "gpu=gpu," in body}
     assert len(wanting) > 10
-    assert profile["set-resources"] == {
-        name: {"slurm_partition": "a100s", "gpu_model": "a100"} for name in wanting
-    }
+    asked = {rule: more for rule, more in profile["set-resources"].items() if rule in wanting}
+    assert asked == {name: {"slurm_partition": "a100s", "gpu_model": "a100"} for name in wanting}
+    others = {rule: more for rule, more in profile["set-resources"].items() if rule not in wanting}
+    assert not any("slurm_partition" in more for more in others.values())
     assert filled()["set-resources"]["reconstruct"] == {"slurm_partition": "gpu"}
     several = filled(training_gpus="4")["set-resources"]
-    assert several["train_inverter"] == {"slurm_partition": "gpu", "gpu": 4}
+    assert several["train_inverter"] == {"slurm_partition": "gpu", "gpu": 4, "nodes": 1}
     assert "gpu" not in several["train_prior"]
 
 
@@ -60,15 +61,18 @@ def test_account_and_partition_are_those_written_at_the_top():
     assert (resources["slurm_account"], resources["slurm_partition"]) == ("vision", "long")
 
 
-def test_jobs_of_seconds_are_grouped(rules):
+def test_figures_per_layer_or_visualisation_share_jobs_that_count_them_one_by_one(rules):
     profile = filled()
+    figure = re.compile(r'"results/figures/[^"]*\{(layer|visualisation)\}[^"]*\.png"')
+    per_layer = {name for name, body in rules.items() if figure.search(body)}
+    assert len(per_layer) >= 5
     groups = profile["groups"]
-    assert set(groups.values()) == set(profile["group-components"]) == {"figures", "tables"}
-    assert groups.keys() <= rules.keys()
-    assert not groups.keys() & profile["set-resources"].keys()
-    figures = {name for name in rules if name.startswith("plot_")}
-    tables = {name for name in rules if name.endswith(("_table", "_tables"))}
-    assert figures | tables <= groups.keys()
+    assert groups == {name: name for name in per_layer}
+    assert profile["group-components"].keys() == per_layer
+    counted = {name for name, more in profile["set-resources"].items() if "one_by_one" in more}
+    assert counted == per_layer
+    assert profile["resources"] == ["one_by_one=1"]
+    assert profile["set-resource-scopes"] == ["one_by_one=local"]
 
 
 def test_every_job_may_grow_and_none_asks_for_more_cores_than_the_cluster_gives(rules):
