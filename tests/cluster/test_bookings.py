@@ -4,6 +4,7 @@ several GPUs, which belong to one start of one script on one node."""
 import json
 import subprocess
 import sys
+import time
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -56,34 +57,48 @@ FIGURES, MEMORY, MINUTES = 12, 300, 2
 
 @pytest.fixture(scope="module")
 def ran(cluster: slurm.Cluster, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """The workflow on the cluster, two GPUs for a training, while one GPU on each node is taken: `starts` of
-    scripts by rule, and the cluster's `jobs` by number."""
+    """The workflow on the cluster, two GPUs for a training, which is submitted while one GPU of each node is
+    taken: `starts` of scripts by rule, and the cluster's `jobs` by number."""
     tree = Tree.fresh(tmp_path_factory.mktemp("bookings"))
     (tree.root / "jobs.smk").write_text(WORKFLOW)
     (tree.root / "witness.py").write_text(WITNESS)
+    taken = []
     for node in ("g1", "g2"):
         options = (f"--nodelist={node}", "--partition=gpu", "--gpus=1", "--output=/dev/null")
-        slurm.run("sbatch", *options, "--wrap=sleep 45")
-    slurm.wait_for("GPUs to be taken", lambda: {"g1", "g2"} <= {*cluster.running().values()})
+        taken.append(slurm.run("sbatch", "--parsable", *options, "--wrap=sleep 900").strip())
+    slurm.wait_for("GPUs to be taken", lambda: {*taken} <= cluster.running().keys())
+
+    def mine() -> dict[str, dict[str, str]]:
+        return {j["JobId"]: j for j in cluster.jobs() if j["WorkDir"] == str(tree.root)}
+
     start = [sys.executable, "workflow/profiles/slurm/start", "--snakefile", "jobs.smk"]
     quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "5"]
     profile = "workflow/profiles/slurm/config.yaml"
-    with tree.edited(profile, "training_gpus: 1", "training_gpus: 2"):
-        done = subprocess.run(
+    with (
+        tree.edited(profile, "training_gpus: 1", "training_gpus: 2"),
+        subprocess.Popen(
             [*start, *quick],
             cwd=tree.root,
             env=tree.environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+        ) as process,
+    ):
+        slurm.wait_for(
+            "the training in the queue",
+            lambda: any("train_inverter" in job["Comment"] for job in mine().values()),
+            600,
         )
-    assert done.returncode == 0, done.stdout[-6000:]
+        time.sleep(5)  # SLURM looks every two seconds for what it can start
+        slurm.run("scancel", *taken)
+        output, _ = process.communicate()
+    assert process.returncode == 0, output[-6000:]
     starts = defaultdict(list)
     for line in (tree.root / "starts.jsonl").read_text().splitlines():
         start = json.loads(line)
         starts[start["rule"]].append(start)
-    jobs = {j["JobId"]: j for j in cluster.jobs() if j["WorkDir"] == str(tree.root)}
-    return SimpleNamespace(starts=starts, jobs=jobs)
+    return SimpleNamespace(starts=starts, jobs=mine())
 
 
 def most_at_once(starts: list[dict]) -> int:
