@@ -52,7 +52,7 @@ with open("starts.jsonl", "a") as file:
     file.write(json.dumps(line) + "\\n")
 Path(snakemake.output[0]).touch()
 """
-FIGURES, MEMORY, MINUTES = 12, 300, 2
+MEMORY, MINUTES = 300, 2  # of a figure, as in the workflow
 
 
 @pytest.fixture(scope="module")
@@ -129,5 +129,5 @@ def test_a_training_on_two_gpus_is_one_start_on_one_node_that_sees_both(ran):
     assert (start["SLURM_STEP_NUM_TASKS"], start["CUDA_VISIBLE_DEVICES"]) == ("1", "0,1")
     job = ran.jobs[start["SLURM_JOB_ID"]]
     assert (job["NumNodes"], job["TresPerJob"]) == ("1", "gres:gpu:2")
-    # Nothing failed before: SLURM would rather have given it one GPU of each node.
+    # No attempt failed, as it does where the two GPUs are of two nodes.
     assert [j["JobState"] for j in ran.jobs.values()] == ["COMPLETED"] * 3
