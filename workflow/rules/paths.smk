@@ -26,10 +26,10 @@ def every_output():
         name: used_layers(Wildcards(fromdict={"classifier": name}), 1)
         for name in STUDY["classifiers"]
     }
-    for rule in workflow.rules:
-        limits = workflow.wildcard_constraints | rule.wildcard_constraints
-        free = sorted(rule.wildcard_names)
-        written = [*rule.output, *rule.log, *([rule.benchmark] if rule.benchmark else [])]
+    for maker in workflow.rules:
+        limits = workflow.wildcard_constraints | maker.wildcard_constraints
+        free = sorted(maker.wildcard_names)
+        written = [*maker.output, *maker.log, *([maker.benchmark] if maker.benchmark else [])]
         patterns = [strip_wildcard_constraints(str(item)) for item in written]
         for chosen in product(*(allowed(limits[name]) for name in free)):
             here = dict(zip(free, chosen))
