@@ -150,7 +150,7 @@ def test_inversions_are_clipped_and_measured_alone():
 @pytest.mark.parametrize("batch", [2, 64])
 def test_starts_are_measured_one_image_at_a_time(flat, batch):
     network, images = Layer(flat), np.stack([restored(seed) for seed in (1, 2, 3)])
-    rows = Measuring(network, NAMES, PIXELS).starts(images, batch)
+    rows = evaluation.of_starts(evaluation.maps_of(network), NAMES, PIXELS, images, batch)
     assert [row[0] for row in rows] == NAMES
     for i, (_, *values) in enumerate(rows):
         original, some = PIXELS[i], images[:, i]
@@ -163,7 +163,7 @@ def test_starts_are_measured_one_image_at_a_time(flat, batch):
 def test_a_baseline_is_the_same_from_every_start():
     guess = baselines.pictures(PIXELS.mean(0) / 255)[baselines.COLOUR]
     images = np.broadcast_to(guess, (4, *PIXELS.shape))
-    for _, *values in Measuring(Layer(), NAMES, PIXELS).starts(images):
+    for _, *values in evaluation.of_starts(evaluation.maps_of(Layer()), NAMES, PIXELS, images):
         row = dict(zip(starts.MEASURES, values, strict=True))
         for name in ("spread", "pair_mse", "representation_error_spread"):
             assert row[name] == pytest.approx(0, abs=1e-7)

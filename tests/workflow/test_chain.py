@@ -487,11 +487,12 @@ def test_a_folder_may_be_called_test(tmp_path):
 
     tree = Tree.fresh(tmp_path / "tree")
     (tree.root / "test").mkdir()
-    Image.new("RGB", (60, 50), (80, 90, 40)).save(tree.root / "test" / "mine.png")
+    for name in ("mine.png", "yours.png"):
+        Image.new("RGB", (60, 50), (80, 90, 40)).save(tree.root / "test" / name)
     change = tree.config("change.yaml", "images: {test: test}")
     tree.snakemake("results/images/test.h5", configs=(change,))
     with storage.open_hdf5(tree.root / "results/images/test.h5", "images") as file:
-        assert storage.read_names(file) == ["mine.png"]
+        assert storage.read_names(file) == ["mine.png", "yours.png"]
 
 
 def test_shipped_configurations_are_planned(tmp_path):

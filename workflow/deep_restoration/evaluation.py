@@ -13,6 +13,7 @@ from .batches import Batches
 from .images import as_tensor
 from .statistics import FeatureStatistics, compare
 
+Maps = Callable[[torch.Tensor], torch.Tensor]
 See = Callable[[int, torch.Tensor, torch.Tensor], None]
 
 
@@ -37,6 +38,38 @@ def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
     return np.broadcast_to(guess, pixels.shape)
 
 
+def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Maps:
+    """A function of images N x 3 x H x W: the maps N x C x H x W of a network that gives those of one layer.
+    Maps of a layer without positions have one."""
+
+    def maps(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            (found,) = network(images.to(device)).values()
+        return found.reshape(*found.shape, *(1, 1)[: 4 - found.ndim])
+
+    return maps
+
+
+def of_starts(
+    maps: Maps, names: list[str], pixels: np.ndarray, images: np.ndarray, batch: int = 64
+) -> list[tuple]:
+    """Of each image its name and the values of starts.MEASURES, of `images` starts x N x H x W x 3; `maps`
+    of `maps_of`, `names` and `pixels` (N x H x W x 3 uint8) of the originals."""
+    rows = []
+    for first in range(0, len(names), batch):
+        part = slice(first, first + batch)
+        truth, some = pixels[part] / 255, images[:, part]
+        target = maps(_tensor(truth))
+        errors = [
+            metrics.representation_error(maps(_tensor(one)), target).cpu().numpy()
+            for one in (*some, some.mean(axis=0))
+        ]
+        found = starts.measure(truth, some, np.stack(errors[:-1]), errors[-1])
+        columns = [found[name].tolist() for name in starts.MEASURES]
+        rows += zip(names[part], *columns, strict=True)
+    return rows
+
+
 class Measuring:
     """Of one layer: `network` gives its maps alone, `names` and `pixels` (N x H x W x 3 uint8) are those of
     the originals."""
@@ -49,14 +82,9 @@ class Measuring:
         device: torch.device | str = "cpu",
     ):
         self.network, self.names, self.pixels, self.device = network, names, pixels, device
+        self.maps = maps_of(network, device)
         self.measured = Batches(32, "measuring restored images")
         self.inverted = Batches(64, "inverting test images")
-
-    def maps(self, images: torch.Tensor) -> torch.Tensor:
-        """Maps N x C x H x W of images N x 3 x H x W; those of a layer without positions have one."""
-        with torch.inference_mode():
-            (maps,) = self.network(images.to(self.device)).values()
-        return maps.reshape(*maps.shape, *(1, 1)[: 4 - maps.ndim])
 
     def images(self, found: np.ndarray, see: See | None = None) -> list[tuple]:
         """Of each of the images `found`, N x H x W x 3 (an array, or one of a file, read in parts), its name
@@ -104,22 +132,6 @@ class Measuring:
         values = (measure(truth, found) for measure in (metrics.mse, metrics.psnr, metrics.ssim))
         rows = zip(self.names, *(v.tolist() for v in values), errors, strict=True)
         return list(rows), found[:1]
-
-    def starts(self, images: np.ndarray, batch: int = 64) -> list[tuple]:
-        """Of each image its name and the values of starts.MEASURES, of `images` starts x N x H x W x 3."""
-        rows = []
-        for first in range(0, len(self.names), batch):
-            part = slice(first, first + batch)
-            truth, some = self.pixels[part] / 255, images[:, part]
-            target = self.maps(_tensor(truth))
-            errors = [
-                metrics.representation_error(self.maps(_tensor(one)), target).cpu().numpy()
-                for one in (*some, some.mean(axis=0))
-            ]
-            found = starts.measure(truth, some, np.stack(errors[:-1]), errors[-1])
-            columns = [found[name].tolist() for name in starts.MEASURES]
-            rows += zip(self.names[part], *columns, strict=True)
-        return rows
 
     def always(self, guess: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
         """A baseline H x W x 3 as an inverse network, which gives it whatever the maps."""

@@ -9,11 +9,11 @@ with runtime.job(snakemake):
 
     inputs, layer = snakemake.input, snakemake.wildcards.layer
     where, rows = runtime.device(), []
-    network = classifiers.load(inputs.network, [layer]).to(where)
+    maps = evaluation.maps_of(classifiers.load(inputs.network, [layer]).to(where), where)
 
     def measure(recipe: str, names: list[str], truth: np.ndarray, images: np.ndarray) -> None:
         """Append the rows of `images`, starts x N x H x W x 3."""
-        measured = evaluation.Measuring(network, names, truth, where).starts(images)
+        measured = evaluation.of_starts(maps, names, truth, images)
         called = snakemake.wildcards.classifier, layer, recipe
         rows.extend((*called, name, len(images), *values) for name, *values in measured)
 
