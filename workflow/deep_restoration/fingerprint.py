@@ -135,7 +135,7 @@ class _Walk:
     """What a script reaches: `pieces` and `packages` as `reached` returns them."""
 
     def __init__(self, library: Library, script: Module) -> None:
-        self.library = library
+        self.sources = library
         self.pieces: dict[str, str] = {}
         self.packages: set[str] = set(script.packages)
         self.entered: set[str] = set()
@@ -153,7 +153,7 @@ class _Walk:
         imports."""
         if name == "__main__":
             return self.script
-        module = self.library.module(name)
+        module = self.sources.module(name)
         if module is not None and name not in self.entered:
             self.entered.add(name)
             self.packages.update(module.packages)
