@@ -3,6 +3,7 @@
 import fcntl
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 2 if item.path.name == "test_rerun_settings.py" else 3
 
     items.sort(key=order)
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    """Close what a test drew: matplotlib warns, and warnings are errors, once more than twenty are open."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ def test_report_opens_offline_without_error_or_request(finished, tmp_path):
     assert "CONSOLE" not in done.stderr, done.stderr
     title = done.stdout.split("<title>")[1].split("</title>")[0]
     found = json.loads(title.replace("&quot;", '"'))
-    assert found["shown"] == found["pictures"] == 41
+    assert found["shown"] == found["pictures"] == 42
     assert found["requests"] == []
     assert not found["wide"], "the page scrolls sideways"
     assert found["headings"] >= 12
