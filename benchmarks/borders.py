@@ -27,27 +27,25 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from deep_restoration import (
-    classifiers,
-    configuration,
-    denoising,
-    graph,
-    images,
-    inventory,
-    metrics,
-    patches,
-    preimage,
-    runtime,
-    storage,
-)
-from deep_restoration.data_terms import Matching
-from deep_restoration.preimage import Phase, Plan, Term
-from deep_restoration.priors import Calibrated, borders, load, training
+from deep_restoration.data import images, inventory, patches, splits
+from deep_restoration.evaluation import intervals, metrics
+from deep_restoration.files.hdf5 import create_hdf5, write_array
+from deep_restoration.inversion import preimage
+from deep_restoration.inversion.data_terms import Matching
+from deep_restoration.inversion.preimage import Plan, Term
+from deep_restoration.inversion.schedules import Phase
+from deep_restoration.networks import graph, sources
+from deep_restoration.networks.weights import read_weights
+from deep_restoration.priors import Calibrated, borders, denoising, load, training
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.total_variation import TotalVariation
+from deep_restoration.runtime import devices
+from deep_restoration.runtime.checkpoints import Checkpoint
+from deep_restoration.statistics.moments import Moments
+from deep_restoration.study import configuration
 
 SIZE, LEARNED, TUNED, TESTED, ITERATIONS = 96, 400, 4, 12, 150
-SHARE, NEVER = 0.1, runtime.Checkpoint("/nonexistent/never", [], 1e9)
+SHARE, NEVER = 0.1, Checkpoint("/nonexistent/never", [], 1e9)
 VARIATION = Term(1e-4, TotalVariation())
 BEHIND = {
     "features.4": "features.7",
@@ -61,7 +59,7 @@ REGIONS = ("frame 4", "frame 8", "inside", "whole")
 
 def photographs(folder: str, count: int, size: int) -> np.ndarray:
     """Photographs of a folder, spread evenly: N x size x size x 3, uint8."""
-    names = inventory.spread(inventory.image_files(folder), 2 * count)
+    names = splits.evenly_spaced(inventory.image_files(folder), 2 * count)
     found = (pixels for _, pixels in images.folder_images(folder, names, size, 2))
     kept = [pixels for pixels in found if not isinstance(pixels, images.UnusableImage)]
     return np.stack(kept[:count])
@@ -71,24 +69,24 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
     """The file of a prior trained on maps as they are stored."""
     of = settings["of"]
     stage, folder = "features" if of == "features" else "images", Path(folder)
-    with storage.create_hdf5(folder / "maps.h5", stage, {}) as file:
-        storage.write_array(file, stage, stored, "units")
+    with create_hdf5(folder / "maps.h5", stage, {}) as file:
+        write_array(file, stage, stored, "units")
     *parts, scale = (
         *training.load_maps(folder / "maps.h5", of, SHARE),
         1 if of == "features" else 255,
     )
     rng, positions = np.random.default_rng(0), math.prod(n - size + 1 for n in parts[0].shape[2:])
-    moments = patches.Moments(parts[0].shape[1] * size**2)
-    with storage.create_hdf5(folder / "patches.h5", "patches", {}) as file:
+    moments = Moments(parts[0].shape[1] * size**2)
+    with create_hdf5(folder / "patches.h5", "patches", {}) as file:
         for name, maps, count in zip(("patches", "held_out"), parts, (50_000, 5_000), strict=True):
             chosen = zip(maps, patches.plan(count, len(maps), positions, rng), strict=True)
             sampled = np.concatenate([patches.gather(x, size, places) for x, places in chosen])
-            storage.write_array(file, name, sampled, "units")
+            write_array(file, name, sampled, "units")
             if name == "patches":
                 moments.add(patches.remove_dc(sampled / np.float64(scale), dc))
         file.attrs.update({"dc": dc, "contrast": 0.0, "scale": scale})
-        storage.write_array(file, "mean", moments.mean)
-        storage.write_array(file, "covariance", moments.covariance)
+        write_array(file, "mean", moments.mean)
+        write_array(file, "covariance", moments.covariance)
     defaults = configuration.METHODS[settings.get("method", "patch")]
     plan = {"method": "patch", "seed": 0, "held_out": SHARE, **defaults, **settings}
     output = folder / f"{size}.{settings.get('method', 'patch')}.safetensors"
@@ -105,13 +103,13 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
 def restoring(weights: str, train: str, test: str):
     """A function that restores test or tuning photographs, and training images."""
     with torch.device("meta"):
-        steps = classifiers.steps_of("squeezenet1_0", classifiers.build("squeezenet1_0"))
-    state = classifiers.read_weights(weights)
+        steps = sources.steps_of("squeezenet1_0", sources.build("squeezenet1_0"))
+    state = read_weights(weights)
     pixels = photographs(train, LEARNED + TUNED, SIZE)
     sets = {"tuning": pixels[:TUNED], "test": photographs(test, TESTED, SIZE)}
 
     def network(*names: str) -> graph.Network:
-        found = graph.Network(steps, names, classifiers.IMAGENET_MEAN, classifiers.IMAGENET_STD)
+        found = graph.Network(steps, names, sources.IMAGENET_MEAN, sources.IMAGENET_STD)
         return found.load(state).to(memory_format=torch.channels_last)
 
     def restore(kind: str, layer: str, terms: dict[str, Term]) -> dict[str, np.ndarray]:
@@ -174,10 +172,10 @@ def compare(title: str, found: dict[str, dict[str, np.ndarray]], weights: dict[s
     for name in found["valid"]:
         valid, reflect = found["valid"][name], found["reflect"][name]
         if name in ("ssim", "psnr"):
-            low, high = metrics.bootstrap_interval(reflect - valid, names, 0)
+            low, high = intervals.bootstrap_interval(reflect - valid, names, 0)
             compared = f"{(reflect - valid).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
         else:
-            low, high = metrics.ratio_interval(reflect, valid, names, 0)[1:]
+            low, high = intervals.ratio_interval(reflect, valid, names, 0)[1:]
             compared = f"x {reflect.mean() / valid.mean():.3f} [{low:.3f}, {high:.3f}]"
         print(f"  {name:15s} valid {valid.mean():.5f} reflect {reflect.mean():.5f}  {compared}")
     sys.stdout.flush()
@@ -244,9 +242,9 @@ def of_features(weights: str, train: str, test: str) -> None:
 
 def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
     learned = photographs(train, 200, 320)
-    names = inventory.spread(inventory.image_files(test), TESTED)
+    names = splits.evenly_spaced(inventory.image_files(test), TESTED)
     truth = [images.grey(images.read(f"{test}/{name}")) for name in names]
-    held = images.grey(learned[images.held_out(len(learned), SHARE)][:8, 80:240, 80:240])
+    held = images.grey(learned[splits.held_out(len(learned), SHARE)][:8, 80:240, 80:240])
     clean = next(training.batches(held[:, None], len(held)))
     noisy = denoising.add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, 0)
     settings = {"of": "grey", "expert": "student_t", "filters": 32, "noise": 4.0}
@@ -321,7 +319,7 @@ def of_speed(rounds: int = 15) -> None:
 
 
 if __name__ == "__main__":
-    runtime.keep_memory()
+    devices.keep_memory()
     parts = {
         "images": of_images,
         "features": of_features,

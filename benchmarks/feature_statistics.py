@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torchvision.models import squeezenet1_0
 
-from deep_restoration.statistics import FeatureStatistics
+from deep_restoration.statistics.streaming import FeatureStatistics
 
 THREADS, BATCH, SIZE, ROUNDS = 2, 8, 227, 7
 LAYERS = {1: (96, 111, 111), 6: (256, 27, 27), 11: (512, 13, 13)}

@@ -20,8 +20,12 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from deep_restoration import classifiers, graph, images, inverters, runtime
-from deep_restoration import inverter_training as training
+from deep_restoration.data import images
+from deep_restoration.inverters import training as training
+from deep_restoration.inverters.chain import Chain
+from deep_restoration.inverters.plan import plan_chain
+from deep_restoration.networks import graph, receptive_fields, sources
+from deep_restoration.runtime.checkpoints import Checkpoint
 
 BATCH, WIDTH, IMAGES, ROUNDS, STEPS = 8, 16, 1000, 7, 3
 torch.set_num_threads(2)
@@ -50,14 +54,14 @@ def plain_loop(network, chain, source, targets, batches):
 
 def main(architecture="squeezenet1_0", layer="features.7", size="128") -> None:
     size = int(size)
-    steps = classifiers.steps_of(architecture)
-    geometry, _ = graph.geometry(steps, size)
-    specs = inverters.plan_chain(geometry, layer, WIDTH)
+    steps = sources.steps_of(architecture)
+    geometry, _ = receptive_fields.of_layers(steps, size)
+    specs = plan_chain(geometry, layer, WIDTH)
     torch.manual_seed(0)
-    model = classifiers.build(architecture)
+    model = sources.build(architecture)
     network = graph.Network(steps, [spec.source for spec in specs]).load(model.state_dict())
     network.to(memory_format=torch.channels_last)
-    chain = inverters.Chain(specs).to(memory_format=torch.channels_last)
+    chain = Chain(specs).to(memory_format=torch.channels_last)
     pixels = np.random.default_rng(0).integers(0, 256, (IMAGES, size, size, 3), np.uint8)
     with tempfile.TemporaryDirectory() as folder, h5py.File(f"{folder}/images.h5", "w") as file:
         file["images"] = pixels
@@ -107,7 +111,7 @@ def main(architecture="squeezenet1_0", layer="features.7", size="128") -> None:
         )
 
 
-NEVER = runtime.Checkpoint("/nonexistent/never", [], 1e9)
+NEVER = Checkpoint("/nonexistent/never", [], 1e9)
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

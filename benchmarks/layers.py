@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deep_restoration import runtime
-from deep_restoration.folding import fold_maps, unfold_maps
-from deep_restoration.graph import Conv2d, LocalResponseNorm
+from deep_restoration.networks.folding import fold_maps, unfold_maps
+from deep_restoration.networks.operations import Conv2d, LocalResponseNorm
+from deep_restoration.runtime import devices
 
 
 def seconds(layer: nn.Module, maps: torch.Tensor, mixed: bool) -> float:
@@ -53,7 +53,7 @@ def compare_folding(name: str, theirs, ours, maps: torch.Tensor) -> None:
 
 torch.manual_seed(0)
 torch.set_num_threads(1)
-MIXED = runtime.computes_in_bfloat16(torch.device("cpu"))  # otherwise bfloat16 is emulated
+MIXED = devices.computes_in_bfloat16(torch.device("cpu"))  # otherwise bfloat16 is emulated
 print(f"{'':40}{'torch ms':>10}{'ours ms':>10}{'ratio':>7}")
 for channels, side in ((96, 55), (96, 22), (256, 27), (256, 10)):
     name = f"normalisation, 8 x {channels} x {side} x {side}"

@@ -14,10 +14,14 @@ import time
 import numpy as np
 import torch
 
-from deep_restoration import classifiers, graph, preimage, runtime
-from deep_restoration.data_terms import Matching
-from deep_restoration.preimage import Phase, Plan, Term
+from deep_restoration.inversion import preimage
+from deep_restoration.inversion.data_terms import Matching
+from deep_restoration.inversion.preimage import Plan, Term
+from deep_restoration.inversion.schedules import Phase
+from deep_restoration.networks import graph, sources
 from deep_restoration.priors.total_variation import TotalVariation
+from deep_restoration.runtime import devices
+from deep_restoration.runtime.checkpoints import Checkpoint
 
 ROUNDS, SHORT, LONG = 3, 3, 8
 
@@ -25,13 +29,13 @@ ROUNDS, SHORT, LONG = 3, 3, 8
 def measure(architecture: str, layer: str, size: int, batch: int, precision: str) -> tuple:
     torch.set_num_threads(2)
     torch.manual_seed(0)
-    model = classifiers.build(architecture)
-    network = graph.Network(classifiers.steps_of(architecture, model), [layer])
+    model = sources.build(architecture)
+    network = graph.Network(sources.steps_of(architecture, model), [layer])
     network.load(model.state_dict()).to(memory_format=torch.channels_last)
     truth = torch.rand(batch, 3, size, size)
     with torch.no_grad():
         target = network(truth)[layer]
-    names, never = list(map(str, range(batch))), runtime.Checkpoint("/nonexistent/never", [], 1e9)
+    names, never = list(map(str, range(batch))), Checkpoint("/nonexistent/never", [], 1e9)
     terms = {"tv": Term(1.0, TotalVariation(V=12.31))}
 
     def run(iterations: int) -> np.ndarray:
@@ -51,7 +55,7 @@ def measure(architecture: str, layer: str, size: int, batch: int, precision: str
 def main(architecture="vgg16", layer="conv2_2", size="224", batch="8") -> None:
     print(f"{architecture} {layer}, {batch} images of {size} x {size}")
     print(f"{'':24}{'CPU ms an image':>18}{'pages':>10}{'peak MiB':>10}")
-    mixed = runtime.computes_in_bfloat16(torch.device("cpu"))  # otherwise bfloat16 is emulated
+    mixed = devices.computes_in_bfloat16(torch.device("cpu"))  # otherwise bfloat16 is emulated
     for precision in ("float32", "mixed") if mixed else ("float32",):
         found = {"given back": [], "kept": []}
         for _ in range(ROUNDS):
@@ -70,7 +74,7 @@ if __name__ == "__main__":
     if len(sys.argv) == 7:
         *where, size, batch, precision, memory = sys.argv[1:]
         if memory == "kept":
-            runtime.keep_memory()
+            devices.keep_memory()
         print(*measure(*where, int(size), int(batch), precision))
     else:
         main(*sys.argv[1:])

@@ -3,7 +3,7 @@
     python benchmarks/planning.py [ARGUMENTS FOR SNAKEMAKE, default: none, the default study]
 
 Run in the folder that holds the results: where these are complete, a run with nothing to do is measured,
-too. The first dry run has an empty cache (`deep_restoration/kept.py`): a user's first plan of all. Medians
+too. The first dry run has an empty cache (`files/kept.py`): a user's first plan of all. Medians
 of several rounds, in turn.
 """
 

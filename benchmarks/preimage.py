@@ -24,31 +24,36 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from deep_restoration import classifiers, graph, metrics, preimage, runtime
-from deep_restoration.data_terms import Matching
-from deep_restoration.preimage import Phase, Plan, Term
+from deep_restoration.evaluation import metrics
+from deep_restoration.inversion import preimage
+from deep_restoration.inversion.data_terms import Matching
+from deep_restoration.inversion.mahendran_vedaldi import jitter_of
+from deep_restoration.inversion.preimage import Plan, Term
+from deep_restoration.inversion.schedules import Phase
+from deep_restoration.networks import graph, operations, receptive_fields, sources
 from deep_restoration.priors import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation
-from deep_restoration.published import jitter_of
+from deep_restoration.runtime import devices
+from deep_restoration.runtime.checkpoints import Checkpoint
 
 # Both lengths look at the SSIM equally often, so that it cancels.
 ROUNDS, SHORT, LONG, END = 9, 13, 18, 100
-NEVER = runtime.Checkpoint("/nonexistent/never", [], 1e9)
+NEVER = Checkpoint("/nonexistent/never", [], 1e9)
 torch.set_num_threads(2)
-runtime.keep_memory()
-MIXED = runtime.computes_in_bfloat16(torch.device("cpu"))
+devices.keep_memory()
+MIXED = devices.computes_in_bfloat16(torch.device("cpu"))
 PRECISIONS = ("float32", "mixed") if MIXED else ("float32",)
 
 
 def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
     size, batch = int(size), int(batch)
     torch.manual_seed(0)
-    model = classifiers.build(architecture)
-    steps = classifiers.steps_of(architecture, model)
+    model = sources.build(architecture)
+    steps = sources.steps_of(architecture, model)
     network = graph.Network(steps, [layer]).load(model.state_dict())
-    with patch.dict(graph.FASTER, clear=True):  # torch's modules alone
+    with patch.dict(operations.FASTER, clear=True):  # torch's modules alone
         plain, last = (graph.Network(steps, [layer]).load(model.state_dict()) for _ in range(2))
     for net in (network, last):
         net.to(memory_format=torch.channels_last)
@@ -58,7 +63,7 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
     names = [str(index) for index in range(batch)]
     with torch.no_grad():
         target = network(truth)[layer]
-    known, _ = graph.geometry(steps, size)
+    known, _ = receptive_fields.of_layers(steps, size)
     jitter = jitter_of(known[layer]["stride"])
     filters = torch.randn(256, 3, 8, 8) / 14
     field = FieldOfExperts(filters, torch.zeros(256), torch.ones(256), "student_t", lattice=4)

@@ -22,8 +22,11 @@ import torch.nn.functional as F
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "workflow"))
 
-from deep_restoration import images, patches, runtime, score_matching
+from deep_restoration.data import images, patches
+from deep_restoration.priors import score_matching, whitening
 from deep_restoration.priors.experts import EXPERTS
+from deep_restoration.runtime.checkpoints import Checkpoint
+from deep_restoration.statistics.moments import Moments
 
 FILTERS, DIMENSIONS, ROUNDS = 512, 191, 15
 torch.set_num_threads(2)
@@ -100,9 +103,9 @@ def training() -> None:
         ]
     )
     flat = patches.remove_dc(found / 255.0, "patch")
-    moments = patches.Moments(flat.shape[1])
+    moments = Moments(flat.shape[1])
     moments.add(flat)
-    fitted = patches.Projection.fit(
+    fitted = whitening.Projection.fit(
         (3, 8, 8), moments.mean, moments.covariance, "patch", dimensions=DIMENSIONS
     )
     white = torch.from_numpy(fitted.apply(flat.astype(np.float32)))
@@ -110,7 +113,7 @@ def training() -> None:
     problem = score_matching.Patches(white[:, 1000:], white[:, :1000])
     ways = {
         "score matching, 512 filters, 3000 updates of 500": lambda: score_matching.train(
-            problem, plan, 0, runtime.Checkpoint("/nonexistent/never", [], 1e9)
+            problem, plan, 0, Checkpoint("/nonexistent/never", [], 1e9)
         ),
         "FastICA, 191 components, 200 iterations": lambda: FastICA(
             DIMENSIONS, whiten=False, max_iter=200, tol=1e-12

@@ -96,9 +96,9 @@ def compare() -> None:
 
 
 def content(path: Path) -> np.ndarray:
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5
 
-    with storage.open_hdf5(path, "reconstructions") as file:
+    with open_hdf5(path, "reconstructions") as file:
         return file["images"][...]
 
 

@@ -17,16 +17,15 @@ from typing import NamedTuple
 import torch
 import yaml
 
-from deep_restoration import (
-    classifiers,
-    configuration,
-    graph,
-    inverters,
-    visualisation_settings,
-)
-from deep_restoration.fingerprint import installed, reached
-from deep_restoration.kept import kept
+from deep_restoration.files.kept import kept
+from deep_restoration.inverters.chain import Chain
+from deep_restoration.inverters.plan import plan_chain
+from deep_restoration.jobs import preflight
+from deep_restoration.jobs.fingerprint import installed, reached
+from deep_restoration.networks import graph, sources
+from deep_restoration.networks.operations import LocalResponseNorm
 from deep_restoration.priors import autoregressive, denoiser
+from deep_restoration.study import configuration, visualisations
 
 ROOT = Path(__file__).parents[1]
 BATCH = 64  # images restored at once
@@ -79,7 +78,7 @@ def study(*files: str | Path) -> dict:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     for file in files:
         config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    return configuration.prepare(config, ROOT / "config/schema.yaml", planning=True)
+    return preflight.prepare(config, ROOT / "config/schema.yaml", planning=True)
 
 
 def _merged(base: dict, changes: dict) -> dict:
@@ -96,9 +95,9 @@ def steps_of(architecture: str) -> list[dict]:
 
     def trace() -> list[dict]:
         with torch.device("meta"):
-            return classifiers.steps_of(architecture)
+            return sources.steps_of(architecture)
 
-    code = Path(classifiers.__file__)
+    code = Path(sources.__file__)
     pieces, _ = reached(code, code.parent)
     return kept("steps", [sorted(pieces.items()), installed("torchvision"), architecture], trace)
 
@@ -109,7 +108,7 @@ def operations(module: torch.nn.Module, given: torch.Tensor, result: torch.Tenso
         return 2 * given.numel() * module.weight[0].numel()
     if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
         return 2 * result.numel() * module.weight[0].numel()
-    if isinstance(module, graph.LocalResponseNorm):  # a product with all channels
+    if isinstance(module, LocalResponseNorm):  # a product with all channels
         return 2 * result.numel() * result.shape[1]
     return 0
 
@@ -229,11 +228,11 @@ class Classifier:
         self.counter, self.name, self.study = counter, name, counter.study
         self.entry = self.study["classifiers"][name]
         self.architecture = self.entry["architecture"]
-        found = configuration.describe(self.architecture, counter.size)
+        found = preflight.describe(self.architecture, counter.size)
         self.geometry = found["layers"]
         self.layers = sorted(self.entry["layers"], key=list(self.geometry).index)
         shown = self.study["visualisations"].values()
-        wanted = [visualisation_settings.layers_of(e, self.entry, self.geometry) for e in shown]
+        wanted = [visualisations.layers_of(e, self.entry, self.geometry) for e in shown]
         every = {*self.layers, *(layer for layers in wanted for layer in layers)}
         self.walked = tuple(sorted(every, key=list(self.geometry).index))
         # One trained on the spot ends at its deepest layer, published weights are stored whole.
@@ -429,7 +428,7 @@ class Classifier:
             disk = dataset_bytes(tested, counter.pixels)
             yield Job("add_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk))
         for name, entry in study["visualisations"].items():
-            shown = visualisation_settings.layers_of(entry, self.entry, self.geometry)
+            shown = visualisations.layers_of(entry, self.entry, self.geometry)
             last = layer == self.layers[-1]
             others = [place for place in shown if place not in self.layers]
             for place in [layer] * (layer in shown) + others * last:
@@ -447,7 +446,7 @@ class Classifier:
             each = once.times(2 * len(entry["methods"]) * count, len(entry["methods"]) * count)
             disk = len(entry["methods"]) * dataset_bytes(count, counter.pixels)
             return replace(work + each, memory=3 * count * once.memory, disk=disk)
-        plan = visualisation_settings.plan(self.study, entry)
+        plan = visualisations.plan(self.study, entry)
         one, its = self.plan(layer, plan), sum(p["iterations"] for p in plan["phases"])
         made = one.times(count * its, its)  # too much for a unit, whose image is smaller
         disk = dataset_bytes(count, counter.pixels)
@@ -471,9 +470,9 @@ class Classifier:
 
 @functools.cache
 def _chain(architecture: str, size: int, layer: str, width: int, kind: str, modules: str) -> Work:
-    geometry = configuration.describe(architecture, size)["layers"]
+    geometry = preflight.describe(architecture, size)["layers"]
     with torch.device("meta"):
-        chain = inverters.Chain(inverters.plan_chain(geometry, layer, width, kind, modules))
+        chain = Chain(plan_chain(geometry, layer, width, kind, modules))
         return module_work(chain, torch.empty(1, *geometry[layer]["shape"]))
 
 
@@ -593,7 +592,7 @@ def energy(
 
 def statistics(settings: dict, shape: tuple[int, int, int], images: int) -> Work:
     """One pass of products, and the inverses behind intervals of stationarity (9 P^3 each)."""
-    from deep_restoration.statistics import Grid, displacements
+    from deep_restoration.statistics.streaming import Grid, displacements
 
     channels, height, width = shape
     points = Grid.of(height, width, settings["positions"]).positions

@@ -26,7 +26,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def order(item: pytest.Item) -> int:
         if item.path.name == "test_chain.py":
             return 0
-        if item.path.parent.name == "unit":
+        if "unit" in item.path.parts:
             return 1
         return 2 if item.path.name == "test_rerun_settings.py" else 3
 

@@ -26,10 +26,10 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 
 def same_content(one: Path, other: Path, stage: str) -> bool:
     """Whether two HDF5 files hold the same, bit for bit; HDF5 may have laid it out otherwise."""
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5
 
     def content(path: Path) -> list:
-        with storage.open_hdf5(path, stage) as file:
+        with open_hdf5(path, stage) as file:
             found = [(key, str(value)) for key, value in file.attrs.items()]
             for name, data in file.items():
                 attributes = {key: str(value) for key, value in data.attrs.items()}

@@ -48,15 +48,14 @@ def one_thread():
 @pytest.fixture
 def bfloat16(monkeypatch):
     """Mixed precision is bfloat16 even where this machine only emulates it."""
-    from deep_restoration import runtime
+    from deep_restoration.runtime import devices
 
-    monkeypatch.setattr(runtime, "computes_in_bfloat16", lambda where: True)
+    monkeypatch.setattr(devices, "computes_in_bfloat16", lambda where: True)
 
 
 @pytest.fixture
 def stopping_after(monkeypatch):
     """A block in which a training breaks off behind its n-th step, as if it were killed."""
-    from deep_restoration import runtime
 
     class Killed(Exception):
         pass
@@ -70,7 +69,7 @@ def stopping_after(monkeypatch):
                 yield step
 
         with monkeypatch.context() as patch:
-            patch.setattr(runtime, "progress", progress)
+            patch.setattr(progress, "progress", progress)
             with pytest.raises(Killed):
                 yield
 
@@ -83,7 +82,7 @@ def small_classifier():
     import torch
     from torch import nn
 
-    from deep_restoration import graph
+    from deep_restoration.networks import trace
 
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -94,13 +93,13 @@ def small_classifier():
             ("conv2", nn.Conv2d(8, 6, 3, padding=1)),
         ]
         model = nn.Sequential(OrderedDict(layers))
-    return graph.trace(model), model.state_dict()
+    return trace.trace(model), model.state_dict()
 
 
 @pytest.fixture(scope="session")
 def network(small_classifier):
     """The small classifier, yielding the maps of conv2 of images around a mean colour."""
-    from deep_restoration import graph
+    from deep_restoration.networks import graph
 
     steps, state = small_classifier
     return graph.Network(steps, ["conv2"], (0.45, 0.5, 0.4), (0.2, 0.2, 0.2)).load(state)
@@ -119,7 +118,7 @@ def pictures():
 @pytest.fixture(scope="session")
 def small_network(small_classifier):
     """The small classifier, yielding the maps of relu1, pool1 and conv2."""
-    from deep_restoration import graph
+    from deep_restoration.networks import graph
 
     steps, state = small_classifier
     return graph.Network(steps, ["relu1", "pool1", "conv2"]).load(state)
@@ -128,11 +127,12 @@ def small_network(small_classifier):
 @pytest.fixture(scope="session")
 def small_plans(small_classifier):
     """Plans from conv2 to images of 21 x 21 pixels: `resolution` of two modules, `layer` of three."""
-    from deep_restoration import graph, inverters
+    from deep_restoration.inverters.plan import plan_chain
+    from deep_restoration.networks import receptive_fields
 
-    layers, _ = graph.geometry(small_classifier[0], 21)
+    layers, _ = receptive_fields.of_layers(small_classifier[0], 21)
     return {
-        modules: inverters.plan_chain(layers, "conv2", 8, modules=modules)
+        modules: plan_chain(layers, "conv2", 8, modules=modules)
         for modules in ("resolution", "layer")
     }
 

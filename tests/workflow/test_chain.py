@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-from deep_restoration import baselines, kept
+from deep_restoration.evaluation import baselines
+from deep_restoration.files import kept
+from deep_restoration.files.kept import FOLDER
 from tests.tree import ROOT, Tree, rows_of
 
 COLUMNS = (
@@ -39,12 +41,12 @@ def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
 def test_baselines_are_made_of_the_training_images_and_measured_in_every_table(finished):
     import numpy as np
 
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5
 
     folder = finished.root / "results"
     pixels = {}
     for split in ("train", "test"):
-        with storage.open_hdf5(folder / f"images/{split}.h5", "images") as file:
+        with open_hdf5(folder / f"images/{split}.h5", "images") as file:
             pixels[split] = file["images"][...] / 255
     mean = pixels["train"].mean(0)
     guesses = {baselines.COLOUR: mean.mean((0, 1)), baselines.IMAGE: mean}
@@ -92,22 +94,23 @@ def test_priors_of_maps_count_behind_the_layers_they_are_of(finished):
 def test_start_0_is_the_image_that_is_restored_anyway(finished):
     import numpy as np
 
-    from deep_restoration import starts, storage
+    from deep_restoration.evaluation import restarts
+    from deep_restoration.files.hdf5 import open_hdf5, read_names
 
     folder = finished.root / "results"
     for layer in LAYERS:
-        with storage.open_hdf5(
+        with open_hdf5(
             folder / f"reconstructions/alexnet/{layer}/pure.h5", "reconstructions"
         ) as file:
-            ordinary, names = file["images"][...], storage.read_names(file)
-        with storage.open_hdf5(folder / f"starts/alexnet/{layer}/pure.h5", "starts") as file:
-            assert storage.read_names(file) == names
+            ordinary, names = file["images"][...], read_names(file)
+        with open_hdf5(folder / f"starts/alexnet/{layer}/pure.h5", "starts") as file:
+            assert read_names(file) == names
             found = file["images"][...]
         assert found.shape == (2, 2, 48, 48, 3)
         assert np.array_equal(found[0], ordinary)
         assert np.abs(found[1] - found[0]).mean() > 0.01
         rows = rows_of(folder / f"starts/alexnet/{layer}.csv")
-        assert tuple(rows[0]) == starts.COLUMNS
+        assert tuple(rows[0]) == restarts.COLUMNS
         guesses = [row["recipe"] for row in rows if row["recipe"] != "pure"]
         assert guesses == [name for name in baselines.NAMES for _ in names]
         rows = [row for row in rows if row["recipe"] == "pure"]
@@ -129,21 +132,21 @@ def test_start_0_is_the_image_that_is_restored_anyway(finished):
 
 
 def test_priors_of_maps_are_added_in_three_orders(finished):
-    from deep_restoration import adding
+    from deep_restoration.inversion import prior_selection
 
     folder = finished.root / "results"
     assert not (folder / "adding/alexnet/conv1.csv").exists()  # no layer in front
     everything = rows_of(folder / "tables/adding.csv")
-    assert tuple(everything[0]) == adding.COLUMNS
+    assert tuple(everything[0]) == prior_selection.COLUMNS
     rows = baselines.of_recipes(everything, "order")
     assert [row["order"] for row in everything if row not in rows] == list(baselines.NAMES)
     assert [(row["layer"], row["order"], row["step"], row["added"]) for row in rows] == [
         ("conv2", order, step, added)
-        for order in adding.ORDERS
+        for order in prior_selection.ORDERS
         for step, added in (("0", "none"), ("1", "conv1"))
     ]
     trials = rows_of(folder / "adding/alexnet/conv2.trials.csv")
-    assert tuple(trials[0]) == adding.TRIALS
+    assert tuple(trials[0]) == prior_selection.TRIALS
     weights = {row["set"] for row in trials if row["images"] == "held_out"}
     assert weights == {"none", "conv1=0.001", "conv1=0.1"}
     errors = {row["set"]: float(row["mse"]) for row in trials if row["images"] == "held_out"}
@@ -193,19 +196,19 @@ def test_summary_is_the_mean_of_the_table(finished):
 
 
 def test_table_of_feature_maps_has_a_row_for_every_layer_recipe_and_measure(finished):
-    from deep_restoration import statistics
+    from deep_restoration.statistics import comparison, streaming
 
     rows = rows_of(finished.root / "results/tables/feature_statistics.csv")
-    assert tuple(rows[0]) == ("classifier", "layer", "recipe", "images", *statistics.COMPARISON)
-    measures = list(statistics.DISTANCES)
-    measures += [f"{name}_image" for name in statistics.IMAGE_MEASURES]
-    measures += [f"{name}_channel" for name in statistics.CHANNEL_MEASURES]
+    assert tuple(rows[0]) == ("classifier", "layer", "recipe", "images", *comparison.COMPARISON)
+    measures = list(comparison.DISTANCES)
+    measures += [f"{name}_image" for name in streaming.IMAGE_MEASURES]
+    measures += [f"{name}_channel" for name in streaming.CHANNEL_MEASURES]
     assert [(row["layer"], row["recipe"], row["measure"]) for row in rows] == [
         (la, r, m) for la in LAYERS for r in RECIPES for m in measures
     ]
     for row in rows:
         assert (row["classifier"], row["images"]) == ("alexnet", "2")
-        if row["measure"] in statistics.DISTANCES:
+        if row["measure"] in comparison.DISTANCES:
             assert float(row["distance"]) >= 0
     references = {(row["layer"], row["measure"]): set() for row in rows}
     for row in rows:
@@ -217,7 +220,7 @@ def test_table_of_feature_maps_has_a_row_for_every_layer_recipe_and_measure(fini
 def test_stationarity_of_a_layer_is_a_row_for_every_form_border_and_number_of_images(
     finished, layer
 ):
-    from deep_restoration import stationarity
+    from deep_restoration.statistics import stationarity
 
     rows = rows_of(finished.root / f"results/statistics/alexnet/{layer}.stationarity.csv")
     assert tuple(rows[0]) == ("classifier", "layer", *stationarity.COLUMNS)
@@ -240,21 +243,22 @@ def test_stationarity_of_a_layer_is_a_row_for_every_form_border_and_number_of_im
 def test_stored_sums_continue_the_statistics(finished, layer):
     import numpy as np
 
-    from deep_restoration import statistics, storage
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.statistics import spatial, streaming
 
     path = finished.root / f"results/statistics/alexnet/{layer}.h5"
-    with storage.open_hdf5(path, "statistics") as file:
+    with open_hdf5(path, "statistics") as file:
         state = {name: file["sums"][name][...] for name in file["sums"]}
         stored = {name: file[name][...] for name in file if name != "sums"}
         grid = tuple(file.attrs["grid"])
-    found = statistics.FeatureStatistics.from_state(state)
+    found = streaming.FeatureStatistics.from_state(state)
     assert (found.count, found.grid.shape) == (8, grid)
     names = ("covariance", "channel_covariance", "autocovariance", "gram", "gram_centred")
     for name in (*names, "of_images", "of_channels"):
         assert np.array_equal(getattr(found, name), stored[name], equal_nan=True), name
     precision = found.spatial_moments().sum().precision()
     assert np.allclose(precision, stored["precision"], rtol=1e-9, atol=0)
-    pseudo = statistics.pseudo_inverse(found.covariance)
+    pseudo = spatial.pseudo_inverse(found.covariance)
     assert np.allclose(
         pseudo, stored["pseudo_inverse"], rtol=1e-9, atol=1e-9 * np.abs(pseudo).max()
     )
@@ -265,28 +269,29 @@ def test_stored_sums_continue_the_statistics(finished, layer):
     for key, value in summary.items():  # eigenvalues differ in the last digits from run to run
         assert float(row[key]) == pytest.approx(value, rel=1e-9, nan_ok=True), key
 
-    found.merge(statistics.FeatureStatistics.from_state(state))
+    found.merge(streaming.FeatureStatistics.from_state(state))
     assert found.count == 16
     assert np.allclose(found.covariance, stored["covariance"], rtol=1e-12, atol=1e-15)
 
 
 def test_linear_inverses_are_measured_and_compared_with_convolutions(finished):
-    from deep_restoration import linear_study, storage
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.linear import study
 
     folder = finished.root / "results/linear_inverse"
     errors, shapes = rows_of(folder / "alexnet.csv"), rows_of(folder / "alexnet.shapes.csv")
-    assert tuple(errors[0]) == ("classifier", *linear_study.COLUMNS)
-    assert tuple(shapes[0]) == ("classifier", *linear_study.SHAPE_COLUMNS)
+    assert tuple(errors[0]) == ("classifier", *study.COLUMNS)
+    assert tuple(shapes[0]) == ("classifier", *study.SHAPE_COLUMNS)
     best = min(errors, key=lambda row: float(row["mse"]))
-    assert best["method"] == linear_study.OPTIMAL
-    sizes = {row["size"] for row in errors if row["method"] == linear_study.TRANSPOSED}
+    assert best["method"] == study.OPTIMAL
+    sizes = {row["size"] for row in errors if row["method"] == study.TRANSPOSED}
     assert sizes == {"4", "8"}
     for row in shapes:
         if row["setting"].startswith("periodic"):
             assert float(row["transposed"]) < 1e-6
         else:
             assert float(row["transposed"]) > 1e-3
-    with storage.open_hdf5(folder / "alexnet.h5", "linear_inverse") as file:
+    with open_hdf5(folder / "alexnet.h5", "linear_inverse") as file:
         labels, restored = list(file.attrs["labels"]), file["restored"][...]
         assert file.attrs["stride"] == 4
         assert file["filters"].shape == (96, 3, 11, 11)
@@ -296,7 +301,8 @@ def test_linear_inverses_are_measured_and_compared_with_convolutions(finished):
 
 
 def test_priors_are_told_apart_by_what_they_do(finished):
-    from deep_restoration import denoising, naturalness, storage
+    from deep_restoration.files.tensors import load_arrays
+    from deep_restoration.priors import denoising, discrimination
 
     tables = finished.root / "results/tables"
     trained = {(row["prior"], row["layer"]) for row in rows_of(tables / "priors.csv")}
@@ -314,7 +320,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
         assert tuple(row) == denoising.COLUMNS
         assert float(row["psnr"]) > float(row["psnr_noisy"]) + 2
     rows = rows_of(tables / "naturalness.csv")
-    assert tuple(rows[0]) == ("prior", "layer", *naturalness.COLUMNS)
+    assert tuple(rows[0]) == ("prior", "layer", *discrimination.COLUMNS)
     sets = ["natural", "blurred", "noise added", "pixels shuffled", "white noise"]
     restored = [f"{recipe} of alexnet {layer}" for layer in LAYERS for recipe in RECIPES]
     mine = [row["set"] for row in rows if row["prior"] == "foe"]
@@ -323,14 +329,14 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     assert maps == sets + RECIPES
     natural = [float(row["auc"]) for row in rows if row["set"] == "natural"]
     assert natural == [0.5] * 6
-    tensors = storage.load_arrays(
+    tensors = load_arrays(
         finished.root / "results/priors/alexnet/conv2/features.safetensors", "prior"
     )
     assert tensors["filters"].shape == (4 * 256, 1, 2, 2)
 
 
 def test_restored_images_are_measured_as_the_papers_did(finished):
-    from deep_restoration import literature, paper_measures
+    from deep_restoration.evaluation import literature, paper_measures
 
     rows = rows_of(finished.root / "results/tables/paper_measures.csv")
     assert tuple(rows[0]) == paper_measures.COLUMNS
@@ -352,7 +358,8 @@ def test_restored_images_are_measured_as_the_papers_did(finished):
 
 
 def test_moved_photographs_are_measured_for_every_layer(finished):
-    from deep_restoration import images, moved
+    from deep_restoration.data import images
+    from deep_restoration.evaluation import moved
 
     folder = finished.root / "results"
     rows = rows_of(folder / "moved/alexnet.csv")
@@ -373,7 +380,7 @@ def test_moved_photographs_are_measured_for_every_layer(finished):
 
 
 def test_time_to_quality_follows_from_the_traces(finished):
-    from deep_restoration import time_to_quality
+    from deep_restoration.evaluation import time_to_quality
 
     rows = rows_of(finished.root / "results/tables/time_to_quality.csv")
     assert tuple(rows[0]) == time_to_quality.COLUMNS
@@ -393,7 +400,7 @@ def test_time_to_quality_follows_from_the_traces(finished):
 
 
 def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5, read_names
 
     folder = finished.root / "results/visualisations/alexnet"
     found = {str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.h5")}
@@ -403,13 +410,13 @@ def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
     }
     labels = {"conv1/channels": ["3", "5"]}
     for name in sorted(found - {"conv1/attribution", "conv2/attribution"}):
-        with storage.open_hdf5(folder / f"{name}.h5", "visualisation") as file:
+        with open_hdf5(folder / f"{name}.h5", "visualisation") as file:
             assert file["images"].shape == (2, 48, 48, 3)
             assert 0 <= file["images"][...].min() <= file["images"][...].max() <= 1
-            assert storage.read_names(file) == labels.get(name, ["chelsea-000", "coffee-000"])
+            assert read_names(file) == labels.get(name, ["chelsea-000", "coffee-000"])
             assert (file["values"][...] > 0).all()
     for layer in LAYERS:
-        with storage.open_hdf5(folder / f"{layer}/attribution.h5", "visualisation") as file:
+        with open_hdf5(folder / f"{layer}/attribution.h5", "visualisation") as file:
             assert file["image"][...].tolist() == [0, 1]
             methods = ["deconvnet", "gradient", "guided_backpropagation", "patternnet"]
             assert sorted(file["maps"]) == methods
@@ -455,10 +462,10 @@ def test_planning_in_another_checkout_reads_neither_torch_nor_sources_anew(finis
     cache = shutil.copytree(kept.folder(), tmp_path / "cache", ignore=others)
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     tree = Tree.fresh(tmp_path / "another")
-    more = {"PYTHONPROFILEIMPORTTIME": "1", kept.FOLDER: str(cache)}
+    more = {"PYTHONPROFILEIMPORTTIME": "1", FOLDER: str(cache)}
     output = tree.snakemake("--dry-run", **more).stdout
     imported = set(re.findall(r"^import time:.*\| +(\S+)$", output, re.M))
-    assert "deep_restoration.configuration" in imported
+    assert "deep_restoration.study.configuration" in imported
     assert not imported & {"torch", "torchvision", "matplotlib", "skimage"}
     assert before == {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
 
@@ -483,7 +490,7 @@ def test_two_clean_runs_give_identical_results(finished, tmp_path):
 def test_a_folder_may_be_called_test(tmp_path):
     from PIL import Image
 
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5, read_names
 
     tree = Tree.fresh(tmp_path / "tree")
     (tree.root / "test").mkdir()
@@ -491,8 +498,8 @@ def test_a_folder_may_be_called_test(tmp_path):
         Image.new("RGB", (60, 50), (80, 90, 40)).save(tree.root / "test" / name)
     change = tree.config("change.yaml", "images: {test: test}")
     tree.snakemake("results/images/test.h5", configs=(change,))
-    with storage.open_hdf5(tree.root / "results/images/test.h5", "images") as file:
-        assert storage.read_names(file) == ["mine.png", "yours.png"]
+    with open_hdf5(tree.root / "results/images/test.h5", "images") as file:
+        assert read_names(file) == ["mine.png", "yours.png"]
 
 
 def test_shipped_configurations_are_planned(tmp_path):

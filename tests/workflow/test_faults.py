@@ -160,7 +160,7 @@ NAMES = [*NAMES, "$(touch hacked).png", "{split}.png", os.fsdecode(b"\xff\xfe.pn
 def test_images_of_any_name_are_prepared_and_a_second_snakemake_is_refused(tmp_path):
     from PIL import Image
 
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5, read_names
 
     tree = Tree.fresh(tmp_path / "a tree's; $(touch hacked)")
     folder = tmp_path / 'the "photographs"\n; $(touch hacked)'
@@ -193,8 +193,8 @@ def test_images_of_any_name_are_prepared_and_a_second_snakemake_is_refused(tmp_p
     assert refused.returncode == 1
     assert "Directory cannot be locked" in refused.stdout
     assert process.returncode == 0, output
-    with storage.open_hdf5(tree.root / target, "images") as file:
-        assert sorted(storage.read_names(file)) == sorted(NAMES)
+    with open_hdf5(tree.root / target, "images") as file:
+        assert sorted(read_names(file)) == sorted(NAMES)
     log = (tree.root / "logs/images/test.log").read_text()
     assert "2 of 10 images cannot be used" in log
     assert "pipe.jpg: no file but a pipe" in log
@@ -206,7 +206,7 @@ def test_images_of_any_name_are_prepared_and_a_second_snakemake_is_refused(tmp_p
 def test_what_is_not_taken_is_said_once_while_planning_and_in_the_log(tmp_path):
     from PIL import Image
 
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5, read_names
 
     tree, folder = Tree.fresh(tmp_path / "tree"), tmp_path / "photographs"
     folder.mkdir()
@@ -226,8 +226,8 @@ def test_what_is_not_taken_is_said_once_while_planning_and_in_the_log(tmp_path):
     log = (tree.root / "logs/images/test.log").read_text()
     assert words in log
     assert "; 1 that are none" in log
-    with storage.open_hdf5(tree.root / target, "images") as file:
-        assert storage.read_names(file) == ["a.png", "b"]
+    with open_hdf5(tree.root / target, "images") as file:
+        assert read_names(file) == ["a.png", "b"]
 
 
 KNOWN = {"Snakefile", "config", "resources", "workflow", "profiles", "tests", "change.yaml"}
@@ -235,15 +235,15 @@ KNOWN |= {"results", "logs", ".snakemake"}
 
 
 def test_every_array_of_the_study_has_a_checksum(finished):
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import _unreadable, open_hdf5
 
     files = [*finished.root.glob("results/**/*.h5")]
     assert len(files) > 20
     for path in files:
         with h5py.File(path) as file:
             stage = file.attrs["stage"]
-        with storage.open_hdf5(path, stage) as file:  # which refuses arrays without
-            assert storage._unreadable(file) == ""
+        with open_hdf5(path, stage) as file:  # which refuses arrays without
+            assert _unreadable(file) == ""
 
 
 def test_damaged_input_is_named_and_computed_again_once_deleted(finished, tmp_path):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from deep_restoration import baselines, literature
+from deep_restoration.evaluation import baselines, literature
 from tests.tree import Tree, rows_of
 
 pytestmark = pytest.mark.slow
@@ -14,11 +14,11 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def study(tmp_path_factory) -> Path:
     """A tiny study of AlexNet down to its last layer, with weights from a file."""
-    from deep_restoration import classifiers
+    from deep_restoration.networks import sources
 
     tree = Tree.fresh(tmp_path_factory.mktemp("published"))
     torch.manual_seed(0)
-    torch.save(classifiers.build("alexnet_lrn").state_dict(), tree.root / "alexnet.pth")
+    torch.save(sources.build("alexnet_lrn").state_dict(), tree.root / "alexnet.pth")
     tree.config(
         "real.yaml",
         "images: {size: 67}\n"
@@ -50,12 +50,14 @@ def test_a_study_of_alexnet_stands_beside_the_papers(study):
 
 
 def test_measures_of_the_chain_are_those_of_the_stored_images(study):
-    from deep_restoration import classifiers, images, storage
+    from deep_restoration.data import images
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.networks import saved
 
-    network = classifiers.load(study / "classifiers/alexnet.safetensors", ["conv2", "fc8"])
-    with storage.open_hdf5(study / "images/test.h5", "images") as file:
+    network = saved.load(study / "classifiers/alexnet.safetensors", ["conv2", "fc8"])
+    with open_hdf5(study / "images/test.h5", "images") as file:
         pixels = file["images"][...]
-    with storage.open_hdf5(study / "reconstructions/alexnet/conv2/tv.h5", "reconstructions") as f:
+    with open_hdf5(study / "reconstructions/alexnet/conv2/tv.h5", "reconstructions") as f:
         restored = f["images"][...]
     with torch.no_grad():
         target = network(images.as_tensor(pixels))

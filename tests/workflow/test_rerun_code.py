@@ -12,7 +12,7 @@ import shutil
 
 import pytest
 
-from deep_restoration.fingerprint import Library
+from deep_restoration.jobs.fingerprint import Library
 from tests.tree import Tree
 from tests.workflow.reruns import (
     ADDED,
@@ -34,13 +34,13 @@ from tests.workflow.reruns import (
 
 EDITS = {
     "a comment in a library module": (
-        "workflow/deep_restoration/optimisers.py",
+        "workflow/deep_restoration/inversion/optimisers.py",
         "    def start_phase(self) -> None:\n        pass",
         "    # nothing to reset\n    def start_phase(self) -> None:\n        pass",
         set(),
     ),
     "behaviour in metrics.py": (
-        "workflow/deep_restoration/metrics.py",
+        "workflow/deep_restoration/evaluation/metrics.py",
         "return -10 * np.log10",
         "return -10.5 * np.log10",
         {"evaluate"} | MEASURED | COMPARED | ADDED,
@@ -64,121 +64,121 @@ EDITS = {
         {"plot_measures", "report", "all"},
     ),
     "behaviour of stationarity": (
-        "workflow/deep_restoration/stationarity.py",
+        "workflow/deep_restoration/statistics/stationarity.py",
         "if abs(ratio) > 1e-13",
         "if abs(ratio) > 1e-12",
         MAPPED,
     ),
     "behaviour of a sparsity measure": (
-        "workflow/deep_restoration/statistics.py",
+        "workflow/deep_restoration/statistics/sparsity.py",
         "(1 - activity) / (1 - 1 / count)",
         "1 - activity",
         MAPPED | {"evaluate"} | MEASURED,
     ),
     "behaviour of a distance between sets of maps": (
-        "workflow/deep_restoration/statistics.py",
+        "workflow/deep_restoration/statistics/comparison.py",
         "np.trace(one) + np.trace(two) - 2 * between",
         "np.trace(one) + np.trace(two) - 3 * between",
         {"evaluate"} | MEASURED,
     ),
     "behaviour of linear inverses": (
-        "workflow/deep_restoration/linear_inverse.py",
+        "workflow/deep_restoration/linear/optimum.py",
         "1e-9 * flat.diagonal().mean()",
         "1e-8 * flat.diagonal().mean()",
         INVERTED,
     ),
     "behaviour of their study": (
-        "workflow/deep_restoration/linear_study.py",
+        "workflow/deep_restoration/linear/study.py",
         "-10 * math.log10(mse)",
         "-20 * math.log10(mse)",
         INVERTED,
     ),
     "the training of inverters": (
-        "workflow/deep_restoration/inverter_training.py",
+        "workflow/deep_restoration/inverters/training.py",
         "0.02 * steps",
         "0.03 * steps",
         {"train_inverter"} | COMPARED | RESTORED,
     ),
     "one figure": (
-        "workflow/deep_restoration/map_figures.py",
+        "workflow/deep_restoration/figures/maps.py",
         "eigenvalue / largest",
         "share of the largest eigenvalue",
         {"plot_patches", "report", "all"},
     ),
     "the figure of stationarity": (
-        "workflow/deep_restoration/map_figures.py",
+        "workflow/deep_restoration/figures/maps.py",
         "distance from Toeplitz",
         "distance from a Toeplitz matrix",
         {"plot_layers", "report", "all"},
     ),
     "the figures of linear inverses": (
-        "workflow/deep_restoration/map_figures.py",
+        "workflow/deep_restoration/figures/maps.py",
         '"what edges change"',
         '"what the edges change"',
         {"plot_linear_inverse", "report", "all"},
     ),
     "the figure of a layer's statistics": (
-        "workflow/deep_restoration/map_figures.py",
+        "workflow/deep_restoration/figures/maps.py",
         "np.quantile(np.abs(matrix), 0.995)",
         "np.quantile(np.abs(matrix), 0.99)",
         {"plot_statistics", "report", "all"},
     ),
     "how far starts lie apart": (
-        "workflow/deep_restoration/starts.py",
+        "workflow/deep_restoration/evaluation/restarts.py",
         "errors.std(axis=0, ddof=1)",
         "errors.std(axis=0, ddof=0)",
         {"measure_starts"} | GATHERED,
     ),
     "how photographs are moved": (
-        "workflow/deep_restoration/moved.py",
+        "workflow/deep_restoration/evaluation/moved.py",
         "top = MOST // 2",
         "top = 0",
         MOVED,
     ),
     "the order in which priors are added": (
-        "workflow/deep_restoration/adding.py",
+        "workflow/deep_restoration/inversion/prior_selection.py",
         '"shallow": left[:1]',
         '"shallow": left[1:2]',
         ADDED,
     ),
     "the figure of several starts": (
-        "workflow/deep_restoration/study_figures.py",
+        "workflow/deep_restoration/figures/study.py",
         'cmap="magma"',
         'cmap="viridis"',
         {"plot_starts", "report", "all"},
     ),
     "the figure of added priors": (
-        "workflow/deep_restoration/study_figures.py",
+        "workflow/deep_restoration/figures/study.py",
         "priors added",
         "priors of feature maps added",
         {"plot_adding", "report", "all"},
     ),
     "what is unnatural": (
-        "workflow/deep_restoration/naturalness.py",
+        "workflow/deep_restoration/priors/discrimination.py",
         "10 / 255 * noise",
         "12 / 255 * noise",
         TOLD,
     ),
     "how an image is denoised": (
-        "workflow/deep_restoration/denoising.py",
+        "workflow/deep_restoration/priors/denoising.py",
         "0.1 * sigma**2).to(x)",
         "0.2 * sigma**2).to(x)",
         DENOISED,
     ),
     "the figure of naturalness": (
-        "workflow/deep_restoration/prior_figures.py",
+        "workflow/deep_restoration/figures/priors.py",
         "energy is further off",
         "energy is far off",
         {"plot_naturalness", "plot_naturalness_of_maps", "report", "all"},
     ),
     "the sentence of a verdict": (
-        "workflow/deep_restoration/report.py",
+        "workflow/deep_restoration/report/assembly.py",
         "too small to tell",
         "too few positions to tell",
         {"report", "all"},
     ),
     "the training of the classifier": (
-        "workflow/deep_restoration/exemplar.py",
+        "workflow/deep_restoration/networks/exemplar.py",
         "weight_decay=1e-3",
         "weight_decay=1e-4",
         {"classifier", "plot_classifier", "features", "search"}
@@ -193,19 +193,19 @@ EDITS = {
         {"published_tables", "plot_published", "report", "all"},
     ),
     "what the papers measure": (
-        "workflow/deep_restoration/paper_measures.py",
+        "workflow/deep_restoration/evaluation/paper_measures.py",
         "distance / norm",
         "distance / (norm + 1e-9)",
         PAPERS,
     ),
     "when a quality is reached": (
-        "workflow/deep_restoration/time_to_quality.py",
+        "workflow/deep_restoration/evaluation/time_to_quality.py",
         "found[1] >= threshold",
         "found[1] > threshold",
         TIMED,
     ),
     "the figure of details": (
-        "workflow/deep_restoration/detail_figures.py",
+        "workflow/deep_restoration/figures/closeups.py",
         "0.995",
         "0.99",
         {"plot_details", "report", "all"},

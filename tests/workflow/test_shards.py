@@ -71,11 +71,11 @@ def test_measures_are_those_of_one_job(finished, split):
 def test_statistics_are_those_of_one_job_but_for_rounding(finished, split):
     import numpy as np
 
-    from deep_restoration import storage
+    from deep_restoration.files.hdf5 import open_hdf5
 
     found = []
     for tree in (finished, split):
-        with storage.open_hdf5(tree.root / STATISTICS, "statistics") as file:
+        with open_hdf5(tree.root / STATISTICS, "statistics") as file:
             found.append({key: file["sums"][key][...] for key in file["sums"]})
             found[-1]["covariance"] = file["covariance"][...]
     assert found[0].keys() == found[1].keys()

@@ -133,7 +133,7 @@ def test_a_changed_photograph_is_computed_and_the_former_taken(second):
 def test_code_that_changes_numbers_is_computed_and_the_former_taken(second):
     before = second.results()["evaluation/alexnet/conv1.csv"]
     edit = (
-        "workflow/deep_restoration/metrics.py",
+        "workflow/deep_restoration/evaluation/metrics.py",
         "return -10 * np.log10",
         "return -11 * np.log10",
     )
@@ -145,9 +145,9 @@ def test_code_that_changes_numbers_is_computed_and_the_former_taken(second):
 
 
 def test_the_stores_own_code_changes_no_key(second):
-    source = (ROOT / "workflow/deep_restoration/store.py").read_text()
+    source = (ROOT / "workflow/deep_restoration/jobs/store.py").read_text()
     assert "1 << 20" in source
-    with second.edited("workflow/deep_restoration/store.py", "1 << 20", "1 << 19"):
+    with second.edited("workflow/deep_restoration/jobs/store.py", "1 << 20", "1 << 19"):
         assert second.study() == {}
         shutil.rmtree(second.root / "results")
         assert second.study() == dict.fromkeys(SHARED, "taken")

@@ -16,8 +16,11 @@ IMAGE_HASHES = Path(".snakemake") / "deep_restoration" / "images.json"
 
 sys.path.insert(0, str(SCRIPTS.parent))
 
-from deep_restoration import configuration, inventory, launch, visualisation_settings
-from deep_restoration.fingerprint import Library
+from deep_restoration.data import inventory, splits
+from deep_restoration.files import hashing
+from deep_restoration.jobs import launch, preflight
+from deep_restoration.jobs.fingerprint import Library
+from deep_restoration.study import configuration, visualisations
 
 launch.prepare_environment()
 LIBRARY = Library(SCRIPTS.parent / "deep_restoration")
@@ -34,7 +37,7 @@ if not PLANNING and (closed := launch.closed_folders("results", "logs")):
 
 try:
     SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
-    STUDY = configuration.prepare(configuration.with_store(config), SCHEMA, PLANNING)
+    STUDY = preflight.prepare(configuration.with_store(config), SCHEMA, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
@@ -58,7 +61,7 @@ wildcard_constraints:
     replicate=r"\d+",
     recipe=names(STUDY["recipes"]),
     visualisation=names(STUDY["visualisations"]),
-    kind=names(visualisation_settings.KINDS),
+    kind=names(visualisations.KINDS),
 
 
 def canonical(value):
@@ -166,8 +169,8 @@ def image_inventory(split):
         print(f"{key}: {found}", file=sys.stderr)
     files = found.images
     if split == "test":
-        files = inventory.spread(files, STUDY["images"]["test_count"])
-    return inventory.content_hashes(folder, files, IMAGE_HASHES)
+        files = splits.evenly_spaced(files, STUDY["images"]["test_count"])
+    return hashing.content_hashes(folder, files, IMAGE_HASHES)
 
 
 def check_disjoint():

@@ -13,7 +13,7 @@ def image_settings(wildcards):
         return settings | {"source": "embedded", "count": count}
     return settings | {
         "source": "folder",
-        "content": inventory.digest(found),
+        "content": hashing.digest(found),
         "count": len(found),
         "unusable": images["unusable"],
     }
@@ -28,7 +28,7 @@ def image_folder(wildcards, threads):
 
 def least_images(wildcards, threads):
     """How many usable images the study needs, and what for. Not recorded, as `image_folder`."""
-    needs = configuration.image_needs(STUDY)
+    needs = preflight.image_needs(STUDY)
     return max([(n, who) for split, who, n in needs if split == wildcards.split], default=(1, ""))
 
 
@@ -61,7 +61,7 @@ def classifier_settings(wildcards):
     entry = STUDY["classifiers"][wildcards.classifier]
     settings = {key: entry[key] for key in ("architecture", "mean", "std", "sha256")}
     if entry["weights"] == configuration.EXEMPLAR:
-        known = configuration.describe(entry["architecture"], STUDY["images"]["size"])
+        known = preflight.describe(entry["architecture"], STUDY["images"]["size"])
         order = list(known["layers"])
         settings["deepest"] = max(entry["layers"], key=order.index)
         settings["exemplar"] = STUDY["exemplar"]
@@ -86,7 +86,7 @@ def layers_before(wildcards):
     """Shape, stride, receptive field of every layer up to the wildcard's. Found out when the
     configuration was checked: a job would need seconds for it."""
     architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
-    layers = configuration.describe(architecture, STUDY["images"]["size"])["layers"]
+    layers = preflight.describe(architecture, STUDY["images"]["size"])["layers"]
     last = list(layers).index(wildcards.layer)
     return dict(list(layers.items())[: last + 1])
 
@@ -116,7 +116,7 @@ def next_kernel(wildcards):
     """Positions of the layer that the next layer looks at, if it looks at more than one; at most the
     whole map."""
     architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
-    layers = configuration.describe(architecture, STUDY["images"]["size"])["layers"]
+    layers = preflight.describe(architecture, STUDY["images"]["size"])["layers"]
     here = layers[wildcards.layer]
     if len(here["shape"]) < 3:
         return 1
@@ -462,7 +462,7 @@ def paper_settings(wildcards):
     network ends at the deepest layer of the study."""
     entry, output = STUDY["classifiers"][wildcards.classifier], None
     if entry["weights"] != configuration.EXEMPLAR:
-        known = configuration.describe(entry["architecture"], STUDY["images"]["size"])
+        known = preflight.describe(entry["architecture"], STUDY["images"]["size"])
         last = list(known["layers"])[-1] if not known["stop"] else None
         output = last if last in entry["layers"] else None
     return canonical({"recipes": list(STUDY["recipes"]), "output": output})

@@ -64,8 +64,8 @@ def added_of(pattern):
 def visualised_layers(classifier, name):
     """Layers of a classifier that an entry of `visualisations` shows."""
     entry = STUDY["classifiers"][classifier]
-    known = configuration.describe(entry["architecture"], STUDY["images"]["size"])["layers"]
-    return visualisation_settings.layers_of(STUDY["visualisations"][name], entry, known)
+    known = preflight.describe(entry["architecture"], STUDY["images"]["size"])["layers"]
+    return visualisations.layers_of(STUDY["visualisations"][name], entry, known)
 
 
 def visualisation_figures():
@@ -79,7 +79,7 @@ def visualisation_figures():
 
 
 def visualisation_plan(wildcards):
-    return visualisation_settings.plan(STUDY, STUDY["visualisations"][wildcards.visualisation])
+    return visualisations.plan(STUDY, STUDY["visualisations"][wildcards.visualisation])
 
 
 def visualisation_priors(wildcards):
@@ -112,7 +112,7 @@ def visualisation_job(wildcards):
     own = {
         key: value
         for key, value in entry.items()
-        if key not in ("layers", "recipe", "data_weight", *visualisation_settings.PLAN)
+        if key not in ("layers", "recipe", "data_weight", *visualisations.PLAN)
     }
     return canonical(
         more

@@ -1,6 +1,6 @@
 # No names of the configuration may make two jobs write one path. Included last: it asks all rules.
 
-from deep_restoration import outputs
+from deep_restoration.jobs import outputs
 from snakemake.io import strip_wildcard_constraints
 
 SECTIONS = {

@@ -1,7 +1,7 @@
 # Stages whose work grows with the number of images, or of recipes, in parts that are jobs of their own.
 # Only with `shards:` of more than one. What the parts are gathered in are the files that one job writes.
 
-from deep_restoration import shards
+from deep_restoration.jobs import shards
 
 
 wildcard_constraints:

@@ -1,11 +1,14 @@
 """Gather what priors of feature maps add, of all layers."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import adding, storage
+with job(snakemake):
+    from deep_restoration.files.tables import read_rows, write_csv
+    from deep_restoration.inversion import prior_selection
 
-    rows = [row for path in snakemake.input for row in storage.read_rows(path)]
-    storage.write_csv(
-        snakemake.output[0], adding.COLUMNS, [[row[c] for c in adding.COLUMNS] for row in rows]
+    rows = [row for path in snakemake.input for row in read_rows(path)]
+    write_csv(
+        snakemake.output[0],
+        prior_selection.COLUMNS,
+        [[row[c] for c in prior_selection.COLUMNS] for row in rows],
     )

@@ -1,28 +1,32 @@
 """Denoise images under one prior, its weight tuned on held-out training images."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, log, provenance_of
+from deep_restoration.runtime import devices
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
     import numpy as np
 
-    from deep_restoration import denoising, images, inventory, storage
-    from deep_restoration.priors import load, training
+    from deep_restoration.data import images, splits
+    from deep_restoration.files import hashing
+    from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, read_names, write_array
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.priors import denoising, load, training
 
     settings, inputs = snakemake.params.settings, snakemake.input
     name, estimator = snakemake.wildcards.prior, snakemake.wildcards.estimator
     sigma, seed, of = settings["sigma"] / 255, settings["seed"], settings["of"]
-    prior = load(inputs.prior[0]).to(runtime.device()) if inputs.get("prior") else None
+    prior = load(inputs.prior[0]).to(devices.device()) if inputs.get("prior") else None
     limits = {"iterations": settings["iterations"], "tolerance": settings["tolerance"] / 255}
     restore = denoising.restoring(prior, estimator, sigma, **limits)
     _, held = training.load_maps(inputs.train, of, settings["held_out"])
-    held = held[inventory.spread(list(range(len(held))), settings["tuning"])]
+    held = held[splits.evenly_spaced(list(range(len(held))), settings["tuning"])]
     weight = denoising.tuned(restore, denoising.middles(held), sigma, seed)
 
     if inputs.get("test"):
-        with storage.open_hdf5(inputs.test[0], "images") as file:
-            names, pixels = storage.read_names(file), list(file["images"][...])
+        with open_hdf5(inputs.test[0], "images") as file:
+            names, pixels = read_names(file), list(file["images"][...])
     else:
         names = list(snakemake.params.files)
         pixels = (images.read(f"{snakemake.params.folder}/{name}") for name in names)
@@ -35,16 +39,14 @@ with runtime.job(snakemake):
         if len(shown) < settings["shown"]:
             shown[image] = pictures
     if snakemake.params.files:
-        content, hashes = inventory.digest(snakemake.params.files), Path(snakemake.params.hashes)
-        inventory.require(content, snakemake.params.folder, names, hashes)
-    storage.write_csv(snakemake.output.table, denoising.COLUMNS, rows)
-    with storage.create_hdf5(
-        snakemake.output.images, "denoised", runtime.provenance(snakemake.params)
-    ) as file:
+        content, hashes = hashing.digest(snakemake.params.files), Path(snakemake.params.hashes)
+        hashing.require(content, snakemake.params.folder, names, hashes)
+    write_csv(snakemake.output.table, denoising.COLUMNS, rows)
+    with create_hdf5(snakemake.output.images, "denoised", provenance_of(snakemake.params)) as file:
         for index, (image, pictures) in enumerate(shown.items()):
             group = file.create_group(f"{index:03}")
             group.attrs["name"] = image.encode("utf-8", "surrogateescape")
             for key, data in pictures.items():
-                storage.write_array(group, key, data)
+                write_array(group, key, data)
     psnr = denoising.COLUMNS.index("psnr")
-    runtime.log.info("weight %.4g: %.2f dB", weight, np.mean([row[psnr] for row in rows]))
+    log.info("weight %.4g: %.2f dB", weight, np.mean([row[psnr] for row in rows]))

@@ -1,11 +1,11 @@
 """Put the shards of restored images together: what one job would have written."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
-    from deep_restoration import shards
+    from deep_restoration.jobs import shards
 
     inputs, output = snakemake.input, snakemake.output
     stage = Path(output[0]).parts[1]  # results/<stage>/

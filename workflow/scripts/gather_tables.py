@@ -1,9 +1,9 @@
 """Put the shards of a layer's tables together."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import shards
+with job(snakemake):
+    from deep_restoration.jobs import shards
 
     inputs, output = snakemake.input, snakemake.output
     shards.gather_rows(inputs.image_shards, output.images)

@@ -1,13 +1,16 @@
 """Decode, orient, crop and store the photographs of one split; name those that cannot be used."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, log, provenance_of
+from deep_restoration.runtime.progress import progress
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
     import numpy as np
 
-    from deep_restoration import images, inventory, storage
+    from deep_restoration.data import images, inventory, splits
+    from deep_restoration.files import hashing
+    from deep_restoration.files.hdf5 import create_dataset, create_hdf5, write_array, write_names
 
     settings, size = snakemake.params.settings, snakemake.params.settings["size"]
     if settings["source"] == "embedded":
@@ -16,17 +19,17 @@ with runtime.job(snakemake):
         folder = snakemake.params.folder
         found = inventory.survey(folder)
         if str(found):
-            runtime.log.info("%s: %s", folder, found)
-        files = inventory.spread(found.images, settings["count"])
+            log.info("%s: %s", folder, found)
+        files = splits.evenly_spaced(found.images, settings["count"])
         stream = images.folder_images(folder, files, size, snakemake.threads)
 
     kept, rejected, total = [], [], np.zeros((size, size, 3))
-    provenance = runtime.provenance(snakemake.params)
-    with storage.create_hdf5(snakemake.output[0], "images", provenance) as file:
+    provenance = provenance_of(snakemake.params)
+    with create_hdf5(snakemake.output[0], "images", provenance) as file:
         shape = (settings["count"], size, size, 3)
-        data = storage.dataset(file, "images", shape, np.uint8, "sRGB, 0..255, N x H x W x 3")
+        data = create_dataset(file, "images", shape, np.uint8, "sRGB, 0..255, N x H x W x 3")
         for (name, image), _ in zip(
-            stream, runtime.progress(range(settings["count"]), "preparing images"), strict=True
+            stream, progress(range(settings["count"]), "preparing images"), strict=True
         ):
             if isinstance(image, images.UnusableImage):
                 rejected.append(f"{name}: {image}")
@@ -36,7 +39,7 @@ with runtime.job(snakemake):
             total += image
         if settings["source"] == "folder":
             hashes = Path(snakemake.params.hashes)
-            inventory.require(settings["content"], folder, files, hashes)
+            hashing.require(settings["content"], folder, files, hashes)
         if rejected:
             listing = "\n  ".join(rejected[:20] + ["..."] * (len(rejected) > 20))
             message = f"{len(rejected)} of {settings['count']} images cannot be used:\n  {listing}"
@@ -44,12 +47,12 @@ with runtime.job(snakemake):
                 raise ValueError(
                     f"{message}\nmend them or take them out, or set images.unusable to skip"
                 )
-            runtime.log.warning(message)
+            log.warning(message)
             least, user = snakemake.params.least
             if len(kept) < least:
                 raise ValueError(f"{message}\n{user} needs at least {least}: add images")
         data.resize(len(kept), axis=0)
         mean = (total / len(kept) / 255).astype(np.float32)
-        storage.write_array(file, "mean", mean, "sRGB, 0..1, H x W x 3")
-        storage.write_names(file, kept)
-    runtime.log.info("%d images kept, %d rejected", len(kept), len(rejected))
+        write_array(file, "mean", mean, "sRGB, 0..1, H x W x 3")
+        write_names(file, kept)
+    log.info("%d images kept, %d rejected", len(kept), len(rejected))

@@ -1,13 +1,14 @@
 """Gather how good the inverse networks are: a row an image, and a row a network."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import metrics, storage
+with job(snakemake):
+    from deep_restoration.evaluation import tables
+    from deep_restoration.files.tables import read_rows, write_csv
 
-    rows = [row for path in snakemake.input for row in storage.read_rows(path)]
-    columns, summary = metrics.summarise_inverters(rows, snakemake.params.settings["seed"])
-    storage.write_csv(
+    rows = [row for path in snakemake.input for row in read_rows(path)]
+    columns, summary = tables.summarise_inverters(rows, snakemake.params.settings["seed"])
+    write_csv(
         snakemake.output.images, rows[0].keys() if rows else columns, [row.values() for row in rows]
     )
-    storage.write_csv(snakemake.output.summary, columns, summary)
+    write_csv(snakemake.output.summary, columns, summary)

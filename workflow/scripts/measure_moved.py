@@ -1,24 +1,28 @@
 """Measure test photographs against themselves, moved by some pixels."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
-    from deep_restoration import classifiers, inventory, moved, storage
+    from deep_restoration.data import inventory, splits
+    from deep_restoration.evaluation import moved
+    from deep_restoration.files import hashing
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.networks import saved
 
     settings, name = snakemake.params.settings, snakemake.wildcards.classifier
     layers, folder = settings["layers"], snakemake.params.folder
-    network = classifiers.load(snakemake.input.network, layers)
+    network = saved.load(snakemake.input.network, layers)
     names = []
     if settings["source"] == "folder":
-        names = inventory.spread(inventory.image_files(folder), settings["count"])
+        names = splits.evenly_spaced(inventory.image_files(folder), settings["count"])
         hashes = Path(snakemake.params.hashes)
-        inventory.require(settings["content"], folder, names, hashes)
+        hashing.require(settings["content"], folder, names, hashes)
     rows = []
     shown = moved.photographs(settings["source"], folder, names, settings["size"])
     for image, photograph in shown:
         windows = moved.windows(photograph, settings["size"])
         for layer, values in moved.measure(windows, network).items():
             rows += [(name, layer, image, pixels, *line) for pixels, line in enumerate(values)]
-    storage.write_csv(snakemake.output[0], moved.COLUMNS, rows)
+    write_csv(snakemake.output[0], moved.COLUMNS, rows)

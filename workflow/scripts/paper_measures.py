@@ -1,18 +1,22 @@
 """Measure the restored images of one layer as the papers did, for comparison with their figures."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
+from deep_restoration.runtime import devices
 
-with runtime.job(snakemake):
+with job(snakemake):
     import torch
 
-    from deep_restoration import classifiers, evaluation, paper_measures, storage
+    from deep_restoration.evaluation import measurement, paper_measures
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.networks import saved
 
     classifier, layer = snakemake.wildcards.classifier, snakemake.wildcards.layer
-    inputs, settings, where = snakemake.input, snakemake.params.settings, runtime.device()
+    inputs, settings, where = snakemake.input, snakemake.params.settings, devices.device()
     output = settings["output"]
     wanted = dict.fromkeys([layer, output] if output else [layer])
-    network = classifiers.load(inputs.network, list(wanted)).to(where)
-    names, pixels, guesses = evaluation.read(inputs.images, inputs.train)
+    network = saved.load(inputs.network, list(wanted)).to(where)
+    names, pixels, guesses = measurement.read(inputs.images, inputs.train)
 
     def seen(batch: torch.Tensor) -> paper_measures.Seen:
         with torch.inference_mode():
@@ -27,8 +31,8 @@ with runtime.job(snakemake):
             rows.append((classifier, layer, name, image, *values))
 
     for name, guess in guesses.items():
-        measure(name, evaluation.everywhere(guess, pixels))
+        measure(name, measurement.everywhere(guess, pixels))
     for recipe, path in zip(settings["recipes"], inputs.restored, strict=True):
-        with storage.open_hdf5(path, "reconstructions") as file:
+        with open_hdf5(path, "reconstructions") as file:
             measure(recipe, file["images"])
-    storage.write_csv(snakemake.output[0], paper_measures.COLUMNS, rows)
+    write_csv(snakemake.output[0], paper_measures.COLUMNS, rows)

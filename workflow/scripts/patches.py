@@ -1,20 +1,24 @@
 """Sample patches of images or of feature maps uniformly, store them, and their mean and covariance."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, log, provenance_of
+from deep_restoration.runtime.progress import progress
 
-with runtime.job(snakemake):
+with job(snakemake):
     import numpy as np
 
-    from deep_restoration import images, patches, storage
+    from deep_restoration.data import images, patches, splits
+    from deep_restoration.files.hdf5 import create_dataset, create_hdf5, open_hdf5, write_array
+    from deep_restoration.priors import whitening
+    from deep_restoration.statistics.moments import Moments
 
     settings = snakemake.params.settings
     of, dc, contrast = settings["of"], settings["dc"], settings["contrast"]
     stage = "features" if of == "features" else "images"
     rng = np.random.default_rng(settings["seed"])
-    provenance = runtime.provenance(snakemake.params)
+    provenance = provenance_of(snakemake.params)
     with (
-        storage.open_hdf5(snakemake.input[0], stage) as source,
-        storage.create_hdf5(snakemake.output[0], "patches", provenance) as file,
+        open_hdf5(snakemake.input[0], stage) as source,
+        create_hdf5(snakemake.output[0], "patches", provenance) as file,
     ):
         maps, size = source[stage], settings["size"]
         if stage == "features":
@@ -27,16 +31,16 @@ with runtime.job(snakemake):
             )
         scale, dtype = (1, np.float32) if stage == "features" else (255, np.uint8)
         positions = (height - size + 1) * (width - size + 1)
-        kept = images.held_out(len(maps), settings["held_out"])
-        moments = patches.Moments(channels * size * size)
+        kept = splits.held_out(len(maps), settings["held_out"])
+        moments = Moments(channels * size * size)
         counts = {"patches": settings["count"], "held_out": max(100, settings["count"] // 20)}
         for name, chosen in (("patches", ~kept), ("held_out", kept)):
             rows, shape = np.flatnonzero(chosen), (counts[name], channels, size, size)
             units = "activation" if stage == "features" else "0..255"
-            data = storage.dataset(file, name, shape, dtype, f"{units}, n x C x k x k")
+            data = create_dataset(file, name, shape, dtype, f"{units}, n x C x k x k")
             shares = patches.plan(counts[name], len(rows), positions, rng)
             waiting, start = [], 0
-            for index in runtime.progress(range(len(rows)), "sampling patches"):
+            for index in progress(range(len(rows)), "sampling patches"):
                 image = maps[rows[index]]
                 if of == "images":
                     image = image.transpose(2, 0, 1)
@@ -57,5 +61,5 @@ with runtime.job(snakemake):
         file.attrs.update(facts)
         arrays = {"mean": moments.mean, "covariance": moments.covariance, "eigenvalues": spectrum}
         for name, array in arrays.items():
-            storage.write_array(file, name, array)
-    runtime.log.info("rank %d of %d", patches.rank(spectrum), channels * size * size)
+            write_array(file, name, array)
+    log.info("rank %d of %d", whitening.rank(spectrum), channels * size * size)

@@ -1,11 +1,13 @@
 """Draw the spread over starts against the layer."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import storage, study_figures
+with job(snakemake):
+    from deep_restoration.figures import study
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_rows
 
     name = snakemake.wildcards.classifier
-    rows = [row for row in storage.read_rows(snakemake.input[0]) if row["classifier"] == name]
-    figure = study_figures.ambiguity(rows, f"{name}: how far starts lie apart, by layer")
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    rows = [row for row in read_rows(snakemake.input[0]) if row["classifier"] == name]
+    figure = study.ambiguity(rows, f"{name}: how far starts lie apart, by layer")
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,16 +1,19 @@
 """Draw the kernels of linear inverses, what they cost, and an image that they restored."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     import numpy as np
 
-    from deep_restoration import map_figures, storage
+    from deep_restoration.figures import maps
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.files.tables import read_csv
 
-    errors = storage.read_csv(snakemake.input.errors)
+    errors = read_csv(snakemake.input.errors)
     first = errors["noise"] == errors["noise"][0]
     errors = {key: values[first] for key, values in errors.items()}
-    with storage.open_hdf5(snakemake.input.arrays, "linear_inverse") as file:
+    with open_hdf5(snakemake.input.arrays, "linear_inverse") as file:
         found = {key: file[key][...] for key in file}
         labels = list(file.attrs["labels"])
     side = 2 * found["filters"].shape[2] + 1
@@ -26,18 +29,18 @@ with runtime.job(snakemake):
         "pseudo-inverse": found["pseudo_inverse_beyond"],
     }
     name, output = snakemake.wildcards.classifier, snakemake.output
-    figure = map_figures.linear_inverse(
+    figure = maps.linear_inverse(
         kernels,
         beyond,
         found["edge_correction"],
         errors,
         f"{name}: inverting the first convolution",
     )
-    storage.save_figure(figure, output.kernels, output.kernels_svg)
-    figure = map_figures.linear_restorations(
+    save_figure(figure, output.kernels, output.kernels_svg)
+    figure = maps.linear_restorations(
         found["original"].transpose(1, 2, 0),
         found["restored"].transpose(0, 2, 3, 1),
         labels,
         f"{name}: restored linearly from the first convolution",
     )
-    storage.save_figure(figure, output.images, output.images_svg)
+    save_figure(figure, output.images, output.images_svg)

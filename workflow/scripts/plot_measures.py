@@ -1,13 +1,17 @@
 """Draw every measure against layer, a line a recipe."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import figures, storage
+with job(snakemake):
+    from deep_restoration.figures import reconstructions
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_rows
 
     name, sides = snakemake.wildcards.classifier, snakemake.params.sides
-    rows = [row for row in storage.read_rows(snakemake.input[0]) if row["classifier"] == name]
+    rows = [row for row in read_rows(snakemake.input[0]) if row["classifier"] == name]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     recipes = [r for r in dict.fromkeys(row["recipe"] for row in rows) if r in sides]
-    figure = figures.measures_by_layer(rows, layers, recipes, sides, f"{name}: quality by layer")
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    figure = reconstructions.measures_by_layer(
+        rows, layers, recipes, sides, f"{name}: quality by layer"
+    )
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,11 +1,13 @@
 """Draw what the measures say of moved images."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import quality_figures, storage
+with job(snakemake):
+    from deep_restoration.figures import quality
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_rows
 
     name = snakemake.wildcards.classifier
-    rows = [row for row in storage.read_rows(snakemake.input[0]) if row["classifier"] == name]
-    figure = quality_figures.moved(rows, f"{name}: photographs against themselves, moved")
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    rows = [row for row in read_rows(snakemake.input[0]) if row["classifier"] == name]
+    figure = quality.moved(rows, f"{name}: photographs against themselves, moved")
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,27 +1,29 @@
 """Draw one test image restored from every layer by every recipe."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
     import numpy as np
 
-    from deep_restoration import figures, storage
+    from deep_restoration.figures import galleries
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.hdf5 import open_hdf5
 
-    with storage.open_hdf5(snakemake.input.images, "images") as file:
+    with open_hdf5(snakemake.input.images, "images") as file:
         truth = file["images"][0].astype(np.float32) / 255
     restored: dict[str, list] = {}
     layers = []
     for path in map(Path, snakemake.input.restored):
-        with storage.open_hdf5(path, "reconstructions") as file:
+        with open_hdf5(path, "reconstructions") as file:
             restored.setdefault(path.stem, []).append(file["images"][0])
         layers += [path.parent.name] * (path.parent.name not in layers)
-    figure = figures.gallery(
+    figure = galleries.gallery(
         np.stack([truth] * len(layers)),
         restored,
         {},
         f"{snakemake.wildcards.classifier}: one image, restored from every layer",
         layers,
     )
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,16 +1,19 @@
 """Draw the filters of a learned prior, where they lie, their alphas, and the objective on the way."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import prior_figures, storage
+with job(snakemake):
+    from deep_restoration.figures import priors
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_csv
+    from deep_restoration.files.tensors import load_arrays
 
-    history = storage.read_csv(snakemake.input.history)
+    history = read_csv(snakemake.input.history)
     title = f"prior {snakemake.wildcards.prior}"
     if described := snakemake.input.get("filters"):
-        arrays = storage.load_arrays(snakemake.input.prior, "prior")
-        table = storage.read_csv(described[0])
-        figure = prior_figures.prior(arrays["patterns"], arrays["alphas"], table, history, title)
+        arrays = load_arrays(snakemake.input.prior, "prior")
+        table = read_csv(described[0])
+        figure = priors.prior(arrays["patterns"], arrays["alphas"], table, history, title)
     else:
-        figure = prior_figures.network(history, snakemake.params.method, title)
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+        figure = priors.network(history, snakemake.params.method, title)
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

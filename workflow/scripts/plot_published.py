@@ -1,16 +1,18 @@
 """Draw the papers' measures by layer, and what the papers report."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import quality_figures, storage
+with job(snakemake):
+    from deep_restoration.figures import quality
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_rows
 
     name = snakemake.wildcards.classifier
     rows, published = (
-        [row for row in storage.read_rows(path) if row["classifier"] == name]
+        [row for row in read_rows(path) if row["classifier"] == name]
         for path in (snakemake.input.measures, snakemake.input.published)
     )
-    figure = quality_figures.measures_of_papers(
+    figure = quality.measures_of_papers(
         rows, published, snakemake.params.sides, f"{name}: the measures of the papers"
     )
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

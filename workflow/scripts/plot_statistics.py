@@ -1,11 +1,13 @@
 """Draw covariance, its inverses, Gram matrices and sparsity of the feature maps of one layer."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import map_figures, storage
+with job(snakemake):
+    from deep_restoration.figures import maps
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.hdf5 import open_hdf5
 
-    with storage.open_hdf5(snakemake.input[0], "statistics") as file:
+    with open_hdf5(snakemake.input[0], "statistics") as file:
         height, width = file.attrs["grid"]
         shown = {
             f"spatial covariance ({height} x {width})": "covariance",
@@ -18,5 +20,5 @@ with runtime.job(snakemake):
         channels, images = file["of_channels"][...], file["of_images"][...]
     names = snakemake.wildcards
     title = f"{names.classifier} {names.layer}: statistics of feature maps"
-    figure = map_figures.statistics(matrices, channels, images, title)
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    figure = maps.statistics(matrices, channels, images, title)
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,17 +1,20 @@
 """Draw SSIM against seconds an image for every layer, a line a recipe."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
-    from deep_restoration import quality_figures, storage, time_to_quality
+    from deep_restoration.evaluation import time_to_quality
+    from deep_restoration.figures import quality
+    from deep_restoration.figures.style import save_figure
+    from deep_restoration.files.tables import read_rows
 
     layers: dict[str, dict] = {}
     for path in map(Path, snakemake.input):
-        curve, _ = time_to_quality.curve(storage.read_rows(path))
+        curve, _ = time_to_quality.curve(read_rows(path))
         layers.setdefault(path.parent.name, {})[path.name.removesuffix(".trace.csv")] = curve
-    figure = quality_figures.quality_against_time(
+    figure = quality.quality_against_time(
         layers, snakemake.params.sides, f"{snakemake.wildcards.classifier}: quality against time"
     )
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,9 +1,10 @@
 """Draw the graph of the workflow's rules."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import figures, storage
+with job(snakemake):
+    from deep_restoration.figures import reconstructions
+    from deep_restoration.figures.style import save_figure
 
-    figure = figures.rule_graph([tuple(edge) for edge in snakemake.params.edges])
-    storage.save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    figure = reconstructions.rule_graph([tuple(edge) for edge in snakemake.params.edges])
+    save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,29 +1,41 @@
 """Restore the test images, or a shard of them, from the feature maps of one layer by one recipe."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, provenance_of
+from deep_restoration.runtime.checkpoints import Checkpoint, content_stamps
 
-with runtime.job(snakemake):
+with job(snakemake):
     import numpy as np
 
-    from deep_restoration import images, recipes, search, shards, storage
+    from deep_restoration.data import images
+    from deep_restoration.files.hdf5 import (
+        create_dataset,
+        create_hdf5,
+        open_hdf5,
+        read_names,
+        write_names,
+    )
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.inversion import recipes
+    from deep_restoration.jobs import shards
+    from deep_restoration.study import searched
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
-    provenance, batch = runtime.provenance(snakemake.params), settings["batch"]
-    recipe = search.apply(settings["recipe"], inputs.get("found"))
+    provenance, batch = provenance_of(snakemake.params), settings["batch"]
+    recipe = searched.apply(settings["recipe"], inputs.get("found"))
     restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
-    stamps = runtime.stamps(inputs.images, *restorer.files)
-    with storage.open_hdf5(inputs.images, "images") as file:
-        names = storage.read_names(file)
+    stamps = content_stamps(inputs.images, *restorer.files)
+    with open_hdf5(inputs.images, "images") as file:
+        names = read_names(file)
         mine = shards.part(len(names), batch, snakemake.wildcards)
         names, pixels = names[mine], file["images"][mine]
     rows, seconds = [], 0.0
-    with storage.create_hdf5(output.images, "reconstructions", provenance) as file:
+    with create_hdf5(output.images, "reconstructions", provenance) as file:
         units = "sRGB, 0..1, N x H x W x 3"
-        data = storage.dataset(file, "images", pixels.shape, np.float32, units)
+        data = create_dataset(file, "images", pixels.shape, np.float32, units)
         for start in range(0, len(names), batch):
             first, part = mine.start + start, slice(start, start + batch)
             key = [provenance, recipe, first, *stamps]
-            checkpoint = runtime.Checkpoint(f"{output.images}.{first}", key)
+            checkpoint = Checkpoint(f"{output.images}.{first}", key)
             result = restorer.restore(
                 recipe, images.as_tensor(pixels[part]), names[part], settings["seed"], checkpoint
             )
@@ -31,6 +43,6 @@ with runtime.job(snakemake):
             rows += [(first, *row) for row in result.trace]
             seconds += result.seconds
             checkpoint.remove()
-        storage.write_names(file, names)
+        write_names(file, names)
     rows.append(shards.time_row(seconds, len(names)))
-    storage.write_csv(output.trace, shards.TRACE, rows)
+    write_csv(output.trace, shards.TRACE, rows)

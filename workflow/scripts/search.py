@@ -1,25 +1,32 @@
 """Search the weights and rates of one recipe for one layer on held-out training images."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, log, provenance_of
+from deep_restoration.runtime.checkpoints import Checkpoint, content_stamps
 
-with runtime.job(snakemake):
+with job(snakemake):
     import json
     import math
 
     import numpy as np
 
-    from deep_restoration import images, metrics, recipes, search, storage
+    from deep_restoration.data import images, splits
+    from deep_restoration.evaluation import metrics
+    from deep_restoration.files.atomic import write_text
+    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.inversion import recipes, search
+    from deep_restoration.study import searched
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     recipe, how, seed = settings["recipe"], settings["search"], settings["seed"]
     restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
-    with storage.open_hdf5(inputs.images, "images") as file:
-        names, pixels = images.some(file, how["images"], settings["held_out"])
+    with open_hdf5(inputs.images, "images") as file:
+        names, pixels = splits.some(file, how["images"], settings["held_out"])
     truth = pixels.astype(np.float64) / 255
-    never = runtime.Checkpoint(f"{output.found}.trial", None, math.inf)
+    never = Checkpoint(f"{output.found}.trial", None, math.inf)
 
-    def score(values: search.Values) -> float:
-        tried = search.shorter(search.replace(recipe, values), how["iterations"])
+    def score(values: searched.Values) -> float:
+        tried = searched.shorter(searched.replace(recipe, values), how["iterations"])
         result = restorer.restore(
             tried, images.as_tensor(pixels), names, seed, never, watched=False
         )
@@ -28,13 +35,13 @@ with runtime.job(snakemake):
             return 1 - float(metrics.ssim(truth, restored).mean())
         return float(metrics.mse(truth, restored).mean())
 
-    stamps = runtime.stamps(inputs.images, *restorer.files)
-    key = [runtime.provenance(snakemake.params), *stamps]
-    checkpoint = runtime.Checkpoint(output.found, key)
+    stamps = content_stamps(inputs.images, *restorer.files)
+    key = [provenance_of(snakemake.params), *stamps]
+    checkpoint = Checkpoint(output.found, key)
     values, rows = search.search(score, recipe["search"], how["trials"], seed, checkpoint)
     best = min(row[3] for row in rows)
     found = {"values": values, "score": best, "measure": how["measure"], "images": names}
-    storage.write_csv(output.trials, search.COLUMNS, rows)
-    storage.write_text(output.found, json.dumps(found, indent=1) + "\n")
+    write_csv(output.trials, search.COLUMNS, rows)
+    write_text(output.found, json.dumps(found, indent=1) + "\n")
     checkpoint.remove()
-    runtime.log.info("best: %s, %s %.5g", values or "as it is", how["measure"], best)
+    log.info("best: %s, %s %.5g", values or "as it is", how["measure"], best)

@@ -1,23 +1,26 @@
 """Covariances, precision, Gram matrices, sparsity and stationarity of the feature maps of one layer."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, log, provenance_of
+from deep_restoration.runtime import devices
 
-with runtime.job(snakemake):
-    from deep_restoration import stationarity, statistics, storage
+with job(snakemake):
+    from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
+    from deep_restoration.files.tables import write_csv
+    from deep_restoration.statistics import spatial, stationarity, streaming
 
-    settings, provenance = snakemake.params.settings, runtime.provenance(snakemake.params)
+    settings, provenance = snakemake.params.settings, provenance_of(snakemake.params)
     names = {key: snakemake.wildcards[key] for key in ("classifier", "layer")}
     options = {key: settings[key] for key in ("positions", "radius")}
     if paths := snakemake.input.get("shards"):
-        found = statistics.read_sums(paths[0])
+        found = streaming.read_sums(paths[0])
         for path in paths[1:]:
-            found.merge(statistics.read_sums(path))
+            found.merge(streaming.read_sums(path))
     else:
-        with storage.open_hdf5(snakemake.input.features, "features") as source:
+        with open_hdf5(snakemake.input.features, "features") as source:
             maps = source["features"]
-            found = statistics.measure(maps, range(len(maps)), device=runtime.device(), **options)
+            found = streaming.measure(maps, range(len(maps)), device=devices.device(), **options)
     moments = found.spatial_moments()
-    runtime.log.info("distance from stationary against the number of images")
+    log.info("distance from stationary against the number of images")
     curve = stationarity.curve(
         moments,
         (0, settings["border"]),
@@ -26,7 +29,7 @@ with runtime.job(snakemake):
     )
     arrays = {
         "covariance": found.covariance,
-        "pseudo_inverse": statistics.pseudo_inverse(found.covariance),
+        "pseudo_inverse": spatial.pseudo_inverse(found.covariance),
         "precision": moments.sum().precision(),
         "channel_covariance": found.channel_covariance,
         "autocovariance": found.autocovariance,
@@ -35,15 +38,15 @@ with runtime.job(snakemake):
         "of_images": found.of_images,
         "of_channels": found.of_channels,
     }
-    with storage.create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
+    with create_hdf5(snakemake.output.arrays, "statistics", provenance) as file:
         for key, value in arrays.items():
-            storage.write_array(file, key, value)
-        statistics.write_sums(file, found)
+            write_array(file, key, value)
+        streaming.write_sums(file, found)
         file.attrs["grid"] = found.grid.shape
     row = names | found.summary()
-    storage.write_csv(snakemake.output.table, row.keys(), [row.values()])
+    write_csv(snakemake.output.table, row.keys(), [row.values()])
     columns = (*names, *stationarity.COLUMNS)
-    storage.write_csv(
+    write_csv(
         snakemake.output.stationarity,
         columns,
         [[(names | entry)[column] for column in columns] for entry in curve],

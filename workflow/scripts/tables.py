@@ -1,19 +1,20 @@
 """Gather the rows of all layers, and summarise them over images with bootstrap intervals."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
-    from deep_restoration import metrics, storage
+with job(snakemake):
+    from deep_restoration.evaluation import tables
+    from deep_restoration.files.tables import read_rows, write_csv
 
-    rows = [row for path in snakemake.input.images for row in storage.read_rows(path)]
-    storage.write_csv(
+    rows = [row for path in snakemake.input.images for row in read_rows(path)]
+    write_csv(
         snakemake.output.images,
-        metrics.COLUMNS,
-        [[row[c] for c in metrics.COLUMNS] for row in rows],
+        tables.COLUMNS,
+        [[row[c] for c in tables.COLUMNS] for row in rows],
     )
-    columns, summary = metrics.summarise(rows, snakemake.params.settings["seed"])
-    storage.write_csv(snakemake.output.summary, columns, summary)
-    sides = metrics.compare_sides(rows, snakemake.params.learned, snakemake.params.settings["seed"])
-    storage.write_csv(snakemake.output.sides, metrics.SIDES, sides)
-    maps = [row for path in snakemake.input.maps for row in storage.read_rows(path)]
-    storage.write_csv(snakemake.output.maps, maps[0].keys(), [row.values() for row in maps])
+    columns, summary = tables.summarise(rows, snakemake.params.settings["seed"])
+    write_csv(snakemake.output.summary, columns, summary)
+    sides = tables.compare_sides(rows, snakemake.params.learned, snakemake.params.settings["seed"])
+    write_csv(snakemake.output.sides, tables.SIDES, sides)
+    maps = [row for path in snakemake.input.maps for row in read_rows(path)]
+    write_csv(snakemake.output.maps, maps[0].keys(), [row.values() for row in maps])

@@ -1,11 +1,12 @@
 """When each recipe reaches each SSIM, from the traces of all layers."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job
 
-with runtime.job(snakemake):
+with job(snakemake):
     from pathlib import Path
 
-    from deep_restoration import storage, time_to_quality
+    from deep_restoration.evaluation import time_to_quality
+    from deep_restoration.files.tables import read_rows, write_csv
 
     sides, curves = snakemake.params.sides, {}
     for path in map(Path, snakemake.input):
@@ -14,12 +15,10 @@ with runtime.job(snakemake):
             path.parent.name,
             path.parent.parent.name,
         )
-        curves.setdefault((classifier, layer), {})[recipe] = time_to_quality.curve(
-            storage.read_rows(path)
-        )
+        curves.setdefault((classifier, layer), {})[recipe] = time_to_quality.curve(read_rows(path))
     rows = [
         row
         for (classifier, layer), found in curves.items()
         for row in time_to_quality.table(classifier, layer, found, sides)
     ]
-    storage.write_csv(snakemake.output[0], time_to_quality.COLUMNS, rows)
+    write_csv(snakemake.output[0], time_to_quality.COLUMNS, rows)

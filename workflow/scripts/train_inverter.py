@@ -1,14 +1,15 @@
 """Train a chain of inverse modules from one layer back to the image."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, provenance_of
 
-with runtime.job(snakemake):
-    from deep_restoration import inverter_training, parallel
+with job(snakemake):
+    from deep_restoration.inverters import training
+    from deep_restoration.runtime import parallel
 
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
     replicate = int(snakemake.wildcards.replicate)
     parallel.run(
-        inverter_training.train_stored,
+        training.train_stored,
         {
             "network": inputs.network,
             "images_file": inputs.images,
@@ -18,6 +19,6 @@ with runtime.job(snakemake):
             "layer": snakemake.wildcards.layer,
             "settings": params.settings,
             "replicate": replicate,
-            "provenance": runtime.provenance(params) | {"replicate": replicate},
+            "provenance": provenance_of(params) | {"replicate": replicate},
         },
     )

@@ -1,18 +1,28 @@
 """Make one kind of picture from one layer of a classifier."""
 
-from deep_restoration import runtime
+from deep_restoration.jobs.job import job, provenance_of
+from deep_restoration.runtime.checkpoints import Checkpoint, content_stamps
 
-with runtime.job(snakemake):
+with job(snakemake):
     from contextlib import ExitStack
 
     import numpy as np
     import torch
 
-    from deep_restoration import classifiers, images, storage, visualisation
+    from deep_restoration.data import images
+    from deep_restoration.files.hdf5 import (
+        create_hdf5,
+        open_hdf5,
+        read_names,
+        write_array,
+        write_names,
+    )
+    from deep_restoration.inversion import visualisation
+    from deep_restoration.networks import sources
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     entry, plan, seed, layers = (settings[key] for key in ("entry", "plan", "seed", "layers"))
-    provenance = runtime.provenance(snakemake.params)
+    provenance = provenance_of(snakemake.params)
     content = entry.get("content")
     visualiser = visualisation.Visualiser(
         inputs.network,
@@ -22,11 +32,11 @@ with runtime.job(snakemake):
         inputs.priors,
         inputs.feature_priors,
     )
-    stamps = runtime.stamps(*inputs.train, *inputs.test, *visualiser.files)
-    checkpoint = runtime.Checkpoint(output[0], [provenance, *stamps])
+    stamps = content_stamps(*inputs.train, *inputs.test, *visualiser.files)
+    checkpoint = Checkpoint(output[0], [provenance, *stamps])
     with ExitStack() as opened:
         train, test = (
-            [opened.enter_context(storage.open_hdf5(path, "images")) for path in paths]
+            [opened.enter_context(open_hdf5(path, "images")) for path in paths]
             for paths in (inputs.train, inputs.test)
         )
 
@@ -35,12 +45,12 @@ with runtime.job(snakemake):
             return visualisation.training_batches(train[0], count, settings["held_out"])
 
         for file in test:
-            names = storage.read_names(file)[: entry["images"]]
+            names = read_names(file)[: entry["images"]]
             tested = images.as_tensor(file["images"][: entry["images"]])
         if entry["kind"] == "activation_maximisation":
             known = []
             if entry["of"] == "class":
-                known = classifiers.class_names(settings["architecture"], settings["channels"])
+                known = sources.class_names(settings["architecture"], settings["channels"])
             made = visualiser.maximise(
                 plan,
                 entry["of"],
@@ -60,20 +70,20 @@ with runtime.job(snakemake):
             )
         else:
             made = visualiser.attribute(entry["methods"], entry["channels"], tested, training)
-    with storage.create_hdf5(output[0], "visualisation", provenance) as file:
+    with create_hdf5(output[0], "visualisation", provenance) as file:
 
         def store(name, pictures, units):
             array = pictures.permute(0, 2, 3, 1).cpu().numpy()
-            storage.write_array(file, name, array.astype(np.float32), units)
+            write_array(file, name, array.astype(np.float32), units)
 
         if entry["kind"] == "attribution":
             for name in ("image", "units", "extents"):
-                storage.write_array(file, name, getattr(made, name))
+                write_array(file, name, getattr(made, name))
             for method, maps in made.maps.items():
                 store(f"maps/{method}", maps, "sensitivity, K x H x W x 3")
         else:
             store("images", made.images, "sRGB, 0..1, N x H x W x 3")
-            storage.write_names(file, made.labels)
-            storage.write_array(file, "values", torch.as_tensor(made.values).cpu().numpy())
+            write_names(file, made.labels)
+            write_array(file, "values", torch.as_tensor(made.values).cpu().numpy())
             file.attrs["measure"] = made.measure
     checkpoint.remove()

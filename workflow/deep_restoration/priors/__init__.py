@@ -98,12 +98,12 @@ def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
 
     Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """
-    from .. import storage
+    from ..files.tensors import load_tensors
     from .autoregressive import Autoregressive
     from .denoiser import Denoiser
     from .field import FieldOfExperts
 
-    tensors, facts = storage.load_tensors(path, "prior")
+    tensors, facts = load_tensors(path, "prior")
     kinds = {
         "field": (FieldOfExperts, ["border", "lattice"]),
         "denoiser": (Denoiser, ["sigma"]),

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import runtime, storage
+from ..files.tensors import save_tensors
+from ..runtime import devices, seeds
+from ..runtime.checkpoints import Checkpoint
 from . import networks
 
 # Quarter turns counter-clockwise after which an image's bottom, right, top or left edge is at the bottom.
@@ -137,7 +139,7 @@ class Autoregressive(networks.Calibrating):
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         names = ("kind", "scale", "mean", "spread", "facts")
         facts = {name: getattr(self, name) for name in names}
-        storage.save_tensors(path, self.network.state_dict(), "prior", {**provenance, **facts})
+        save_tensors(path, self.network.state_dict(), "prior", {**provenance, **facts})
 
     @classmethod
     def of(cls, tensors: dict, facts: dict) -> Autoregressive:
@@ -155,18 +157,18 @@ def train(
     held_out: np.ndarray,
     settings: Settings,
     seed: int,
-    checkpoint: runtime.Checkpoint,
+    checkpoint: Checkpoint,
 ) -> tuple[Autoregressive, list[tuple]]:
     """Fit the network to crops of uint8 images N x C x H x W: maximum likelihood, so least squares.
 
     The loss is the mean squared error of a pixel in units of the images' variance. Returns also the
     history of networks.train. Raises ValueError for images that are no larger than the context.
     """
-    where, (_, scale) = runtime.device(), networks.units(maps)
+    where, (_, scale) = devices.device(), networks.units(maps)
     side, context = min(settings.crop, *maps.shape[2:]), settings.context
     if side <= context:
         raise ValueError(f"images of {side} pixels have no row behind a context of {context}")
-    torch.manual_seed(runtime.seed_of(seed, "autoregressive", "start"))
+    torch.manual_seed(seeds.seed_of(seed, "autoregressive", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, context)
     network.to(where, memory_format=torch.channels_last)
 
@@ -175,7 +177,7 @@ def train(
         data = data.contiguous(memory_format=torch.channels_last)
 
         def loss(part: slice) -> tuple[torch.Tensor]:
-            with runtime.precision_context(settings.precision, where):
+            with devices.precision_context(settings.precision, where):
                 expected = network(data[part, :, :-1])
             return ((expected.float() - data[part, :, context:]).square().mean(),)
 

@@ -11,7 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import runtime, storage
+from ..files.tensors import save_tensors
+from ..runtime import devices, seeds
+from ..runtime.checkpoints import Checkpoint
 from . import networks
 
 
@@ -185,7 +187,7 @@ class Denoiser(networks.Calibrating):
         tensors = {"centre": self.centre, **self.network.state_dict()}
         names = ("kind", "scale", "sigma", "probes", "mean", "spread", "facts")
         facts = {name: getattr(self, name) for name in names}
-        storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
+        save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
     def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Denoiser:
@@ -208,19 +210,19 @@ def train(
     held_out: np.ndarray,
     settings: Settings,
     seed: int,
-    checkpoint: runtime.Checkpoint,
+    checkpoint: Checkpoint,
 ) -> tuple[Denoiser, list[tuple]]:
     """Fit a denoiser to crops of maps N x C x H x W: uint8 images in steps of 1/255, or feature maps.
 
     The loss is the mean squared error of the noise in units of its standard deviation, every level
     counting alike: denoising score matching (Vincent 2011). Returns also the history of networks.train.
     """
-    where, image = runtime.device(), maps.dtype == np.uint8
+    where, image = devices.device(), maps.dtype == np.uint8
     centre, scale = networks.units(maps)
     unit = (1 / 255 if image else scale / 100) / scale
     levels = [unit * level for level in settings.levels]
     side = min(settings.crop, *maps.shape[2:])
-    torch.manual_seed(runtime.seed_of(seed, "denoiser", "start"))
+    torch.manual_seed(seeds.seed_of(seed, "denoiser", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, settings.fold)
     network.to(where, memory_format=torch.channels_last)
 
@@ -232,7 +234,7 @@ def train(
 
         def loss(part: slice) -> tuple[torch.Tensor]:
             level = sigma[part].view(-1, 1, 1, 1)
-            with runtime.precision_context(settings.precision, where):
+            with devices.precision_context(settings.precision, where):
                 restored = network(clean[part] + level * noise[part], sigma[part])
             return (((restored - clean[part]) / level).square().mean(),)
 

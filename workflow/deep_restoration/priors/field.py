@@ -8,7 +8,8 @@ import os
 import torch
 import torch.nn.functional as F
 
-from .. import folding, storage
+from ..files.tensors import save_tensors
+from ..networks import folding
 from . import borders
 from .experts import EXPERTS
 
@@ -300,7 +301,7 @@ class FieldOfExperts:
             tensors["depthwise"] = self.depthwise
         names = ("kind", "groups", "dc", "contrast", "calibration", "facts")
         facts = {name: getattr(self, name) for name in names} | {"expert": self.expert_name}
-        storage.save_tensors(path, tensors, "prior", {**provenance, **facts})
+        save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
     def of(

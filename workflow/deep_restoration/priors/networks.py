@@ -10,8 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import runtime
-from ..batches import Batches
+from ..runtime import devices, seeds
+from ..runtime.batches import Batches
+from ..runtime.checkpoints import Checkpoint, optimiser_state, restore_optimiser
+from ..runtime.progress import progress
 
 # (images of a part of the batch) -> its mean loss
 Loss = Callable[[slice], tuple[torch.Tensor]]
@@ -51,7 +53,7 @@ def crops(source: np.ndarray, count: int, side: int, draw: torch.Generator) -> t
             part = np.rot90(part, turn // 2, (1, 2))
             part = part[..., ::-1] if turn % 2 else part
         crop[...] = part
-    return torch.from_numpy(result).to(runtime.device()).div_(255 if image else 1)
+    return torch.from_numpy(result).to(devices.device()).div_(255 if image else 1)
 
 
 def train(
@@ -62,7 +64,7 @@ def train(
     plan: Plan,
     names: tuple[str, str],
     seed: int,
-    checkpoint: runtime.Checkpoint,
+    checkpoint: Checkpoint,
 ) -> list[tuple]:
     """Fit `network` by Adam to the losses of batches drawn from `maps`; `losses` is given these or the
     `held_out` ones, how many to draw and from what.
@@ -73,7 +75,7 @@ def train(
     held-out objective. Returns rows (step, objective, held-out objective, seconds). Raises DivergedError
     naming the step.
     """
-    (kind, what), where, parameters = names, runtime.device(), list(network.parameters())
+    (kind, what), where, parameters = names, devices.device(), list(network.parameters())
     optimiser = torch.optim.Adam(parameters, plan.rate)
     learning, testing = Batches(plan.batch, what), Batches(TESTED, what)
     first, history, before, best = 0, [], 0.0, float("inf")
@@ -82,22 +84,22 @@ def train(
         tensors, values = saved
         network.load_state_dict({name: tensors[f"network.{name}"] for name in kept})
         kept = {name: tensors[f"best.{name}"].to(where) for name in kept}
-        runtime.restore_optimiser(optimiser, tensors)
+        restore_optimiser(optimiser, tensors)
         first, history, before = values["step"], values["history"], values["seconds"]
         best = values["best"]
     started = time.monotonic() - before
-    for step in runtime.progress(range(first, plan.steps), what):
+    for step in progress(range(first, plan.steps), what):
         warm = min(1.0, (step + 1) / (0.05 * plan.steps))
         fall = 0.5 * (1 + np.cos(np.pi * step / plan.steps))
         optimiser.param_groups[0]["lr"] = plan.rate * warm * max(fall, 1e-3)
-        loss = losses(maps, plan.batch, runtime.generator(seed, kind, "batch", step))
+        loss = losses(maps, plan.batch, seeds.generator(seed, kind, "batch", step))
         (value,) = learning.backward(loss, plan.batch, parameters)
         checkpoint.check(f"training of the {kind}", step, value.item())
         if checkpoint.due():
             checkpoint.save(
                 {f"network.{name}": value for name, value in network.state_dict().items()}
                 | {f"best.{name}": value for name, value in kept.items()}
-                | runtime.optimiser_state(optimiser),
+                | optimiser_state(optimiser),
                 step=step,
                 history=history,
                 best=best,

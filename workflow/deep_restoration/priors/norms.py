@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from ..rows import PerImage
+from ..runtime.rows import PerImage
 
 
 class _Range:

@@ -8,9 +8,12 @@ import os
 import numpy as np
 import torch
 
-from .. import images, patches, runtime, score_matching, storage
-from ..inventory import spread
-from . import LearnedPrior, autoregressive, denoiser
+from ..data import images, patches, splits
+from ..data.splits import evenly_spaced
+from ..files.hdf5 import open_hdf5
+from ..runtime import devices
+from ..runtime.checkpoints import Checkpoint
+from . import LearnedPrior, autoregressive, denoiser, score_matching, whitening
 from .field import FieldOfExperts
 
 log = logging.getLogger(__name__)
@@ -25,18 +28,18 @@ def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarra
     `share` of all maps is held out (images.held_out). Raises ValueError for fewer than two maps.
     """
     stage = "features" if of == "features" else "images"
-    with storage.open_hdf5(path, stage) as file:
+    with open_hdf5(path, stage) as file:
         data = file[stage]
         if len(data) < 2:
             raise ValueError(f"{path} holds {len(data)} maps; a prior needs at least 2")
-        kept = images.held_out(len(data), share)
+        kept = splits.held_out(len(data), share)
         parts = []
         for chosen in (~kept, kept):
             rows = np.flatnonzero(chosen).tolist()
             room = max(1, MEMORY // max(1, data[0].nbytes))
             if len(rows) > room:
                 log.info("%d of %d maps fit into memory", room, len(rows))
-                rows = spread(rows, room)
+                rows = evenly_spaced(rows, room)
             part = data[rows]
             if of == "grey":
                 part = images.grey(part)[:, None]
@@ -51,7 +54,7 @@ def batches(maps: np.ndarray, size: int = 16):
     scale = 255 if maps.dtype == np.uint8 else 1
     for start in range(0, len(maps), size):
         part = torch.from_numpy(np.ascontiguousarray(maps[start : start + size]))
-        yield part.to(runtime.device()).float().div_(scale)
+        yield part.to(devices.device()).float().div_(scale)
 
 
 def fit(
@@ -68,16 +71,16 @@ def fit(
     """
     of, seed = settings["of"], settings["seed"]
     maps, kept = load_maps(maps_file, of, settings["held_out"])
-    checkpoint = runtime.Checkpoint(output, key)
+    checkpoint = Checkpoint(output, key)
     if method := {"denoiser": denoiser, "autoregressive": autoregressive}.get(settings["method"]):
         names = set(method.Settings.__dataclass_fields__) & set(settings)
         plan = method.Settings(**{name: settings[name] for name in names})
         prior, history = method.train(maps, kept, plan, seed, checkpoint)
     else:
-        early = runtime.Checkpoint(f"{output}.start", key)
+        early = Checkpoint(f"{output}.start", key)
         prior, history = _experts(settings, maps, kept, patches_file, checkpoint, early)
         early.remove()
-    prior.to(runtime.device())
+    prior.to(devices.device())
     prior.calibrate(batches(kept[:: -(-len(kept) // CALIBRATION)]))
     prior.facts |= {"of": of, "held_out_objective": min(row[2] for row in history)}
     checkpoint.remove()
@@ -86,7 +89,7 @@ def fit(
 
 def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
     image, field = maps.dtype == np.uint8, settings["method"] == "field"
-    with storage.open_hdf5(patches_file, "patches") as file:
+    with open_hdf5(patches_file, "patches") as file:
         shape, dc, contrast = file["patches"].shape[1:], file.attrs["dc"], file.attrs["contrast"]
         contrast = float(contrast) or None
         unit = (
@@ -96,7 +99,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
         )
         noise = settings["noise"] * unit
         options = ("variant", "groups", "multiplier", "dimensions", "floor", "whitening")
-        projection = patches.Projection.fit(
+        projection = whitening.Projection.fit(
             shape,
             file["mean"][...],
             file["covariance"][...],
@@ -107,7 +110,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
         data, held = (
             _whitened(file, name, projection, contrast) for name in ("patches", "held_out")
         )
-    where, linear = runtime.device(), projection.linear().astype(np.float32)
+    where, linear = devices.device(), projection.linear().astype(np.float32)
     unit_length = settings.get("unit", False)
     plan = score_matching.Settings(
         settings["expert"],
@@ -175,7 +178,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
     return prior, history
 
 
-def _whitened(file, name: str, projection: patches.Projection, contrast: float | None):
+def _whitened(file, name: str, projection: whitening.Projection, contrast: float | None):
     """Patches of a file as whitened data, G x n x d, a block at a time."""
     source, scale, dc = file[name], float(file.attrs["scale"]), str(file.attrs["dc"])
     groups, dimensions = projection.matrix.shape[:2]

@@ -1,0 +1,1 @@
+"""Photographs, splits and patches."""

@@ -1,0 +1,47 @@
+"""Which images are held out, and samples of images at even distances."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def held_out(count: int, share: float) -> np.ndarray:
+    """Which of `count` images nothing learns from: a share of them, spread evenly, at least one."""
+    chosen = held_out_count(count, share)
+    result = np.zeros(count, bool)
+    result[(np.arange(chosen) * count) // chosen] = True
+    return result
+
+
+def sample(count: int, wanted: int | None, share: float) -> np.ndarray:
+    """Indices of at most `wanted` of `count` images, of all for None, so placed that `held_out` of the
+    sample are images that are held out of all."""
+    wanted = min(wanted or count, count)
+    kept, places = held_out(count, share), held_out(wanted, share)
+    result = np.empty(wanted, int)
+    for own, there in ((kept, places), (~kept, ~places)):
+        result[there] = evenly_spaced(np.flatnonzero(own).tolist(), int(there.sum()))
+    return result
+
+
+def some(file, count: int, share: float | None = None) -> tuple[list[str], np.ndarray]:
+    """Names and pixels (N x H x W x 3, uint8) of at most `count` images of an open file, spread evenly:
+    of those held out, if their `share` is given, or of all."""
+    from ..files.hdf5 import read_names
+
+    known = len(file["images"])
+    own = np.arange(known) if share is None else np.flatnonzero(held_out(known, share))
+    chosen, names = evenly_spaced(own.tolist(), count), read_names(file)
+    return [names[index] for index in chosen], file["images"][chosen]
+
+
+def evenly_spaced(items: list, count: int | None) -> list:
+    """`count` items at even distances over the list, all of them for None or a larger count."""
+    if count is None or count >= len(items):
+        return items
+    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
+
+
+def held_out_count(count: int, share: float) -> int:
+    """How many of `count` images nothing learns from: a share of them, at least one."""
+    return max(1, round(count * share))

@@ -1,0 +1,75 @@
+"""Bootstrap intervals over photographs. Crops of one photograph are drawn together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from ..data.images import photograph
+
+FEWEST = 4  # photographs of which an interval is made
+
+
+def _resampled(values: Sequence, names: Sequence[str], seed: int, resamples: int) -> np.ndarray:
+    """Means over images, K x resamples, of each of K x N values, when photographs are drawn with replacement.
+
+    `names` are those of the N images. Crops of one photograph are drawn together, because they are no
+    samples of their own. Of fewer than FEWEST photographs nothing is drawn: K x 0.
+    """
+    numbers: dict[str, int] = {}
+    shows = np.array([numbers.setdefault(photograph(name), len(numbers)) for name in names], int)
+    if len(numbers) < FEWEST:
+        return np.empty((len(values), 0))
+    counts = np.bincount(shows)
+    sums = np.array([np.bincount(shows, np.asarray(row, np.float64)) for row in values])
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(resamples, len(counts)))
+    return sums[:, drawn].sum(2) / counts[drawn].sum(1)
+
+
+def _limits(drawn: np.ndarray, level: float) -> tuple[float, float]:
+    if not len(drawn):
+        return float("nan"), float("nan")
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def bootstrap_interval(
+    values: np.ndarray, names: Sequence[str], seed: int, resamples: int = 2000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval over photographs of the mean over images of these `names`; (nan, nan)
+    for fewer than FEWEST photographs."""
+    return _limits(_resampled([values], names, seed, resamples)[0], level)
+
+
+def ratio_interval(
+    values: np.ndarray,
+    others: np.ndarray,
+    names: Sequence[str],
+    seed: int,
+    resamples: int = 2000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Mean of `values` over mean of `others`, pairs of the same images, with its percentile bootstrap
+    interval over photographs; (ratio, nan, nan) for fewer than FEWEST."""
+    ours, theirs = _resampled([values, others], names, seed, resamples)
+    return float(np.mean(values) / np.mean(others)), *_limits(ours / theirs, level)
+
+
+def cells(values: Iterable[float]) -> list[float | str]:
+    """Figures and their limits as a table has them: what is not known is empty."""
+    return ["" if math.isnan(value) else value for value in values]
+
+
+def photographs(names: Iterable[str]) -> int:
+    """How many photographs images of these names show."""
+    return len({photograph(name) for name in names})
+
+
+def note(names: Iterable[str]) -> str:
+    """What a table says where it has no intervals."""
+    count = photographs(names)
+    if count >= FEWEST:
+        return ""
+    return f"no intervals: {count} photograph{'s' * (count != 1)}, at least {FEWEST} are needed"

@@ -1,0 +1,169 @@
+"""Images restored from one layer measured against the originals, by themselves and by their feature maps."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from ..data.images import as_tensor
+from ..files.hdf5 import open_hdf5, read_names
+from ..runtime.batches import Batches
+from ..statistics.comparison import compare
+from ..statistics.streaming import FeatureStatistics
+from . import baselines, metrics, restarts
+
+Maps = Callable[[torch.Tensor], torch.Tensor]
+See = Callable[[int, torch.Tensor, torch.Tensor], None]
+
+
+def read(
+    test: str | os.PathLike, train: str | os.PathLike
+) -> tuple[list[str], np.ndarray, dict[str, np.ndarray]]:
+    """Names and pixels (N x H x W x 3 uint8) of the test images, and the baselines that the training images
+    make, from the files of both."""
+    with open_hdf5(test, "images") as file:
+        names, pixels = read_names(file), file["images"][...]
+    with open_hdf5(train, "images") as file:
+        return names, pixels, baselines.pictures(file["mean"][...])
+
+
+def _tensor(images: np.ndarray) -> torch.Tensor:
+    """N x 3 x H x W float32 of images N x H x W x 3 in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(images, np.float32)).permute(0, 3, 1, 2)
+
+
+def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """A baseline H x W x 3 as if it had been restored for every image."""
+    return np.broadcast_to(guess, pixels.shape)
+
+
+def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Maps:
+    """A function of images N x 3 x H x W: the maps N x C x H x W of a network that gives those of one layer.
+    Maps of a layer without positions have one."""
+
+    def maps(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode():
+            (found,) = network(images.to(device)).values()
+        return found.reshape(*found.shape, *(1, 1)[: 4 - found.ndim])
+
+    return maps
+
+
+def of_starts(
+    maps: Maps, names: list[str], pixels: np.ndarray, images: np.ndarray, batch: int = 64
+) -> list[tuple]:
+    """Of each image its name and the values of starts.MEASURES, of `images` starts x N x H x W x 3; `maps`
+    of `maps_of`, `names` and `pixels` (N x H x W x 3 uint8) of the originals."""
+    rows = []
+    for first in range(0, len(names), batch):
+        part = slice(first, first + batch)
+        truth, some = pixels[part] / 255, images[:, part]
+        target = maps(_tensor(truth))
+        errors = [
+            metrics.representation_error(maps(_tensor(one)), target).cpu().numpy()
+            for one in (*some, some.mean(axis=0))
+        ]
+        found = restarts.measure(truth, some, np.stack(errors[:-1]), errors[-1])
+        columns = [found[name].tolist() for name in restarts.MEASURES]
+        rows += zip(names[part], *columns, strict=True)
+    return rows
+
+
+class Measuring:
+    """Of one layer: `network` gives its maps alone, `names` and `pixels` (N x H x W x 3 uint8) are those of
+    the originals."""
+
+    def __init__(
+        self,
+        network: torch.nn.Module,
+        names: list[str],
+        pixels: np.ndarray,
+        device: torch.device | str = "cpu",
+    ):
+        self.network, self.names, self.pixels, self.device = network, names, pixels, device
+        self.maps = maps_of(network, device)
+        self.measured = Batches(32, "measuring restored images")
+        self.inverted = Batches(64, "inverting test images")
+
+    def images(self, found: np.ndarray, see: See | None = None) -> list[tuple]:
+        """Of each of the images `found`, N x H x W x 3 (an array, or one of a file, read in parts), its name
+        and the values of metrics.MEASURES but the last, seconds. `see` is given the start of each part, its
+        target maps and its maps."""
+        rows = []
+
+        def both(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
+            restored = torch.from_numpy(np.ascontiguousarray(found[part])).permute(0, 3, 1, 2)
+            return self.maps(as_tensor(self.pixels[part])), self.maps(restored)
+
+        for part, (target, maps) in self.measured(both, len(self.names)):
+            if see:
+                see(part.start, target, maps)
+            truth, restored = self.pixels[part].astype(np.float64) / 255, found[part]
+            columns = (
+                metrics.mse(truth, restored).tolist(),
+                metrics.psnr(truth, restored).tolist(),
+                metrics.ssim(truth, restored).tolist(),
+                *metrics.ssim_parts(truth, restored).T.tolist(),
+                metrics.representation_error(maps, target).tolist(),
+            )
+            rows += zip(self.names[part], *columns, strict=True)
+        return rows
+
+    def inversions(
+        self, image_of: Callable[[torch.Tensor], torch.Tensor]
+    ) -> tuple[list[tuple], np.ndarray]:
+        """What `image_of` makes of the target maps, clipped to [0, 1]: of each image its name and the values
+        of metrics.INVERTER_MEASURES, and the first image, 1 x H x W x 3."""
+
+        def invert(part: slice) -> tuple[np.ndarray, list[float]]:
+            with torch.inference_mode():
+                (target,) = self.network(as_tensor(self.pixels[part]).to(self.device)).values()
+                restored = image_of(target).clamp(0, 1)
+                (again,) = self.network(restored).values()
+            errors = metrics.representation_error(again, target).tolist()
+            return restored.permute(0, 2, 3, 1).cpu().numpy(), errors
+
+        parts, errors = [], []
+        for _, (restored, wrong) in self.inverted(invert, len(self.names)):
+            parts.append(restored)
+            errors += wrong
+        truth, found = self.pixels.astype(np.float64) / 255, np.concatenate(parts)
+        values = (measure(truth, found) for measure in (metrics.mse, metrics.psnr, metrics.ssim))
+        rows = zip(self.names, *(v.tolist() for v in values), errors, strict=True)
+        return list(rows), found[:1]
+
+    def always(self, guess: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
+        """A baseline H x W x 3 as an inverse network, which gives it whatever the maps."""
+        picture = torch.from_numpy(guess).permute(2, 0, 1).contiguous().to(self.device)
+        return lambda target: picture.repeat(len(target), 1, 1, 1)
+
+
+class MapStatistics:
+    """Statistics of the maps of restored images beside those of the originals; `options` are those of
+    FeatureStatistics."""
+
+    def __init__(self, device: torch.device | str = "cpu", **options):
+        self.device, self.options = device, options
+        self.natural: FeatureStatistics | None = None
+
+    def _like(self, maps: torch.Tensor) -> FeatureStatistics:
+        return FeatureStatistics(*maps.shape[1:], device=self.device, **self.options)
+
+    def rows(self, measuring: Measuring, found: np.ndarray) -> tuple[list[tuple], list[dict]]:
+        """Those of `measuring.images`, and those of statistics.compare for the maps of the same images."""
+        restored: FeatureStatistics | None = None
+        first = self.natural is None
+
+        def see(start: int, target: torch.Tensor, maps: torch.Tensor) -> None:
+            nonlocal restored
+            if restored is None:
+                restored, self.natural = self._like(maps), self.natural or self._like(maps)
+            restored.add(maps, start)
+            if first:
+                self.natural.add(target, start)
+
+        rows = measuring.images(found, see)
+        return rows, compare(self.natural, restored)

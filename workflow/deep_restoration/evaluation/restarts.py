@@ -1,0 +1,89 @@
+"""How ambiguous a layer is: the same images restored from several starts, and how far these lie apart.
+
+What the layer has forgotten is left to the start and the prior, so that restored images that differ
+while their feature maps agree show what it forgot (Mahendran & Vedaldi 2016, several solutions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+
+from ..runtime import seeds
+from . import intervals, metrics
+
+MEASURES = (
+    *("spread", "pair_mse", "pair_ssim"),
+    *("representation_error", "representation_error_spread", "representation_error_of_mean"),
+    *("mse", "mse_of_mean", "ssim", "ssim_of_mean"),
+)
+COLUMNS = ("classifier", "layer", "recipe", "image", "starts", *MEASURES)
+
+
+def seed_of_start(seed: int, start: int) -> int:
+    """The seed of a start; that of start 0 is the study's own, with which everything is restored."""
+    return seed if start == 0 else seeds.seed_of(seed, "start", start)
+
+
+def deviation(images: np.ndarray) -> np.ndarray:
+    """Standard deviation over starts at each pixel, mean over colours: starts x N x H x W x 3 to N x H x W.
+
+    Of a sample (divided by starts - 1), so that its square does not depend on the number of starts.
+    """
+    return np.asarray(images, np.float64).std(axis=0, ddof=1).mean(axis=-1)
+
+
+def measure(
+    truth: np.ndarray, images: np.ndarray, errors: np.ndarray, error_of_mean: np.ndarray
+) -> dict[str, np.ndarray]:
+    """MEASURES per image, (N,) each, of `images` starts x N x H x W x 3 in [0, 1] and the N originals.
+
+    `errors`, starts x N, are their representation errors, `error_of_mean`, (N,), that of the mean over
+    starts. `spread` is the mean `deviation`; `pair_*` are means over pairs of starts;
+    `representation_error_spread` is the standard deviation over starts of the relative squared error
+    (of a sample), the published measure; `mse` and `ssim` are means over single starts, `*_of_mean` those
+    of the mean image. The mean squared error of single starts is that of their mean plus their variance,
+    (starts - 1) / starts * pair_mse / 2.
+    """
+    images = np.asarray(images, np.float64)
+    mean, pairs = images.mean(axis=0), list(combinations(images, 2))
+    return {
+        "spread": deviation(images).mean(axis=(1, 2)),
+        "pair_mse": np.mean([metrics.mse(a, b) for a, b in pairs], axis=0),
+        "pair_ssim": np.mean([metrics.ssim(a, b) for a, b in pairs], axis=0),
+        "representation_error": errors.mean(axis=0),
+        "representation_error_spread": errors.std(axis=0, ddof=1),
+        "representation_error_of_mean": np.asarray(error_of_mean),
+        "mse": np.mean([metrics.mse(truth, one) for one in images], axis=0),
+        "mse_of_mean": metrics.mse(truth, mean),
+        "ssim": np.mean([metrics.ssim(truth, one) for one in images], axis=0),
+        "ssim_of_mean": metrics.ssim(truth, mean),
+    }
+
+
+def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
+    """Means over images with 95 % bootstrap intervals over photographs, per classifier, layer and recipe.
+
+    `rows` are of COLUMNS. `mse_ratio` is the mean squared error of the mean over starts divided by that of
+    single starts: what averaging leaves.
+    """
+    groups: dict[tuple, list[dict]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in ("classifier", "layer", "recipe", "starts"))
+        groups.setdefault(key, []).append(row)
+    columns = ["classifier", "layer", "recipe", "starts", "images", "photographs"]
+    columns += [f"{m}{end}" for m in (*MEASURES, "mse_ratio") for end in ("", "_low", "_high")]
+    columns.append("note")
+    summary = []
+    for key, group in groups.items():
+        values = {m: np.array([float(row[m]) for row in group]) for m in MEASURES}
+        names = [row["image"] for row in group]
+        line: list = [*key, len(group), intervals.photographs(names)]
+        for found in values.values():
+            limits = intervals.bootstrap_interval(found, names, seed)
+            line += [float(found.mean()), *intervals.cells(limits)]
+        ratio = intervals.ratio_interval(values["mse_of_mean"], values["mse"], names, seed)
+        summary.append([*line, *intervals.cells(ratio), intervals.note(names)])
+    return columns, summary

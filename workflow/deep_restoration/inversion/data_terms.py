@@ -1,0 +1,167 @@
+"""What a pre-image is to do to the classifier's maps: one class a term, one protocol.
+
+`energy(found)` takes the maps of a batch by layer name and returns one value per image, shape (N,),
+lower is better. `scale` (N,) is its size where nothing is achieved, by which divergence is judged.
+`select(index)` is the same term for some of the images, when others have left the batch.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol, Self
+
+import torch
+
+from ..runtime.rows import PerImage
+
+Maps = dict[str, torch.Tensor]
+
+
+class DataTerm(Protocol):
+    scale: torch.Tensor
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        """Per image, (N,), in float32."""
+        ...
+
+    def select(self, index: torch.Tensor) -> Self: ...
+
+
+def refuse_dead(target: torch.Tensor, names: Sequence[str]) -> None:
+    """Raise ValueError naming the images whose maps are all zero."""
+    if dead := [name for name, maps in zip(names, target, strict=True) if not maps.any()]:
+        raise ValueError(f"the feature maps of {', '.join(dead)} are all zero; nothing to restore")
+
+
+class Matching(PerImage):
+    """|Phi(x) - Phi_0|^2 / |Phi_0|^2 for one layer (Mahendran & Vedaldi 2015, eq. 3).
+
+    target: Phi_0, N x ...; names: of its images, for the error. Raises ValueError naming the images
+    whose maps are all zero.
+    """
+
+    PER_IMAGE = ("target", "norm", "scale")
+
+    def __init__(self, layer: str, target: torch.Tensor, names: Sequence[str]):
+        refuse_dead(target, names)
+        self.layer, self.target = layer, target
+        self.norm = target.flatten(1).square().sum(1)
+        self.scale = torch.ones_like(self.norm)
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        difference = found[self.layer].float() - self.target
+        return difference.flatten(1).square().sum(1) / self.norm
+
+
+class MeanSquared(PerImage):
+    """Mean over elements of (Phi(x) - Phi_0)^2 for one layer, in the units of its maps (Harder's code, 2018).
+
+    Arguments and errors as those of Matching. A weight beside it holds for one layer of one classifier:
+    the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.
+    """
+
+    PER_IMAGE = ("target", "scale")
+
+    def __init__(self, layer: str, target: torch.Tensor, names: Sequence[str]):
+        refuse_dead(target, names)
+        self.layer, self.target = layer, target
+        self.scale = target.flatten(1).square().mean(1)
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        difference = found[self.layer].float() - self.target
+        return difference.flatten(1).square().mean(1)
+
+
+# What a recipe may name.
+DATA_TERMS: dict[str, type[Matching] | type[MeanSquared]] = {
+    "normalised": Matching,
+    "mse": MeanSquared,
+}
+
+
+class InnerProduct(PerImage):
+    """-<Phi(x), Phi_0> for one layer: activation maximisation and caricature (Mahendran & Vedaldi 2016).
+
+    target: Phi_0, N x ..., its own weight included. scale: what the product is on a natural image, (N,).
+    """
+
+    PER_IMAGE = ("target", "scale")
+
+    def __init__(self, layer: str, target: torch.Tensor, scale: torch.Tensor):
+        self.layer, self.target, self.scale = layer, target, scale
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        return -(found[self.layer].float() * self.target).flatten(1).sum(1)
+
+
+def gram(maps: torch.Tensor) -> torch.Tensor:
+    """G = F F^T, N x C x C, of maps N x C x H x W, F being C x (H W); of a flat layer, of one position."""
+    flat = maps.float().flatten(2) if maps.ndim > 2 else maps.float()[..., None]
+    return flat @ flat.transpose(1, 2)
+
+
+class Gram:
+    """Style and texture of Gatys et al. 2015: sum over layers of w_l E_l, and the content of a layer.
+
+    E_l = 1 / (4 C^2 M^2) |G_l - A_l|^2 with C channels and M positions, the content is 1/2 |F - P|^2.
+    maps: those whose Gram matrices are A_l, N x ..., by layer. weights: w_l by layer, 1 / layers each
+    where not given. content: layer and P; content_weight: in front of it. relative: each E_l and the
+    content are divided by their value where all maps are zero, so that layers of any scale count alike;
+    a content weight of 1 then counts like all Gram matrices together.
+
+    Raises ValueError naming the layer whose maps are all zero.
+    """
+
+    def __init__(
+        self,
+        maps: Maps,
+        weights: dict[str, float] | None = None,
+        content: tuple[str, torch.Tensor] | None = None,
+        content_weight: float = 1.0,
+        relative: bool = True,
+    ):
+        self.weights = weights or dict.fromkeys(maps, 1 / len(maps))
+        self.grams = {layer: gram(values) for layer, values in maps.items()}
+        self.sizes = {
+            layer: 4.0 * values.shape[1] ** 2 * values[0, 0].numel() ** 2
+            for layer, values in maps.items()
+        }
+        self.content, self.content_weight = content, content_weight
+        zero = {layer: torch.zeros_like(values) for layer, values in maps.items()}
+        empty = {layer: self._style(layer, values) for layer, values in zero.items()}
+        if content is not None:
+            empty["content"] = self._content(torch.zeros_like(content[1]))
+        for layer, values in empty.items():
+            if not (values > 0).all():
+                name = content[0] if layer == "content" else layer
+                raise ValueError(f"the maps of {name} are all zero; there is no texture in them")
+        self.units = empty if relative else {k: torch.ones_like(v) for k, v in empty.items()}
+        self.scale = self._sum(empty)
+
+    def _style(self, layer: str, values: torch.Tensor) -> torch.Tensor:
+        difference = gram(values) - self.grams[layer]
+        return difference.square().flatten(1).sum(1) / self.sizes[layer]
+
+    def _content(self, values: torch.Tensor) -> torch.Tensor:
+        return 0.5 * (values.float() - self.content[1]).square().flatten(1).sum(1)
+
+    def _sum(self, terms: Maps) -> torch.Tensor:
+        weights = {**self.weights, "content": self.content_weight}
+        return sum(weights[name] * value / self.units[name] for name, value in terms.items())
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        terms = {layer: self._style(layer, found[layer]) for layer in self.grams}
+        if self.content is not None:
+            terms["content"] = self._content(found[self.content[0]])
+        return self._sum(terms)
+
+    def select(self, index: torch.Tensor) -> Gram:
+        chosen = copy.copy(self)
+        for name in ("grams", "units"):
+            values = getattr(self, name)
+            setattr(chosen, name, {layer: value[index] for layer, value in values.items()})
+        if self.content is not None:
+            chosen.content = (self.content[0], self.content[1][index])
+        chosen.scale = self.scale[index]
+        return chosen

@@ -1,0 +1,1 @@
+"""Inverse networks: chains of modules from the feature maps of a layer back to the image."""

@@ -1,0 +1,1 @@
+"""Image classifiers: architectures, weights, the network as data, layers and what they see."""

@@ -1,0 +1,240 @@
+"""Denoising as a test of priors: the most probable image under a prior and white noise.
+
+Minimised over x for a noisy y:  |x - y|^2 / (2 sigma^2) + weight * energy(x).  One weight is tuned, and
+every image runs until it has converged, because stopping early flatters a weak prior.
+
+A denoiser can give another estimate, too: the mean of the images behind a noisy one, of which the squared
+error is least. Beside the most probable images of other priors it measures the estimator as much as the
+prior; so both have a row, and `estimator` says which.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..evaluation import metrics
+from ..runtime import seeds
+from .training import batches
+
+log = logging.getLogger(__name__)
+Gradient = Callable[[torch.Tensor], torch.Tensor]
+MEASURES = ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds")
+COLUMNS = (
+    "prior",
+    "estimator",
+    "colour",
+    "image",
+    "sigma",
+    "weight",
+    *MEASURES,
+)
+START = 0.1  # the weight that tuning tries first
+SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
+LEFT = 0.6  # of the noise, in the image whose mean is sought
+GOLDEN = (math.sqrt(5) - 1) / 2
+
+
+class Restored(NamedTuple):
+    """images N x C x H x W; iterations of the slowest; residual: how far a full step would still move
+    an image, root mean square, the largest."""
+
+    images: torch.Tensor
+    iterations: int
+    residual: float
+
+
+def restore(
+    gradient: Gradient,
+    noisy: torch.Tensor,
+    sigma: float,
+    weight: float,
+    *,
+    iterations: int = 300,
+    tolerance: float = 0.1 / 255,
+) -> Restored:
+    """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one an image.
+
+    `gradient` is that of the energy. It needs no energy, so that a denoiser's gradient, which belongs to
+    none, is treated like any other; steps are at most sigma^2, that of the data term alone. An image
+    has converged when sigma^2 times the whole gradient is below `tolerance`.
+    """
+    x = noisy.clone()
+    before: tuple[torch.Tensor, torch.Tensor] | None = None
+    step = torch.full((len(x), 1, 1, 1), 0.1 * sigma**2).to(x)
+    smallest, best = torch.full((len(x),), float("inf")).to(x), noisy.clone()
+    for iteration in range(iterations + 1):
+        slope = (x - noisy) / sigma**2 + weight * gradient(x)
+        residual = slope.square().mean((1, 2, 3)).sqrt() * sigma**2
+        better = residual < smallest
+        best[better], smallest = x[better], torch.where(better, residual, smallest)
+        if iteration == iterations or bool((smallest < tolerance).all()):
+            break
+        if before is not None:
+            moved, bent = x - before[0], slope - before[1]
+            both = _dot(moved, bent)
+            # Long and short steps in turn; where the energy bends down, a cautious one.
+            step = _dot(moved, moved) / both if iteration % 2 else both / _dot(bent, bent)
+            step = torch.where(both > 0, step.clamp(1e-4 * sigma**2, sigma**2), 0.1 * sigma**2)
+        before = x, slope
+        x = x - torch.where(residual.view(-1, 1, 1, 1) < tolerance, 0, step) * slope
+    return Restored(best, iteration, float(smallest.max()))
+
+
+def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+    """`restore` under a learned prior, its energy weighted as it is, not calibrated.
+
+    A denoiser R knows the density of images with noise of level s in them, whose slope is exactly
+    (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
+    """
+    with torch.no_grad():
+        denoiser = prior.kind == "denoiser"
+        gradient = _slope(prior, SHARP * sigma) if denoiser else prior.gradient
+        return restore(gradient, noisy, sigma, weight, **limits)
+
+
+def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+    """An estimate of the mean of the images behind a noisy one, by a denoiser R.
+
+    R(y) is that mean as far as R has learned it. A level s with less noise is learned better: so first z,
+    the most probable image with noise of level s left in it, of which y is a noisy observation, then R(z),
+    the mean of the images behind z. Where the images are Gaussian it is the mean of those behind y.
+    """
+    level = LEFT * sigma
+    with torch.no_grad():
+        rest = math.sqrt(sigma**2 - level**2)
+        found = restore(_slope(prior, level), noisy, rest, weight, **limits)
+        return found._replace(images=prior.denoise(found.images, level))
+
+
+def _slope(prior, level: float) -> Gradient:
+    """-d log p / dx of the density of images with noise of this level in them."""
+    return lambda x: (x - prior.denoise(x, level)) / level**2
+
+
+ESTIMATORS = {"map": most_probable, "mean": posterior_mean}
+NAMES = {"map": "MAP", "mean": "posterior mean"}  # in tables and figures
+
+
+def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    return (first * second).sum((1, 2, 3), keepdim=True)
+
+
+def total_variation(noisy: torch.Tensor, weight: float) -> Restored:
+    """The minimiser of |x - y|^2 / 2 + weight TV(x) (Rudin, Osher & Fatemi 1992), by scikit-image."""
+    from skimage.restoration import denoise_tv_chambolle
+
+    images = [
+        denoise_tv_chambolle(
+            image.permute(1, 2, 0).double().numpy(), weight, 1e-5, 500, channel_axis=-1
+        )
+        for image in noisy.cpu()
+    ]
+    return Restored(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(noisy), 0, 0.0)
+
+
+def restoring(prior, estimator: str, sigma: float, **limits) -> Callable[..., Restored]:
+    """What denoises N x C x H x W images, given them and a weight: under a learned prior, by an estimator of
+    ESTIMATORS; without one the minimiser of total variation."""
+    if prior is None:
+        return total_variation
+    return partial(ESTIMATORS[estimator], prior, sigma, **limits)
+
+
+def middles(maps: np.ndarray, side: int = 160) -> torch.Tensor:
+    """The middle, at most `side` pixels a side, of uint8 images N x C x H x W, as a float tensor on the
+    device: for tuning, which costs as much as many images."""
+    side = min(side, *maps.shape[2:])
+    top, left = ((length - side) // 2 for length in maps.shape[2:])
+    return next(batches(maps[:, :, top : top + side, left : left + side], len(maps)))
+
+
+def tuned(restore: Callable[..., Restored], clean: torch.Tensor, sigma: float, seed: int) -> float:
+    """The weight with which `restore` gives the largest mean PSNR on `clean` images made noisy."""
+    noisy = add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, seed)
+
+    def score(weight: float) -> float:
+        return float(psnr(clean, restore(noisy, weight).images).mean())
+
+    return tune(score, START)
+
+
+def measure(
+    restore: Callable[..., Restored],
+    weight: float,
+    planes: np.ndarray,
+    name: str,
+    sigma: float,
+    seed: int,
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Denoise one photograph, its planes C x H x W uint8: the values of MEASURES, and the
+    `clean`, `noisy` and `restored` image, H x W x C uint8."""
+    truth = next(batches(planes[None]))
+    noisy = add_noise(truth, [name], sigma, seed)
+    began = time.monotonic()
+    found = restore(noisy, weight)
+    seconds = time.monotonic() - began
+    before, after = (float(psnr(truth, x)) for x in (noisy, found.images))
+    flat = [x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (truth, noisy, found.images)]
+    values = (before, after, float(metrics.ssim(flat[0], flat[2])[0]))
+    values += (found.iterations, 255 * found.residual, seconds)
+    shown = (np.rint(255 * x[0]).astype(np.uint8) for x in flat)
+    return (
+        dict(zip(MEASURES, values, strict=True)),
+        dict(zip(("clean", "noisy", "restored"), shown, strict=True)),
+    )
+
+
+def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -> torch.Tensor:
+    """White Gaussian noise, not clipped; an image's noise depends on its name alone."""
+    noise = [
+        torch.randn(image.shape, generator=seeds.generator(seed, "denoising", name))
+        for name, image in zip(names, images, strict=True)
+    ]
+    return images + sigma * torch.stack(noise).to(images)
+
+
+def psnr(truth: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
+    """In dB, per image (N,), after clipping to [0, 1]."""
+    return -10 * (restored.clamp(0, 1) - truth).square().mean((1, 2, 3)).log10()
+
+
+def tune(
+    score: Callable[[float], float], start: float, factor: float = 3.0, refine: int = 4
+) -> float:
+    """The weight of the highest score: steps of `factor` from `start` until it falls on both sides, then
+    `refine` golden section steps on the logarithm."""
+    found: dict[float, float] = {}
+
+    def at(place: float) -> float:
+        if place not in found:
+            found[place] = score(math.exp(place))
+            log.info("weight %.4g: %.3f dB", math.exp(place), found[place])
+        return found[place]
+
+    stride, index = math.log(factor), 0
+    while abs(index) < 12:
+        # Whole steps, so that a place met again is the same number: else ties could go round for ever.
+        places = {k: math.log(start) + k * stride for k in (index, index - 1, index + 1)}
+        best = max(places, key=lambda k: at(places[k]))
+        if best == index:
+            break
+        index = best
+    middle = math.log(start) + index * stride
+    low, high = middle - stride, middle + stride
+    left, right = high - GOLDEN * (high - low), low + GOLDEN * (high - low)
+    for _ in range(refine):
+        if at(left) >= at(right):
+            high, right = right, left
+            left = high - GOLDEN * (high - low)
+        else:
+            low, left = left, right
+            right = low + GOLDEN * (high - low)
+    return math.exp(max(found, key=lambda place: found[place]))

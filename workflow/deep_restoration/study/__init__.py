@@ -1,0 +1,1 @@
+"""The study's configuration: keys, defaults, limits, meaning. Imports no torch."""

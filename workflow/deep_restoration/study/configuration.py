@@ -1,0 +1,479 @@
+"""The study's configuration: schema, meaning, and the words of the errors. Imports no torch.
+
+`prepare` is all that the workflow calls: it fills in defaults, drops entries set to null, and checks
+everything that can be checked before hours are spent.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from . import searched, visualisations
+from .wording import limit, nearest, yaml_hint
+
+UNTRAINED = {  # the options of priors that are not learned
+    "alpha_norm": {"alpha", "centre"},
+    "colour_norm": {"alpha", "B", "centre"},
+    "tv": {"beta", "V"},
+    "inverter": set(),  # the distance from the image of the recipe's inverse network
+}
+NAMED = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")  # by users
+TAKEN = {  # names that stand for something else beside the user's
+    "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
+    "recipes": {"blurred", "natural", "original"},  # in figures and the tables of naturalness
+}
+EXPERTS = {  # what score matching on patches and on fields have in common
+    "patches": "images",
+    "expert": None,
+    "filters": None,
+    "dimensions": None,
+    "floor": 1e-6,
+    "whitening": "pca",
+    "noise": 0.0,
+    "steps": 4000,
+    "batch": 500,
+    "rate": 2e-2,
+    "patience": None,
+}
+METHODS = {  # the keys of a learned prior, by how it is trained, with their defaults; None is required
+    "patch": EXPERTS | {"unit": True, "variant": "full", "groups": 1, "multiplier": 4},
+    "field": EXPERTS | {"start": 1000, "batch": 32, "rate": 1e-2, "middle": 16},
+    "denoiser": {
+        "of": "images",
+        "width": 32,
+        "blocks": 1,
+        "fold": 2,
+        "levels": [3.0, 30.0],
+        "sigma": 5.0,
+        "probes": 1,
+        "steps": 1000,
+        "batch": 32,
+        "crop": 64,
+        "rate": 1.5e-3,
+        "precision": "float32",
+    },
+    "autoregressive": {
+        "of": "images",
+        "width": 64,
+        "blocks": 2,
+        "context": 7,
+        "steps": 1500,
+        "batch": 16,
+        "crop": 64,
+        "rate": 2e-3,
+        "precision": "float32",
+    },
+}
+EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+ImageFiles = Callable[[Path], list[str]]
+STORE = "RESTORATION_STORE"  # an environment variable
+
+
+class ConfigurationError(ValueError):
+    """One or several faults of a configuration, a line each."""
+
+    def __init__(self, faults: Iterable[str]):
+        super().__init__(
+            "\n".join(["the configuration is not valid:", *(f"  {f}" for f in faults)])
+        )
+
+
+def check_schema(config: dict, schema: dict) -> bool:
+    if faults := list(dict.fromkeys([*finite_faults(config), *schema_faults(config, schema)])):
+        raise ConfigurationError(faults)
+    return True
+
+
+def with_store(config: dict) -> dict:
+    """The configuration with the store that the environment names, if it does: it knows this machine,
+    where a study may be another's. Set but empty, it stands for none."""
+    return config | {"store": os.environ[STORE] or None} if STORE in os.environ else config
+
+
+def finite_faults(value: Any, key: str = "") -> Iterable[str]:
+    """NaN and infinities, which no limit of a schema refuses: comparisons with NaN are false."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for name, inner in items:
+            yield from finite_faults(inner, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, float) and not math.isfinite(value):
+        yield f"{key} is {value}; it must be a finite number"
+
+
+def schema_faults(config: dict, schema: dict) -> Iterable[str]:
+    """A line for each fault: the key, the value, and what is allowed. Those of `finite_faults` aside."""
+    from jsonschema import Draft202012Validator, validators
+
+    # JSON Schema takes 96.0 for an integer; a size or a count in Python must be one.
+    def whole(_, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
+    errors = validators.extend(Draft202012Validator, type_checker=kinds)(schema).iter_errors(config)
+    for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
+        outer = error
+        while error.context:  # of the alternatives, the one that came furthest
+            error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator != "type"))
+        key = ".".join(str(part) for part in error.absolute_path)
+        value = error.instance
+        rule = error.schema.get("description") or outer.schema.get("description", "")
+        rule = re.split(r"(?<!\.)(?<! al)\. ", rule)[0]  # its first sentence
+        rule = rule and f" ({rule})"
+        if isinstance(value, float) and not math.isfinite(value):
+            continue
+        hint = ""
+        if error.validator in ("type", "enum"):
+            wanted: set[str] = set()
+            for alternative in outer.schema.get("anyOf", [error.schema]):
+                named = alternative.get("type", [])
+                wanted |= {named} if isinstance(named, str) else set(named)
+            hint = yaml_hint(value, wanted, outer.schema.get("minItems", 1))
+        if error.validator == "additionalProperties":
+            allowed = error.schema.get("properties", {})
+            for name in sorted(set(value) - set(allowed)):
+                where = f"{key}.{name}" if key else name
+                yield f"{where} is not a key; did you mean {nearest(name, allowed)}?"
+        elif error.validator == "required":
+            missing = [name for name in error.validator_value if name not in value]
+            yield f"{key or 'the configuration'} lacks {', '.join(missing)}"
+        elif error.validator == "enum":
+            allowed = ", ".join(str(item) for item in error.validator_value)
+            yield f"{key} is {value!r}; allowed: {allowed}" + (hint + rule) * (error is not outer)
+        elif "propertyNames" in error.absolute_schema_path:
+            yield (
+                f"{key}: the name {value!r} is not allowed; it must start with a letter or a digit, "
+                "hold nothing but letters, digits, . _ + -, and have at most 100 of them"
+            )
+        else:
+            yield f"{key} is {value!r}; {limit(error)}{hint}{rule}"
+
+
+def fill(config: Any, schema: dict) -> None:
+    """Put the schema's defaults in place of missing keys, at every level."""
+    if not isinstance(config, dict):
+        return
+    known = schema.get("properties", {})
+    for name, rule in known.items():
+        if name not in config and "default" in rule:
+            config[name] = json.loads(json.dumps(rule["default"]))
+    rest = schema.get("additionalProperties")
+    for name, value in config.items():
+        rule = known.get(name, rest if isinstance(rest, dict) else {})
+        fill(value, rule)
+        if isinstance(value, list) and isinstance(rule.get("items"), dict):
+            for item in value:
+                fill(item, rule["items"])
+
+
+def folder(path: str) -> Path:
+    return Path(os.path.expanduser(path))
+
+
+def is_file(weights: str) -> bool:
+    """Whether `weights:` means a file: a path, a name with a suffix, or a file that is there."""
+    path = folder(weights)
+    suffix = path.suffix and "_Weights." not in weights  # ResNet18_Weights.DEFAULT is a name
+    return weights != EXEMPLAR and (os.sep in weights or bool(suffix) or path.is_file())
+
+
+def method_faults(priors: dict) -> Iterable[str]:
+    """Learned priors with keys of another method than theirs, or without what theirs needs."""
+    for name, prior in priors.items():
+        method = prior.get("method", "patch")
+        allowed = METHODS[method]
+        if foreign := sorted(set(prior) - set(allowed) - {"method"}):
+            yield (
+                f"priors.{name}.{foreign[0]} is not a key of method {method}; "
+                f"allowed: {', '.join(allowed)}"
+            )
+        needed = ("expert", "filters") if "expert" in allowed else ()
+        if missing := [key for key in needed if key not in prior]:
+            yield f"priors.{name} lacks {', '.join(missing)}"
+
+
+def name_faults(config: dict) -> Iterable[str]:
+    """Names that tables and figures would confuse with something of their own."""
+    for section, taken in TAKEN.items():
+        for name in sorted(taken & set(config[section])):
+            yield f"{section}.{name}: tables and figures call something else {name}; rename it"
+
+
+def source_of(config: dict, prior: str) -> str:
+    """What a learned prior is trained on: images, grey or features; "" where its patches are not there."""
+    entry = config["priors"][prior]
+    return entry.get("of") or config["patches"].get(entry["patches"], {"of": ""})["of"]
+
+
+def prior_faults(config: dict) -> Iterable[str]:
+    """Patch sets that are not there or too large, and preprocessing that does not fit together."""
+    sets, side = config["patches"], config["images"]["size"]
+    for name, entry in sets.items():
+        if entry["of"] == "features":
+            continue
+        if entry["size"] == "next":
+            yield f"patches.{name}.size is 'next', which only feature maps have; give a number"
+        elif entry["size"] > side:
+            yield f"patches.{name}.size is {entry['size']}; it must be at most images.size, {side}"
+    for name, prior in config["priors"].items():
+        where = f"priors.{name}"
+        if name in UNTRAINED:
+            yield f"{where}: the name is taken by the prior {name}, which is not learned"
+        if prior["method"] == "denoiser" and prior["levels"][0] > prior["levels"][1]:
+            yield f"{where}.levels is {prior['levels']}; the least comes first"
+        if prior["method"] == "autoregressive":
+            if prior["of"] == "features":
+                yield f"{where}.of is features; an autoregressive prior is one of images or grey ones"
+            if min(prior["crop"], side) <= prior["context"]:
+                yield f"{where}.context is {prior['context']}; it must be less than crop and images.size"
+        if "patches" not in prior:
+            continue
+        if prior["patches"] not in sets:
+            known = nearest(prior["patches"], sets) if sets else "none"
+            yield f"{where}.patches is {prior['patches']!r}; known patch sets: {known}"
+            continue
+        patches = sets[prior["patches"]]
+        size, variant = patches["size"], prior.get("variant", "full")
+        channels = {"images": 3, "grey": 1}.get(patches["of"])
+        if channels and isinstance(size, int) and prior["dimensions"]:
+            values = channels * size * size
+            if prior["dimensions"] > values:
+                yield (
+                    f"{where}.dimensions is {prior['dimensions']}; a patch of {size} x {size} x "
+                    f"{channels} has {values} values"
+                )
+        if patches["dc"] == "patch" and variant != "full":
+            yield (
+                f"{where}.variant is {variant}, but patches.{prior['patches']}.dc is patch, which "
+                "couples the channels; set it to channel or none"
+            )
+        if prior["method"] == "field" and patches["contrast"]:
+            yield (
+                f"{where}: method field models whole images, whose contrast patches.{prior['patches']} "
+                "would normalise patch by patch; set its contrast to null"
+            )
+        if prior["method"] == "field" and channels and isinstance(size, int):
+            crop = prior["middle"] + 2 * (size - 1)
+            if crop > side:
+                yield f"{where}.middle is {prior['middle']}; with its frame, {crop}, it must fit {side}"
+
+
+def recipe_faults(config: dict) -> Iterable[str]:
+    for name, recipe in config["recipes"].items():
+        where = f"recipes.{name}"
+        if recipe.get("inverter"):
+            if recipe["inverter"] not in config["inverters"]:
+                known = nearest(recipe["inverter"], config["inverters"])
+                yield f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}"
+            given = [key for key in recipe if key not in ("inverter", "unseen") and recipe[key]]
+            if not given:
+                continue
+            if recipe.get("start"):
+                yield f"{where}: it starts from the image of its inverter; remove start"
+        if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
+            lacking = " and ".join(missing)
+            if recipe.get("inverter"):
+                yield f"{where} needs {lacking} to go on from the image of its inverter"
+            else:
+                yield f"{where} needs either inverter, or {lacking}"
+        for number, phase in enumerate(recipe.get("phases") or []):
+            if phase["warmup"] > phase["iterations"]:
+                yield (
+                    f"{where}.phases.{number}.warmup is {phase['warmup']}; it must be at most the "
+                    f"phase's iterations, {phase['iterations']}"
+                )
+        if recipe.get("data") == "mse" and recipe.get("data_weight") == "mahendran2016":
+            yield (
+                f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
+                "with data mse give a number"
+            )
+        yield from _used_priors(config, where, recipe)
+        if unseen := recipe.get("unseen"):
+            fit = [
+                name
+                for name, prior in config["priors"].items()
+                if (prior["method"], prior.get("of")) == ("autoregressive", "images")
+            ]
+            if unseen not in fit:
+                known = nearest(unseen, fit) if fit else "none"
+                yield (
+                    f"{where}.unseen is {unseen!r}, which is no autoregressive prior of images; "
+                    f"known ones: {known}"
+                )
+
+
+def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
+    """Priors of a recipe that are not there, or have options or weights of others."""
+    for prior, options in (recipe.get("priors") or {}).items():
+        known = [*UNTRAINED, *config["priors"]]
+        if prior == "inverter" and not recipe.get("inverter"):
+            yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
+        if prior not in known:
+            yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
+            continue
+        kind = config["priors"].get(prior, {}).get("method")
+        options_of = {"units"} | {"denoiser": {"sigma"}, "autoregressive": set()}.get(
+            kind, {"border", "lattice"}
+        )
+        source = source_of(config, prior) if prior in config["priors"] else "images"
+        if source == "features":
+            options_of.add("layers")
+            yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
+        allowed = {"weight", *UNTRAINED.get(prior, options_of)}
+        if source == "grey":
+            yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
+        if foreign := sorted(set(options) - allowed):
+            yield (
+                f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
+                f"allowed: {', '.join(sorted(allowed))}"
+            )
+        if isinstance(options["weight"], dict):
+            key = f"{where}.priors.{prior}.weight"
+            if source != "features":
+                yield f"{key} is one by layer, which only priors of feature maps have"
+            elif "layers" in options:
+                yield f"{key} names its layers; remove layers"
+            else:
+                yield from _layers_known(config, key, options["weight"])
+        published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
+        if isinstance(options["weight"], str) and options["weight"] != published:
+            yield (
+                f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
+                + (f", {published}" if published else "")
+            )
+
+
+def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
+    layers = options.get("layers", [])
+    yield from _layers_known(config, f"{where}.layers", layers if isinstance(layers, list) else [])
+
+
+def _layers_known(config: dict, where: str, layers: Iterable[str]) -> Iterable[str]:
+    known = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for layer in layers:
+        if layer not in known:
+            yield (
+                f"{where}: {layer!r} is no layer of this study, so that no prior of it is "
+                f"learned; nearest: {nearest(layer, known)}"
+            )
+
+
+def search_faults(config: dict) -> Iterable[str]:
+    """Bounds in the wrong order or for what the recipe lacks, and updates that cannot go together."""
+    for name, recipe in config["recipes"].items():
+        where, priors = f"recipes.{name}", recipe.get("priors") or {}
+        ranges = recipe.get("search") or {}
+        if ranges and not recipe.get("phases"):
+            yield f"{where}.search: without an optimisation there is nothing to search"
+        for prior in ranges.get("priors") or {}:
+            if prior not in priors:
+                known = nearest(prior, priors) if priors else "none"
+                yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
+        for prior in ranges.get("sigma") or {}:
+            denoisers = [entry for entry in priors if _is_denoiser(config, entry)]
+            if prior not in denoisers:
+                yield (
+                    f"{where}.search.sigma.{prior}: the recipe has no such denoiser; "
+                    f"it has: {', '.join(denoisers) or 'none'}"
+                )
+        for key, (low, high) in searched.parameters(ranges).items():
+            if low >= high:
+                yield f"{where}.search.{key} is [{low}, {high}]; the lower bound comes first"
+        yield from _restless_gradients(where, recipe)
+
+
+def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
+    """L-BFGS together with what changes gradients by chance."""
+    if recipe.get("optimiser") == "lbfgs":
+        jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
+        lattice = any(
+            (entry.get("lattice") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
+        )
+        if jitter or lattice:
+            yield (
+                f"{where}.optimiser is lbfgs, which compares gradients: "
+                f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+            )
+
+
+def visualisation_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, optimisations that lack something or cannot be."""
+    for name, entry in config["visualisations"].items():
+        where = f"visualisations.{name}"
+        if entry["kind"] == "attribution":
+            continue
+        if entry["recipe"] is not None and entry["recipe"] not in config["recipes"]:
+            known = nearest(entry["recipe"], config["recipes"])
+            yield f"{where}.recipe is {entry['recipe']!r}; known recipes: {known}"
+            continue
+        plan = visualisations.plan(config, entry)
+        if missing := [key for key in ("optimiser", "phases") if not plan.get(key)]:
+            yield (
+                f"{where} needs {' and '.join(missing)}: name a recipe with an optimisation, or give "
+                "the keys here"
+            )
+        if "inverter" in (plan.get("priors") or {}):
+            yield (
+                f"{where}.priors.inverter: nothing is inverted here, so that no image is predicted; "
+                "give priors of its own"
+            )
+            continue
+        yield from _used_priors(config, where, plan)
+        yield from _restless_gradients(where, plan)
+
+
+def starts_faults(config: dict) -> Iterable[str]:
+    """Recipes that are not there, and those whose start is always the same."""
+    for name in config["starts"]["recipe"] if config["starts"] else []:
+        recipe = config["recipes"].get(name)
+        if recipe is None:
+            yield f"starts.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+            continue
+        always = "the mean colour" if recipe.get("start") == "mean" else ""
+        if recipe.get("inverter"):
+            always = "the image of its inverter"
+        if always:
+            yield (
+                f"starts.recipe is {name!r}, which always starts from {always}: there is no spread "
+                "over starts; take a recipe that starts from noise"
+            )
+
+
+def adding_faults(config: dict) -> Iterable[str]:
+    """A recipe or prior that is not there or of another kind, and studies without a layer in front."""
+    if not config["adding"]:
+        return
+    name, prior = config["adding"]["recipe"], config["adding"]["prior"]
+    recipe = config["recipes"].get(name)
+    if recipe is None:
+        yield f"adding.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+    elif not recipe.get("phases"):
+        yield f"adding.recipe is {name!r}, which is no optimisation: nothing can be added to it"
+    elif prior in (recipe.get("priors") or {}):
+        yield f"adding.recipe is {name!r}, which has the prior {prior} already; take one without it"
+    known = [p for p in config["priors"] if source_of(config, p) == "features"]
+    if prior not in known:
+        of_maps = nearest(prior, known) if known else "none"
+        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
+
+
+def figure_faults(config: dict) -> Iterable[str]:
+    """Layers and recipes to be shown that the study does not have."""
+    details = config["figures"]["details"]
+    layers = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
+    for key, known in (("layers", layers), ("recipes", config["recipes"])):
+        for name in details[key] or []:
+            if name not in known:
+                yield (
+                    f"figures.details.{key}: {name!r} is not one of the study's {key}; "
+                    f"nearest: {nearest(name, sorted(known))}"
+                )
+
+
+def _is_denoiser(config: dict, prior: str) -> bool:
+    return config["priors"].get(prior, {}).get("method") == "denoiser"
