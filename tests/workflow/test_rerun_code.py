@@ -39,6 +39,42 @@ EDITS = {
         "    # nothing to reset\n    def start_phase(self) -> None:\n        pass",
         set(),
     ),
+    "the format of the log": (
+        "workflow/deep_restoration/jobs/job.py",
+        "%(asctime)s %(message)s",
+        "%(asctime)s | %(message)s",
+        set(),
+    ),
+    "how often a job looks for Snakemake": (
+        "workflow/deep_restoration/runtime/parallel.py",
+        "time.sleep(0.5)",
+        "time.sleep(1.5)",
+        set(),
+    ),
+    "the advice of an error": (
+        "workflow/deep_restoration/files/atomic.py",
+        "delete it and run again",
+        "remove it and run again",
+        set(),
+    ),
+    "the mend of a full disk": (
+        "workflow/deep_restoration/files/wording.py",
+        'errno.ENOSPC: "free some"',
+        'errno.ENOSPC: "make room"',
+        set(),
+    ),
+    "a line of the log": (
+        "workflow/deep_restoration/inversion/search.py",
+        "trial %d: %s gives",
+        "trial %d: %s yields",
+        set(),
+    ),
+    "a number beside words": (
+        "workflow/deep_restoration/inversion/search.py",
+        "LOST = 1e3",
+        "LOST = 1e4",
+        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
+    ),
     "behaviour in metrics.py": (
         "workflow/deep_restoration/evaluation/metrics.py",
         "return -10 * np.log10",
