@@ -36,8 +36,10 @@ from deep_restoration.inversion.preimage import Plan, Term
 from deep_restoration.inversion.schedules import Phase
 from deep_restoration.networks import graph, sources
 from deep_restoration.networks.weights import read_weights
-from deep_restoration.priors import Calibrated, borders, denoising, load, training
+from deep_restoration.priors import borders, denoising, training
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
+from deep_restoration.priors.registry import load
 from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.runtime import devices
 from deep_restoration.runtime.checkpoints import Checkpoint

@@ -31,7 +31,7 @@ from deep_restoration.inversion.mahendran_vedaldi import jitter_of
 from deep_restoration.inversion.preimage import Plan, Term
 from deep_restoration.inversion.schedules import Phase
 from deep_restoration.networks import graph, operations, receptive_fields, sources
-from deep_restoration.priors import Calibrated
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation

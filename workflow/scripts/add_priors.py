@@ -10,15 +10,16 @@ with job(snakemake):
     from deep_restoration.evaluation import baselines
     from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
     from deep_restoration.files.tables import write_csv
-    from deep_restoration.inversion import prior_selection, recipes
+    from deep_restoration.inversion import prior_selection
+    from deep_restoration.inversion.recipe import Recipe
+    from deep_restoration.inversion.restorer import Restorer
     from deep_restoration.runtime.memo import Memo
-    from deep_restoration.study import searched
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     names, how, seed = snakemake.wildcards, settings["adding"], settings["seed"]
     provenance = provenance_of(snakemake.params)
-    recipe = searched.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer.of(inputs, names.layer, settings["sees"])
+    recipe = Recipe.of(settings["recipe"], inputs.get("found"))
+    restorer = Restorer.of(inputs, names.layer, settings["sees"])
 
     sets = {}
     for name, path, share in (
@@ -28,7 +29,7 @@ with job(snakemake):
         with open_hdf5(path, "images") as file:
             sets[name] = splits.some(file, how["images" if share else "test"], share)
     stamps = content_stamps(inputs.held_out, inputs.images, *restorer.files)
-    done = Memo(output.images, [provenance, recipe, *stamps])
+    done = Memo(output.images, [provenance, recipe.facts(), *stamps])
     trials = prior_selection.Trials(restorer, recipe, how["prior"], sets, seed, done)
     orders = prior_selection.add(settings["candidates"], how["weights"], trials.score)
     for step in (step for steps in orders.values() for step in steps):

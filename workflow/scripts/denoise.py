@@ -12,7 +12,8 @@ with job(snakemake):
     from deep_restoration.files import hashing
     from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, read_names, write_array
     from deep_restoration.files.tables import write_csv
-    from deep_restoration.priors import denoising, load, training
+    from deep_restoration.priors import denoising, training
+    from deep_restoration.priors.registry import load
 
     settings, inputs = snakemake.params.settings, snakemake.input
     name, estimator = snakemake.wildcards.prior, snakemake.wildcards.estimator

@@ -14,7 +14,8 @@ with job(snakemake):
     from deep_restoration.files.hdf5 import open_hdf5, read_names
     from deep_restoration.files.tables import write_csv
     from deep_restoration.networks import saved
-    from deep_restoration.priors import discrimination, load
+    from deep_restoration.priors import discrimination
+    from deep_restoration.priors.registry import load
 
     inputs, names_of = snakemake.input, snakemake.params.names
     where, batch = devices.device(), 16

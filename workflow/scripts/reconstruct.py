@@ -15,14 +15,14 @@ with job(snakemake):
         write_names,
     )
     from deep_restoration.files.tables import write_csv
-    from deep_restoration.inversion import recipes
+    from deep_restoration.inversion.recipe import Recipe
+    from deep_restoration.inversion.restorer import Restorer
     from deep_restoration.jobs import shards
-    from deep_restoration.study import searched
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     provenance, batch = provenance_of(snakemake.params), settings["batch"]
-    recipe = searched.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
+    recipe = Recipe.of(settings["recipe"], inputs.get("found"))
+    restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     stamps = content_stamps(inputs.images, *restorer.files)
     with open_hdf5(inputs.images, "images") as file:
         names = read_names(file)
@@ -34,7 +34,7 @@ with job(snakemake):
         data = create_dataset(file, "images", pixels.shape, np.float32, units)
         for start in range(0, len(names), batch):
             first, part = mine.start + start, slice(start, start + batch)
-            key = [provenance, recipe, first, *stamps]
+            key = [provenance, recipe.facts(), first, *stamps]
             checkpoint = Checkpoint(f"{output.images}.{first}", key)
             result = restorer.restore(
                 recipe, images.as_tensor(pixels[part]), names[part], settings["seed"], checkpoint

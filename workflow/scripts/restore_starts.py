@@ -16,22 +16,22 @@ with job(snakemake):
         read_names,
         write_names,
     )
-    from deep_restoration.inversion import recipes
+    from deep_restoration.inversion.recipe import Recipe
+    from deep_restoration.inversion.restorer import Restorer
     from deep_restoration.jobs import shards
     from deep_restoration.runtime.memo import Memo
-    from deep_restoration.study import searched
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
     provenance, how = provenance_of(snakemake.params), settings["starts"]
-    recipe = searched.apply(settings["recipe"], inputs.get("found"))
-    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
+    recipe = Recipe.of(settings["recipe"], inputs.get("found"))
+    restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     with open_hdf5(inputs.images, "images") as file:
         chosen = splits.evenly_spaced(list(range(len(file["images"]))), how["images"])
         mine = shards.part(len(chosen), settings["batch"], snakemake.wildcards)
         chosen = chosen[mine]
         names, pixels = np.array(read_names(file))[chosen].tolist(), file["images"][chosen]
     stamps = content_stamps(inputs.images, inputs.restored, *restorer.files)
-    done = Memo(output, [provenance, recipe, *stamps])
+    done = Memo(output, [provenance, recipe.facts(), *stamps])
 
     def restore(start: int, part: slice) -> np.ndarray:
         def compute(checkpoint: Checkpoint) -> tuple:

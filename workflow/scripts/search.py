@@ -14,19 +14,21 @@ with job(snakemake):
     from deep_restoration.files.atomic import write_text
     from deep_restoration.files.hdf5 import open_hdf5
     from deep_restoration.files.tables import write_csv
-    from deep_restoration.inversion import recipes, search
-    from deep_restoration.study import searched
+    from deep_restoration.inversion import search
+    from deep_restoration.inversion.recipe import Recipe
+    from deep_restoration.inversion.restorer import Restorer
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
-    recipe, how, seed = settings["recipe"], settings["search"], settings["seed"]
-    restorer = recipes.Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
+    how, seed = settings["search"], settings["seed"]
+    recipe = Recipe.of(settings["recipe"])
+    restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     with open_hdf5(inputs.images, "images") as file:
         names, pixels = splits.some(file, how["images"], settings["held_out"])
     truth = pixels.astype(np.float64) / 255
     never = Checkpoint(f"{output.found}.trial", None, math.inf)
 
-    def score(values: searched.Values) -> float:
-        tried = searched.shorter(searched.replace(recipe, values), how["iterations"])
+    def score(values: dict[str, float]) -> float:
+        tried = recipe.with_values(values).shorter(how["iterations"])
         result = restorer.restore(
             tried, images.as_tensor(pixels), names, seed, never, watched=False
         )
@@ -38,7 +40,9 @@ with job(snakemake):
     stamps = content_stamps(inputs.images, *restorer.files)
     key = [provenance_of(snakemake.params), *stamps]
     checkpoint = Checkpoint(output.found, key)
-    values, rows = search.search(score, recipe["search"], how["trials"], seed, checkpoint)
+    values, rows = search.search(
+        score, settings["recipe"]["search"], how["trials"], seed, checkpoint
+    )
     best = min(row[3] for row in rows)
     found = {"values": values, "score": best, "measure": how["measure"], "images": names}
     write_csv(output.trials, search.COLUMNS, rows)

@@ -18,10 +18,12 @@ with job(snakemake):
         write_names,
     )
     from deep_restoration.inversion import visualisation
+    from deep_restoration.inversion.recipe import Recipe
     from deep_restoration.networks import sources
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
-    entry, plan, seed, layers = (settings[key] for key in ("entry", "plan", "seed", "layers"))
+    entry, seed, layers = (settings[key] for key in ("entry", "seed", "layers"))
+    recipe = Recipe.of(settings["plan"])
     provenance = provenance_of(snakemake.params)
     content = entry.get("content")
     visualiser = visualisation.Visualiser(
@@ -52,7 +54,7 @@ with job(snakemake):
             if entry["of"] == "class":
                 known = sources.class_names(settings["architecture"], settings["channels"])
             made = visualiser.maximise(
-                plan,
+                recipe,
                 entry["of"],
                 entry["units"],
                 training,
@@ -63,10 +65,10 @@ with job(snakemake):
                 entry["leak"],
             )
         elif entry["kind"] == "caricature":
-            made = visualiser.caricature(plan, tested, names, seed, checkpoint)
+            made = visualiser.caricature(recipe, tested, names, seed, checkpoint)
         elif entry["kind"] == "texture":
             made = visualiser.texture(
-                plan, layers, tested, names, seed, checkpoint, entry["relative"], content
+                recipe, layers, tested, names, seed, checkpoint, entry["relative"], content
             )
         else:
             made = visualiser.attribute(entry["methods"], entry["channels"], tested, training)

@@ -11,7 +11,9 @@ from deep_restoration.evaluation import baselines, metrics, restarts
 from deep_restoration.figures.study import ambiguity
 from deep_restoration.figures.study import starts as drawn
 from deep_restoration.files.tensors import save_tensors
-from deep_restoration.inversion import preimage, recipes
+from deep_restoration.inversion import preimage
+from deep_restoration.inversion.recipe import Recipe
+from deep_restoration.inversion.restorer import Restorer
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.memo import Memo
 
@@ -56,7 +58,7 @@ def restorer(small_classifier, tmp_path_factory):
     steps, state = small_classifier
     description = {"steps": steps, "mean": [0.4, 0.5, 0.45], "std": [0.2, 0.2, 0.2]}
     save_tensors(folder / "net.safetensors", state, "classifier", description)
-    return recipes.Restorer(folder / "net.safetensors", "conv2", SEES)
+    return Restorer(folder / "net.safetensors", "conv2", SEES)
 
 
 def test_restoring_from_start_0_is_restoring(restorer, small_pictures, tmp_path):
@@ -64,11 +66,11 @@ def test_restoring_from_start_0_is_restoring(restorer, small_pictures, tmp_path)
     names, truth = ["a", "b"], small_pictures[:2]
     found = [
         restorer.restore(
-            RECIPE, truth, names, restarts.seed_of_start(3, start), never, False
+            Recipe.of(RECIPE), truth, names, restarts.seed_of_start(3, start), never, False
         ).images
         for start in (0, 1)
     ]
-    ordinary = restorer.restore(RECIPE, truth, names, 3, never).images
+    ordinary = restorer.restore(Recipe.of(RECIPE), truth, names, 3, never).images
     assert torch.equal(found[0], ordinary)
     assert (found[1] - ordinary).abs().mean() > 0.01
 

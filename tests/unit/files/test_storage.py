@@ -36,6 +36,7 @@ from deep_restoration.files.hdf5 import (
 )
 from deep_restoration.files.tables import read_csv, read_json, read_rows, read_trace, write_csv
 from deep_restoration.files.tensors import load_arrays, load_tensors, open_tensors, save_tensors
+from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.networks import first_layer
 
 LIBRARY = str(Path(hdf5.__file__).parents[2])
@@ -641,14 +642,12 @@ def test_tables_that_a_spreadsheet_saved_are_read_or_named(tmp_path):
 
 
 def test_values_found_by_a_search_are_refused_when_cut_off(tmp_path):
-    from deep_restoration.study import searched
-
     path = tmp_path / "a.json"
     write_text(path, '{"values": {"rate": 2.0}}\n')
-    recipe = {"phases": [{"rate": 1.0}]}
-    assert searched.apply(recipe, [path]) == {"phases": [{"rate": 2.0}]}
+    recipe = {"phases": [{"iterations": 3, "rate": 1.0}]}
+    assert Recipe.of(recipe, [path]).phases[0].rate == 2.0
     path.write_text('{"values": {"ra')
-    check_error(path, "not as it was written .*move it", lambda p: searched.apply(recipe, [p]))
+    check_error(path, "not as it was written .*move it", lambda p: Recipe.of(recipe, [p]))
 
 
 # ------------------------------------------------------------------------------ hostile files

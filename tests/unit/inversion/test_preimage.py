@@ -11,8 +11,9 @@ from deep_restoration.files.tensors import load_tensors
 from deep_restoration.inversion import mahendran_vedaldi, optimisers, preimage, schedules
 from deep_restoration.inversion.data_terms import Matching
 from deep_restoration.inversion.preimage import Term
+from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.networks import graph, receptive_fields, sources, trace
-from deep_restoration.priors import Calibrated
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation
@@ -476,7 +477,7 @@ def test_the_recipe_of_2016_is_its_literal_transcription(stride, T, tmp_path):
         9,
         MEAN,
         terms,
-        preimage.plan_of(recipe, {"stride": stride, "receptive_field": 3}),
+        Recipe.of(recipe).plan({"stride": stride, "receptive_field": 3}),
         0,
         Checkpoint(tmp_path / "x", "key"),
     ).images
@@ -713,7 +714,7 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
             {"iterations": 5, "rate": 1},
         ],
     }
-    found = preimage.plan_of(recipe, {"stride": 16, "receptive_field": 131})
+    found = Recipe.of(recipe).plan({"stride": 16, "receptive_field": 131})
     assert found.data_weight == 100
     assert found.jitter == 4
     assert (found.optimiser, found.start, found.bound, found.box) == (
@@ -723,12 +724,12 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
         False,
     )
     assert found.phases == [schedules.Phase(300, 53.33, True), schedules.Phase(5, 1)]
-    deep = preimage.plan_of(recipe, {"stride": 32, "receptive_field": None})
+    deep = Recipe.of(recipe).plan({"stride": 32, "receptive_field": None})
     assert (deep.data_weight, deep.jitter) == (1.0, 8)
 
 
 def test_plans_without_jitter_need_no_larger_canvas():
     recipe = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 8.0, "decay": True}]}
-    found = preimage.plan_of(recipe, {"stride": 32, "receptive_field": 195})
+    found = Recipe.of(recipe).plan({"stride": 32, "receptive_field": 195})
     assert found == preimage.Plan(1.0, "adam", [schedules.Phase(3, 8.0, False, True)])
     assert found.jitter == 1

@@ -11,7 +11,9 @@ from deep_restoration.evaluation import baselines, metrics
 from deep_restoration.figures.study import adding as lines_drawn
 from deep_restoration.figures.study import adding_images
 from deep_restoration.files.tensors import save_tensors
-from deep_restoration.inversion import prior_selection, recipes
+from deep_restoration.inversion import prior_selection
+from deep_restoration.inversion.recipe import Recipe
+from deep_restoration.inversion.restorer import Restorer
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
@@ -86,14 +88,12 @@ def test_without_candidates_there_is_the_recipe_alone():
 
 
 def test_priors_are_added_to_those_of_the_recipe():
-    recipe = {"priors": {"tv": {"weight": 1.0}}, "optimiser": "adam"}
-    found = prior_selection.with_priors(recipe, "maps", {"a": 0.1})
-    assert found["priors"] == {"tv": {"weight": 1.0}, "maps": {"weight": {"a": 0.1}}}
-    assert recipe["priors"] == {"tv": {"weight": 1.0}}
-    assert prior_selection.with_priors({}, "maps", {"a": 0.1})["priors"] == {
-        "maps": {"weight": {"a": 0.1}}
-    }
-    assert prior_selection.with_priors(recipe, "maps", {}) is recipe
+    recipe = Recipe.of({"priors": {"tv": {"weight": 1.0}}, "optimiser": "adam"})
+    found = recipe.with_prior("maps", {"a": 0.1})
+    assert found.priors == {"tv": {"weight": 1.0}, "maps": {"weight": {"a": 0.1}}}
+    assert recipe.priors == {"tv": {"weight": 1.0}}
+    assert Recipe().with_prior("maps", {"a": 0.1}).priors == {"maps": {"weight": {"a": 0.1}}}
+    assert recipe.with_prior("maps", {}) is recipe
 
 
 # ------------------------------------------------------------------------------ restorations
@@ -121,7 +121,7 @@ def restorer(small_classifier, tmp_path_factory):
         prior.save(folder / layer / "maps.safetensors", {})
     files = [folder / layer / "maps.safetensors" for layer in ("relu1", "pool1")]
     sees = {"receptive_field": 25, "stride": 4}
-    return recipes.Restorer(folder / "net.safetensors", "conv2", sees, feature_priors=files)
+    return Restorer(folder / "net.safetensors", "conv2", sees, feature_priors=files)
 
 
 @pytest.fixture
@@ -132,7 +132,7 @@ def sets(small_pictures):
 
 def trials_in(folder, restorer, sets, prior="maps", recipe=RECIPE):
     done = Memo(folder / "out", "key")
-    return prior_selection.Trials(restorer, recipe, prior, sets, 0, done)
+    return prior_selection.Trials(restorer, Recipe.of(recipe), prior, sets, 0, done)
 
 
 def test_what_is_measured_is_what_the_recipe_with_these_priors_restores(restorer, sets, tmp_path):
@@ -143,7 +143,7 @@ def test_what_is_measured_is_what_the_recipe_with_these_priors_restores(restorer
     entries = {"tv": {"weight": 1e-5}, "maps": {"weight": chosen}}
     truth = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     never = Checkpoint(tmp_path / "never", "key", math.inf)
-    result = restorer.restore(RECIPE | {"priors": entries}, truth, names, 0, never)
+    result = restorer.restore(Recipe.of(RECIPE | {"priors": entries}), truth, names, 0, never)
     terms = {row[1] for row in result.trace}
     assert {"tv", "maps@relu1", "maps@pool1"} <= terms
     arrays = [batch.permute(0, 2, 3, 1).numpy() for batch in (truth, result.images)]
@@ -176,7 +176,7 @@ def test_identical_sets_are_restored_once_and_a_kill_repeats_none(
     def counting(recipe, truth, names, *more, **keywords):
         if len(restored) == stop:
             raise KeyboardInterrupt
-        weights = recipe["priors"].get("maps", {}).get("weight", {})
+        weights = recipe.priors.get("maps", {}).get("weight", {})
         restored.append((prior_selection.name_of(weights), tuple(names)))
         return restore(recipe, truth, names, *more, **keywords)
 

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 from deep_restoration.files.tensors import load_tensors, save_tensors
-from deep_restoration.inversion import recipes
+from deep_restoration.inversion import preimage
 from deep_restoration.inversion.mahendran_vedaldi import by_depth
+from deep_restoration.inversion.recipe import Recipe, build
+from deep_restoration.inversion.restorer import Restorer
 from deep_restoration.inverters.chain import Chain, load_chain, save_chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields
-from deep_restoration.priors import Calibrated, PerPosition, autoregressive
+from deep_restoration.priors import autoregressive
+from deep_restoration.priors.base import Calibrated, PerPosition
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoiser import Denoiser, Network
 from deep_restoration.priors.field import FieldOfExperts
@@ -53,9 +56,9 @@ def test_recipes_know_the_weights_of_2015_by_depth(reach, published):
         "alpha_norm": {"weight": "mahendran2015", "alpha": 6.0},
     }
     own = {"alpha_norm": {"weight": 1.0, "centre": "image"}}
-    (term,) = recipes.build(own, {}, see(reach), MEAN).values()
+    (term,) = build(own, {}, see(reach), MEAN).values()
     assert (term.prior.own, AlphaNorm(MEAN).own) == (True, False)
-    built = recipes.build(entries, {}, see(reach), MEAN)
+    built = build(entries, {}, see(reach), MEAN)
     sigma, pixels = 27098.1157, 227**2
     weight, prior, _ = built["tv"]
     assert isinstance(prior, TotalVariation)
@@ -78,7 +81,7 @@ def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
         "ica": {"weight": [0.01, 0.1, 1.0], "lattice": 4},
         "colour_norm": {"weight": 2, "B": 70.0},
     }
-    built = recipes.build(entries, {"ica": {None: tmp_path / "ica.safetensors"}}, see(reach), MEAN)
+    built = build(entries, {"ica": {None: tmp_path / "ica.safetensors"}}, see(reach), MEAN)
     weight, learned, _ = built["ica"]
     assert weight == expected
     assert isinstance(learned, Calibrated)
@@ -90,14 +93,14 @@ def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
 
 def test_recipes_weigh_the_distance_to_an_image_by_depth():
     entries = {"inverter": {"weight": [1.0, 2.0, 3.0]}, "tv": {"weight": 1.0}}
-    built = recipes.build(entries, {}, see(70), MEAN, images())
+    built = build(entries, {}, see(70), MEAN, images())
     assert list(built) == ["inverter", "tv"]
     assert built["inverter"][0] == 2.0
 
 
 def test_recipes_build_the_distance_to_an_inverter_s_image():
     predicted = images(2, 5, 4)
-    weight, prior, _ = recipes.build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
+    weight, prior, _ = build({"inverter": {"weight": 0.5}}, {}, see(70), MEAN, predicted)[
         "inverter"
     ]
     assert isinstance(prior, DistanceTo)
@@ -106,7 +109,7 @@ def test_recipes_build_the_distance_to_an_inverter_s_image():
 
 def test_building_changes_no_recipe():
     entries = {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}
-    built = recipes.build(entries, {}, see(70), MEAN)
+    built = build(entries, {}, see(70), MEAN)
     assert built["tv"][0] == by_depth([1.0, 2.0, 3.0], 70) == 2.0
     assert entries == {"tv": {"weight": [1.0, 2.0, 3.0], "beta": 1.5}}
 
@@ -118,7 +121,7 @@ def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
         files[layer].parent.mkdir()
         field(channels).save(files[layer], {})
     entries = {"features": {"weight": 0.5, "layers": "all", "lattice": 2}, "tv": {"weight": 1.0}}
-    built = recipes.build(entries, {"features": files}, SEES, MEAN)
+    built = build(entries, {"features": files}, SEES, MEAN)
     assert list(built) == ["features@relu1", "features@pool1", "tv"]
     assert [term.layer for term in built.values()] == ["relu1", "pool1", None]
     assert all(term.weight == 0.5 for term in list(built.values())[:2])
@@ -132,7 +135,7 @@ def test_a_prior_of_maps_may_have_a_weight_a_layer(tmp_path):
         files[layer].parent.mkdir()
         field(8).save(files[layer], {})
     entries = {"features": {"weight": {"conv2": 0.25, "relu1": 0.5}, "lattice": 2}}
-    built = recipes.build(entries, {"features": files}, SEES, MEAN)
+    built = build(entries, {"features": files}, SEES, MEAN)
     assert {name: term.weight for name, term in built.items()} == {
         "features@relu1": 0.5,
         "features@conv2": 0.25,
@@ -143,7 +146,7 @@ def test_a_prior_of_maps_may_have_a_weight_a_layer(tmp_path):
 
 def test_a_prior_of_maps_without_a_layer_is_no_term():
     entries = {"features": {"weight": 0.5, "layers": "all"}, "tv": {"weight": 1.0}}
-    assert list(recipes.build(entries, {}, SEES, MEAN)) == ["tv"]
+    assert list(build(entries, {}, SEES, MEAN)) == ["tv"]
 
 
 @pytest.mark.parametrize(("given", "first", "last"), [(20.0, 20.0, 20.0), ([40.0, 4.0], 40.0, 4.0)])
@@ -152,7 +155,7 @@ def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first,
     denoiser = Denoiser(Network(3, 4, 1, 1), 0.5, torch.zeros(3), 10 / 255, facts=facts)
     denoiser.save(tmp_path / "dae.safetensors", {})
     entries = {"dae": {"weight": 1.0, "sigma": given}}
-    term = recipes.build(entries, {"dae": {None: tmp_path / "dae.safetensors"}}, SEES, MEAN)["dae"]
+    term = build(entries, {"dae": {None: tmp_path / "dae.safetensors"}}, SEES, MEAN)["dae"]
     for progress, expected in ((0.0, first), (1.0, last), (0.5, math.sqrt(first * last))):
         term.prior.anneal(progress)
         assert term.prior.prior.sigma == pytest.approx(expected / 255)
@@ -183,7 +186,7 @@ def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, bo
     prior = field(3)
     prior.save(tmp_path / "foe.safetensors", {})
     entry = {"weight": 1e-4, "lattice": 1, "border": border} | ({"units": units} if units else {})
-    built = recipes.build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
+    built = build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
     x = images(2, 6, 5).float()
     mean = literal_mean_energy(prior, x, border)
     expected = mean if units == "raw" else (mean + 3.0) / 2.0
@@ -228,17 +231,19 @@ def recipe_of(priors=None, iterations=25, **more):
 
 
 def restorer(study, **files):
-    return recipes.Restorer(study / "net.safetensors", "conv2", SEES, **files)
+    return Restorer(study / "net.safetensors", "conv2", SEES, **files)
 
 
 def test_images_are_restored_from_their_maps_alone(study, small_pictures):
     names = ["a", "b"]
-    found = restorer(study).restore(recipe_of(), small_pictures[:2], names, 0, NEVER)
+    found = restorer(study).restore(Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER)
     data = [row[2] for row in found.trace if row[1] == "data"]
     assert data[-1] < 0.2 * data[0]
     assert found.images.shape == small_pictures[:2].shape
     assert {row[1] for row in found.trace} == {"total", "data", "image", "ssim"}
-    alone = restorer(study).restore(recipe_of(), small_pictures[:2], names, 0, NEVER, watched=False)
+    alone = restorer(study).restore(
+        Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER, watched=False
+    )
     assert torch.equal(alone.images, found.images)
     assert {row[1] for row in alone.trace} == {"total", "data"}
 
@@ -247,7 +252,7 @@ def test_the_data_term_may_be_the_mean_squared_error(study, small_pictures):
     values = {}
     for data in ("normalised", "mse"):
         found = restorer(study).restore(
-            recipe_of(iterations=1, data=data), small_pictures[:1], ["a"], 0, NEVER
+            Recipe.of(recipe_of(iterations=1, data=data)), small_pictures[:1], ["a"], 0, NEVER
         )
         values[data] = {row[1]: row[2] for row in found.trace}["data"]
     target = restorer(study).network(small_pictures[:1])["conv2"]
@@ -261,10 +266,12 @@ def test_an_optimisation_that_images_leave_stays_near_its_inverter_s(study, smal
     more["optimiser"] = "lbfgs"
     recipe = recipe_of({"inverter": {"weight": 1e-3}}, 40, **more)
     names = ["a", "b", "c"]
-    together = own.restore(recipe, small_pictures[:3], names, 0, NEVER)
+    together = own.restore(Recipe.of(recipe), small_pictures[:3], names, 0, NEVER)
     lengths = []
     for row in range(3):
-        alone = own.restore(recipe, small_pictures[row : row + 1], [names[row]], 0, NEVER)
+        alone = own.restore(
+            Recipe.of(recipe), small_pictures[row : row + 1], [names[row]], 0, NEVER
+        )
         lengths.append(alone.trace[-1][0])
         assert (alone.images[0] - together.images[row]).abs().max() < 1e-3
     assert len(set(lengths)) > 1
@@ -278,7 +285,7 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
     }
     entries = {"foe": {"weight": 0.1}, "maps": {"weight": 0.3}}
     own = restorer(study, **files)
-    found = own.restore(recipe_of(entries, 1), small_pictures[:2], ["a", "b"], 0, NEVER)
+    found = own.restore(Recipe.of(recipe_of(entries, 1)), small_pictures[:2], ["a", "b"], 0, NEVER)
     terms = {row[1]: row[2] for row in found.trace}
     assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image", "ssim"]
     total = terms["data"] + 0.1 * terms["foe"] + 0.3 * (terms["maps@relu1"] + terms["maps@pool1"])
@@ -287,9 +294,9 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
     steps = load_tensors(study / "net.safetensors", "classifier")[1]["steps"]
     tensors, facts = load_tensors(study / "net.safetensors", "classifier")
     network = graph.Network(steps, ["relu1"], facts["mean"], facts["std"]).load(tensors)
-    start = recipes.preimage.start_noise("uniform", (3, 21, 21), 0, "a")[None]
+    start = preimage.start_noise("uniform", (3, 21, 21), 0, "a")[None]
     x = torch.tensor(facts["mean"]).view(1, 3, 1, 1) + start / 255
-    single = own.restore(recipe_of(entries, 1), small_pictures[:1], ["a"], 0, NEVER)
+    single = own.restore(Recipe.of(recipe_of(entries, 1)), small_pictures[:1], ["a"], 0, NEVER)
     value = {row[1]: row[2] for row in single.trace}["maps@relu1"]
     expected = Calibrated(field(8)).energy(network(x)["relu1"])
     assert value == pytest.approx(expected.item(), rel=1e-4)
@@ -300,7 +307,9 @@ def test_priors_of_maps_change_the_image(study, small_pictures):
         files = {"feature_priors": [study / "pool1/maps.safetensors"]}
         entries = {"maps": {"weight": weight}} if weight else {}
         own = restorer(study, **files)
-        result = own.restore(recipe_of(entries, 60), small_pictures[:2], ["a", "b"], 0, NEVER)
+        result = own.restore(
+            Recipe.of(recipe_of(entries, 60)), small_pictures[:2], ["a", "b"], 0, NEVER
+        )
         energy = Calibrated(field(8)).energy
         with torch.no_grad():
             return energy(own.network(result.images)["pool1"]).sum().item()
@@ -310,7 +319,9 @@ def test_priors_of_maps_change_the_image(study, small_pictures):
 
 def test_an_inverter_alone_restores_at_once(study, small_pictures):
     own = restorer(study, inverter=[study / "inverter.safetensors"])
-    found = own.restore({"inverter": "joint"}, small_pictures[:3], ["a", "b", "c"], 0, NEVER)
+    found = own.restore(
+        Recipe.of({"inverter": "joint"}), small_pictures[:3], ["a", "b", "c"], 0, NEVER
+    )
     chain = load_chain(study / "inverter.safetensors")
     with torch.no_grad():
         expected = chain.image(own.network(small_pictures[:3])["conv2"]).clamp(0, 1)
@@ -324,8 +335,8 @@ def test_an_inverter_alone_restores_at_once(study, small_pictures):
 def test_an_optimisation_goes_on_from_the_inverter_s_image(study, small_pictures):
     own = restorer(study, inverter=[study / "inverter.safetensors"])
     recipe = recipe_of({"inverter": {"weight": 1e9}}, 3, inverter="joint")
-    pulled = own.restore(recipe, small_pictures[:2], ["a", "b"], 0, NEVER)
-    alone = own.restore({"inverter": "joint"}, small_pictures[:2], ["a", "b"], 0, NEVER)
+    pulled = own.restore(Recipe.of(recipe), small_pictures[:2], ["a", "b"], 0, NEVER)
+    alone = own.restore(Recipe.of({"inverter": "joint"}), small_pictures[:2], ["a", "b"], 0, NEVER)
     assert pulled.trace[2][2] == pytest.approx(0, abs=1e-6)  # its distance from where it starts
     assert (pulled.images - alone.images).abs().max() < 0.1
     assert pulled.trace[0][3] > alone.seconds / 100
@@ -358,8 +369,8 @@ def test_pixels_that_no_unit_sees_are_those_expected(inverter, study, tmp_path):
         own = restorer(study, priors=[file], inverter=[tmp_path / "inverter.safetensors"])
     else:
         recipe, own = recipe_of(iterations=5), restorer(study, priors=[file])
-    plain = own.restore(recipe, truth, names, 0, NEVER)
-    found = own.restore(recipe | {"unseen": "edge"}, truth, names, 0, NEVER)
+    plain = own.restore(Recipe.of(recipe), truth, names, 0, NEVER)
+    found = own.restore(Recipe.of(recipe | {"unseen": "edge"}), truth, names, 0, NEVER)
     assert torch.equal(found.images[..., :21, :21], plain.images[..., :21, :21])
     expected = prior.complete(plain.images, (slice(0, 21), slice(0, 21))).clamp(0, 1)
     torch.testing.assert_close(found.images, expected)
@@ -375,7 +386,9 @@ def test_an_image_that_is_seen_whole_is_left_as_it_is(study, small_pictures, tmp
     _, file = edge(tmp_path)
     own = restorer(study, priors=[file])
     runs = [
-        own.restore(recipe_of(iterations=5, **more), small_pictures[:1], ["a"], 0, NEVER).images
+        own.restore(
+            Recipe.of(recipe_of(iterations=5, **more)), small_pictures[:1], ["a"], 0, NEVER
+        ).images
         for more in ({}, {"unseen": "edge"})
     ]
     assert torch.equal(*runs)

@@ -10,7 +10,7 @@ from deep_restoration.inversion import optimisers, preimage
 from deep_restoration.inversion.data_terms import Matching
 from deep_restoration.inversion.preimage import Plan, Term
 from deep_restoration.inversion.schedules import Phase, Plateau, begins_run, moments
-from deep_restoration.priors import Calibrated
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation

@@ -4,6 +4,8 @@ import math
 import pytest
 
 from deep_restoration.inversion import search
+from deep_restoration.inversion.recipe import Recipe
+from deep_restoration.inversion.schedules import Phase
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
 from deep_restoration.study import searched
@@ -40,14 +42,16 @@ def test_bounds_have_the_names_of_what_they_bound():
 
 
 def test_values_take_the_place_of_the_recipe_s():
-    before = json.dumps(RECIPE)
+    before, recipe = json.dumps(RECIPE), Recipe.of(RECIPE)
     values = {"rate": 8.0, "data_weight": 5.0, "priors.tv": 0.5}
-    found = searched.replace(RECIPE, values)
-    assert found == {
+    found = recipe.with_values(values)
+    expected = {
         "data_weight": 5.0,
         "priors": {"tv": {"weight": 0.5, "beta": 2.0}, "ica": {"weight": [1.0, 2.0, 3.0]}},
         "phases": [{"iterations": 30, "rate": 8.0}, {"iterations": 1, "rate": 2.0, "jitter": True}],
     }
+    assert found == Recipe.of(expected)
+    assert recipe == Recipe.of(RECIPE)
     assert json.dumps(RECIPE) == before
 
 
@@ -59,34 +63,31 @@ def test_the_noise_levels_of_denoisers_may_be_searched():
     for given, expected in ((None, 5.0), (3.0, 5.0), ([40.0, 4.0], [50.0, 5.0])):
         entry = {"weight": 1.0} | ({} if given is None else {"sigma": given})
         recipe = {**RECIPE, "priors": {"dae": entry, "tv": {"weight": 1.0}}}
-        found = searched.replace(recipe, {"sigma.dae": 5.0, "priors.dae": 0.5})["priors"]
-        assert found == {"dae": {"weight": 0.5, "sigma": expected}, "tv": {"weight": 1.0}}
+        found = Recipe.of(recipe).with_values({"sigma.dae": 5.0, "priors.dae": 0.5})
+        assert found.priors == {"dae": {"weight": 0.5, "sigma": expected}, "tv": {"weight": 1.0}}
         assert recipe["priors"]["dae"] == entry
 
 
 def test_shorter_recipes_have_shorter_warm_ups():
     phases = [{"iterations": 30, "rate": 4.0, "warmup": 10}, {"iterations": 1, "rate": 1.0}]
-    found = searched.shorter({"phases": phases}, 0.3)["phases"]
-    assert found == [
-        {"iterations": 9, "rate": 4.0, "warmup": 3},
-        {"iterations": 1, "rate": 1.0},
-    ]
+    found = Recipe.of({"phases": phases}).shorter(0.3)
+    assert found.phases == (Phase(9, 4.0, warmup=3), Phase(1, 1.0))
 
 
 def test_a_recipe_without_a_search_stays_as_it_is():
-    assert searched.apply(RECIPE) == {k: v for k, v in RECIPE.items() if k != "search"}
+    assert Recipe.of(RECIPE) == Recipe.of({k: v for k, v in RECIPE.items() if k != "search"})
 
 
 def test_what_was_found_is_read_from_its_file(tmp_path):
     file = tmp_path / "tv.json"
     file.write_text(json.dumps({"values": {"priors.ica": 0.25}, "score": 1.0}))
-    assert searched.apply(RECIPE, [file])["priors"]["ica"] == {"weight": 0.25}
+    assert Recipe.of(RECIPE, [file]).priors["ica"] == {"weight": 0.25}
 
 
 def test_shorter_recipes_keep_an_iteration_of_every_phase():
-    found = searched.shorter(RECIPE, 0.5)["phases"]
-    assert [phase["iterations"] for phase in found] == [15, 1]
-    assert [phase["rate"] for phase in found] == [4.0, 1.0]
+    found = Recipe.of(RECIPE).shorter(0.5).phases
+    assert [phase.iterations for phase in found] == [15, 1]
+    assert [phase.rate for phase in found] == [4.0, 1.0]
 
 
 def test_a_search_finds_the_bottom_of_a_bowl(run):

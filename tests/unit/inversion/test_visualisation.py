@@ -8,6 +8,7 @@ from deep_restoration.figures import visualisations
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
 from deep_restoration.inversion import mahendran_vedaldi, visualisation
 from deep_restoration.inversion.data_terms import gram
+from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.networks import graph, saved, sources, trace
 from deep_restoration.runtime.checkpoints import Checkpoint
 
@@ -155,7 +156,7 @@ def test_the_steps_of_a_tile_are_those_of_its_mosaic():
 def test_maximised_units_are_more_active_than_on_any_training_image(
     visualiser, training, small_pictures, never, of
 ):
-    found = visualiser.maximise(PLAN, of, 3, training, SIZE, 0, never)
+    found = visualiser.maximise(Recipe.of(PLAN), of, 3, training, SIZE, 0, never)
     side = 20 if of == "unit" else SIZE  # a tile has 5 positions
     assert found.images.shape == (3, 3, side, side)
     assert found.images.min() >= 0
@@ -193,7 +194,7 @@ def test_the_objective_is_the_published_one(visualiser, training, small_pictures
             patch.setattr(preimage, "reconstruct", watched)
             size = 40 if of != "small" else side
             kind = of if of != "small" else "unit"
-            visualiser.maximise(still, kind, [2], training, size, 0, never)
+            visualiser.maximise(Recipe.of(still), kind, [2], training, size, 0, never)
         flat = torch.as_tensor((0.4, 0.5, 0.6)).view(1, 3, 1, 1).expand(1, 3, side, side)
         maps = visualiser.network(flat)["conv2"][0, 2]
         reached = maps.mean() if kind == "channel" else maps[maps.shape[0] // 2, maps.shape[1] // 2]
@@ -203,8 +204,8 @@ def test_the_objective_is_the_published_one(visualiser, training, small_pictures
 
 
 def test_units_do_not_depend_on_those_beside_them(visualiser, training, never):
-    together = visualiser.maximise(PLAN, "channel", [0, 2, 4], training, SIZE, 0, never)
-    alone = visualiser.maximise(PLAN, "channel", [2], training, SIZE, 0, never)
+    together = visualiser.maximise(Recipe.of(PLAN), "channel", [0, 2, 4], training, SIZE, 0, never)
+    alone = visualiser.maximise(Recipe.of(PLAN), "channel", [2], training, SIZE, 0, never)
     assert torch.allclose(together.images[1], alone.images[0], atol=2e-3)
     named = visualiser.maximise(
         PLAN, "channel", [2], training, SIZE, 0, never, [f"name {i}" for i in range(6)]
@@ -228,7 +229,10 @@ def test_a_unit_that_is_silent_at_the_start_needs_a_leak(small_classifier, tmp_p
     def training():
         return [torch.ones(1, 3, SIZE, SIZE) * 1.2]
 
-    made = [seen.maximise(plan, "unit", [0], training, SIZE, 0, never, leak=x) for x in (0, 0.05)]
+    made = [
+        seen.maximise(Recipe.of(plan), "unit", [0], training, SIZE, 0, never, leak=x)
+        for x in (0, 0.05)
+    ]
     assert made[0].values.item() == 0
     leaky = visualisation.Leaky(seen.network, "relu", 0.05)(torch.zeros(1, 3, 5, 5))["relu"]
     assert leaky[0, 0, 0, 0].item() == pytest.approx(0.05 * (-18 - 27 * 0.4), rel=1e-5)
@@ -258,11 +262,11 @@ def test_only_the_last_relus_leak():
 def test_a_caricature_starts_at_its_image_and_exaggerates_it(visualiser, small_pictures, never):
     given = small_pictures[:3]
     still = PLAN | {"phases": [{"iterations": 1, "rate": 1e-6}]}
-    found = visualiser.caricature(still, given, ["a", "b", "c"], 0, never)
+    found = visualiser.caricature(Recipe.of(still), given, ["a", "b", "c"], 0, never)
     assert torch.allclose(found.images, given, atol=1e-4)
     assert torch.allclose(found.values, torch.ones(3), atol=1e-3)
     # Phi_0 = max(Phi(x_0), 0) / |max(Phi(x_0), 0)|^2
-    found = visualiser.caricature(PLAN, given, ["a", "b", "c"], 0, never)
+    found = visualiser.caricature(Recipe.of(PLAN), given, ["a", "b", "c"], 0, never)
     assert (found.values > 1.5).all()
     before = visualiser.network(given)["conv2"].clamp(min=0)
     after = visualiser.network(found.images)["conv2"]
@@ -278,13 +282,13 @@ def test_an_image_without_activations_has_no_caricature(small_classifier, tmp_pa
     saved.save(path, steps, ["conv2"], dead, (0, 0, 0), (1, 1, 1), {})
     dead = visualisation.Visualiser(path, "conv2", SEES)
     with pytest.raises(ValueError, match="nothing of conv2 is active in a, b"):
-        dead.caricature(PLAN, torch.rand(2, 3, SIZE, SIZE), ["a", "b"], 0, never)
+        dead.caricature(Recipe.of(PLAN), torch.rand(2, 3, SIZE, SIZE), ["a", "b"], 0, never)
 
 
 def test_a_texture_has_the_gram_matrices_and_not_the_pixels(visualiser, small_pictures, never):
     given = small_pictures[:2]
     plan = PLAN | {"phases": [{"iterations": 150, "rate": 6.0, "decay": True}]}
-    found = visualiser.texture(plan, ["relu1", "conv2"], given, ["a", "b"], 0, never)
+    found = visualiser.texture(Recipe.of(plan), ["relu1", "conv2"], given, ["a", "b"], 0, never)
     assert (found.values < 0.02).all()
     with torch.no_grad():
         wanted, reached = visualiser.network(given), visualiser.network(found.images)
@@ -301,7 +305,9 @@ def test_style_transfer_takes_the_gram_matrices_of_the_next_image(
     given = small_pictures[:2]
     plan = PLAN | {"phases": [{"iterations": 150, "rate": 6.0, "decay": True}]}
     kept = {"layer": "conv2", "weight": 1e-4}
-    found = visualiser.texture(plan, ["relu1"], given, ["a", "b"], 0, never, content=kept)
+    found = visualiser.texture(
+        Recipe.of(plan), ["relu1"], given, ["a", "b"], 0, never, content=kept
+    )
     with torch.no_grad():
         wanted, reached = (gram(visualiser.network(x)["relu1"]) for x in (given, found.images))
     for index in range(2):
@@ -310,7 +316,9 @@ def test_style_transfer_takes_the_gram_matrices_of_the_next_image(
         )
         assert other < 0.3 * own
     strong = {"layer": "conv2", "weight": 100.0}
-    found = visualiser.texture(plan, ["relu1"], given, ["a", "b"], 0, never, content=strong)
+    found = visualiser.texture(
+        Recipe.of(plan), ["relu1"], given, ["a", "b"], 0, never, content=strong
+    )
     with torch.no_grad():
         wanted, reached = (visualiser.network(x)["conv2"] for x in (given, found.images))
     assert (reached - wanted).norm() < 0.2 * wanted.norm()

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import priors
 from deep_restoration.priors import autoregressive
 from deep_restoration.priors.autoregressive import Autoregressive, Network
+from deep_restoration.priors.registry import load
 from deep_restoration.runtime.checkpoints import Checkpoint
 
 CONTEXT = 3
@@ -157,11 +157,11 @@ def test_a_stored_prior_is_the_same(tmp_path):
     facts = {"width": 5, "blocks": 1, "context": CONTEXT}
     prior = Autoregressive(network().float(), 0.5, mean=2.0, spread=3.0, facts=facts)
     prior.save(tmp_path / "edge.safetensors", {"why": "test"})
-    again, x = priors.load(tmp_path / "edge.safetensors"), images().float()
+    again, x = load(tmp_path / "edge.safetensors"), images().float()
     assert torch.equal(again.energy(x), prior.energy(x))
     assert (again.mean, again.spread, again.channels, again.kind) == (2, 3, 3, "autoregressive")
     with pytest.raises(ValueError, match="no option sigma; allowed: none"):
-        priors.load(tmp_path / "edge.safetensors", sigma=[1, 2])
+        load(tmp_path / "edge.safetensors", sigma=[1, 2])
 
 
 # ------------------------------------------------------------------------------ training

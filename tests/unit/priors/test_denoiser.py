@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import priors
 from deep_restoration.files.tensors import load_tensors
-from deep_restoration.priors import Calibrated, denoiser
+from deep_restoration.priors import denoiser
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.denoiser import Denoiser, Network
+from deep_restoration.priors.registry import load
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
 
@@ -156,7 +157,7 @@ def test_calibration_is_the_mean_and_spread_per_value():
     assert one.positions(first) == 60
     x = seeded(seed=4)
     expected = (one.energy(x) / 60 - one.mean) / one.spread
-    torch.testing.assert_close(priors.Calibrated(one).energy(x), expected)
+    torch.testing.assert_close(Calibrated(one).energy(x), expected)
 
 
 def test_equal_maps_have_a_spread_that_can_be_divided_by():
@@ -170,7 +171,7 @@ def test_a_stored_denoiser_is_the_same(tmp_path):
     one = prior(sigma=0.25, probes=2, mean=1.5, spread=0.125)
     one.facts["of"] = "grey"
     one.save(path, {"settings": {"seed": 1}})
-    found = priors.load(path)
+    found = load(path)
     x = seeded()
     assert torch.equal(found.energy(x), one.energy(x))
     assert torch.equal(found.gradient(x), one.gradient(x))
@@ -185,7 +186,7 @@ def test_another_noise_level_can_be_asked_for(tmp_path):
     one = prior(sigma=0.25)
     one.facts["sigma"] = 5.0  # in the units of the configuration
     one.save(path, {})
-    found = priors.load(path, sigma=[18.0, 2.0])
+    found = load(path, sigma=[18.0, 2.0])
     assert found.sigma == pytest.approx(0.9)
     expected = prior(sigma=0.9).energy(seeded())
     torch.testing.assert_close(found.energy(seeded()), expected)
@@ -193,7 +194,7 @@ def test_another_noise_level_can_be_asked_for(tmp_path):
         Calibrated(found).anneal(progress)
         assert found.sigma == pytest.approx(level)
     with pytest.raises(ValueError, match=r"holds a denoiser, which has no option lattice.*sigma"):
-        priors.load(path, lattice=2)
+        load(path, lattice=2)
 
 
 # ------------------------------------------------------------------------------ training

@@ -8,10 +8,11 @@ import torch
 
 from deep_restoration.files.atomic import StorageError
 from deep_restoration.files.tensors import load_tensors, save_tensors
-from deep_restoration.priors import Calibrated, load
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
+from deep_restoration.priors.registry import load
 from deep_restoration.priors.total_variation import TotalVariation
 
 MEAN = torch.tensor([0.4, 0.5, 0.45], dtype=torch.float64).view(1, 3, 1, 1)

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from deep_restoration import priors
 from deep_restoration.data import images, patches, splits
 from deep_restoration.files.atomic import StorageError
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
 from deep_restoration.priors import training
+from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
+from deep_restoration.priors.registry import load
 from deep_restoration.runtime.errors import DivergedError
 from deep_restoration.statistics.moments import Moments
 from deep_restoration.study import configuration
@@ -81,7 +82,7 @@ def fit(tmp_path):
         prior, history = training.fit(settings, file, patch_file, output, ["key"])
         prior.save(output, {"settings": settings})
         assert not list(tmp_path.glob("*.checkpoint"))
-        return priors.load(output), history
+        return load(output), history
 
     return run
 
@@ -512,7 +513,7 @@ def test_a_stored_prior_counts_from_its_calibration(method, fit, small):
     """In spreads around the mean of held-out maps, energies have the mean 0."""
     prior, _ = fit(plan(method, **OF | QUICK[method]), *small)
     kept = held(small[0])
-    assert abs(priors.Calibrated(prior).energy(kept).mean().item()) < 1e-3
+    assert abs(Calibrated(prior).energy(kept).mean().item()) < 1e-3
 
 
 @pytest.mark.parametrize("method", QUICK)

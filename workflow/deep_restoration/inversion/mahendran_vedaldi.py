@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 REFERENCE_PIXELS = 227 * 227  # the image size of both papers
 SIGMA = 27098.1157  # norm of a mean-subtracted natural image there (M&V 2015, released code)
@@ -65,3 +65,10 @@ def alpha_weight_2015() -> float:
 def jitter_of(stride: float) -> int:
     """T = max(round(stride / 4), 1) of Mahendran & Vedaldi 2016; shifts run from 0 to T - 1."""
     return max(math.floor(stride / 4 + 0.5), 1)
+
+
+# Prior -> the names of its published weights -> the weight, by the receptive field of the layer.
+WEIGHTS: dict[str, dict[str, Callable[[int | None], float]]] = {
+    "tv": {"mahendran2015": tv_weight_2015},
+    "alpha_norm": {"mahendran2015": lambda receptive_field: alpha_weight_2015()},
+}

@@ -26,14 +26,14 @@ from torch import nn
 
 from ..evaluation import metrics
 from ..networks.graph import in_bfloat16
-from ..priors import Prior
+from ..priors.base import Prior
 from ..runtime import batches, devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.errors import DivergedError
 from ..runtime.progress import progress
-from ..runtime.rows import PerImage, Rows
+from ..runtime.rows import Rows
 from .data_terms import DataTerm
-from .mahendran_vedaldi import REFERENCE_PIXELS, SIGMA, data_weight_2016, jitter_of
+from .mahendran_vedaldi import REFERENCE_PIXELS, SIGMA
 from .optimisers import OPTIMISERS
 from .parametrisations import PARAMETRISATIONS
 from .schedules import Phase, Plateau, begins_run, moments
@@ -70,21 +70,6 @@ class Plan:
     precision: str = "float32"
     parametrisation: str = "pixels"
     converged: Plateau | None = None
-
-
-def plan_of(recipe: dict, geometry: dict) -> Plan:
-    """The plan of a recipe's configuration for a layer of that stride and receptive field."""
-    stride, field_ = geometry["stride"], geometry["receptive_field"]
-    weight = recipe.get("data_weight") or 1.0
-    if weight == "mahendran2016":
-        weight = data_weight_2016(stride, field_)
-    phases = [Phase(**phase) for phase in recipe["phases"]]
-    keys = ("start", "bound", "box", "precision", "parametrisation")
-    optional = {key: recipe[key] for key in keys if key in recipe}
-    if recipe.get("converged"):
-        optional["converged"] = Plateau(**recipe["converged"])
-    jitter = jitter_of(stride) if any(phase.jitter for phase in phases) else 1
-    return Plan(float(weight), recipe["optimiser"], phases, jitter, **optional)
 
 
 @dataclass
@@ -175,12 +160,7 @@ def reconstruct(
 
 def select(terms: dict[str, Term], index: torch.Tensor) -> dict[str, Term]:
     """The terms for the images of these numbers alone."""
-    return {
-        name: term._replace(prior=term.prior.select(index))
-        if isinstance(term.prior, PerImage)
-        else term
-        for name, term in terms.items()
-    }
+    return {name: term._replace(prior=term.prior.select(index)) for name, term in terms.items()}
 
 
 def joined(parts: Sequence[Result]) -> Result:
@@ -234,7 +214,7 @@ class _Run:
         self.colour = self.mean.flatten().tolist()
         self.schedule = moments(plan.phases)
         self.draws = seeds.generator(seed, "preimage", "jitter")
-        self.annealed = [t.prior for t in terms.values() if hasattr(t.prior, "anneal")]
+        self.annealed = [term.prior for term in terms.values()]
         self.labels = ("total", "data", *terms, *["image"] * (truth is not None))
         self.trace: list[tuple] = []
         self.recent: list[tuple[int, float, torch.Tensor]] = []
@@ -300,7 +280,7 @@ class _Run:
         plateau, (_, terms, _) = self.plan.converged, self.all
         more = {}
         if plateau:
-            sampled = any(getattr(term.prior, "sampled", False) for term in terms.values())
+            sampled = any(term.prior.sampled for term in terms.values())
             sampled = sampled or (self.plan.jitter > 1 and any(p.jitter for p in self.plan.phases))
             more["history"] = plateau.history(count, sampled, self.where)
         self.rows = Rows(
@@ -384,7 +364,7 @@ class _Run:
         with devices.precision_context(self.plan.precision, self.where):
             found = self.working(x[..., top : top + size, left : left + size])
             for name, (_, prior, layer) in terms.items():
-                if layer is None and hasattr(prior, "descend"):
+                if layer is None and prior.descends:
                     known[name] = prior
                 else:
                     seen = x if layer is None else as_maps(found[layer])

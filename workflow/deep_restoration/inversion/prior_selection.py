@@ -37,13 +37,6 @@ class Step(NamedTuple):
     score: float
 
 
-def with_priors(recipe: dict, prior: str, chosen: Weights) -> dict:
-    """The recipe with a prior of feature maps at these layers, each with its weight."""
-    if not chosen:
-        return recipe
-    return {**recipe, "priors": {**(recipe.get("priors") or {}), prior: {"weight": chosen}}}
-
-
 def name_of(chosen: Weights) -> str:
     """The same name for the same set, whichever came first: `conv1=0.001 conv2=0.01`, or `none`."""
     return " ".join(f"{layer}={chosen[layer]!r}" for layer in sorted(chosen)) or "none"
@@ -93,12 +86,12 @@ def measure(network, layer: str, truth, restored) -> Found:
 class Trials:
     """Restorations with sets of priors of feature maps, each done and measured once.
 
-    `restorer` is a recipes.Restorer that has read the `prior` of every candidate layer; `images` are
+    `restorer` is a Restorer that has read the `prior` of every candidate layer; `images` are
     names and pixels (N x H x W x 3, uint8) of the sets of images `held_out` and `test`. What was found
     lies in `done`. A set with which the optimisation diverges has nan throughout.
     """
 
-    def __init__(self, restorer, recipe: dict, prior: str, images: dict, seed: int, done: Memo):
+    def __init__(self, restorer, recipe, prior: str, images: dict, seed: int, done: Memo):
         self.restorer, self.recipe, self.prior = restorer, recipe, prior
         self.images, self.seed, self.done = images, seed, done
         self.pictures: dict[str, np.ndarray] = {}
@@ -132,7 +125,7 @@ class Trials:
         """The first image, 3 x H x W, and the measures of all."""
         from ..data.images import as_tensor
 
-        truth, recipe = as_tensor(pixels), with_priors(self.recipe, self.prior, chosen)
+        truth, recipe = as_tensor(pixels), self.recipe.with_prior(self.prior, chosen)
         try:
             result = self.restorer.restore(
                 recipe, truth, names, self.seed, checkpoint, watched=False

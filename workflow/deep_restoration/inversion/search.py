@@ -10,7 +10,8 @@ from ..runtime import seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.errors import DivergedError
 from ..runtime.progress import progress
-from ..study.searched import Values, parameters
+from ..study.searched import parameters
+from .recipe import Values
 
 log = logging.getLogger(__name__)
 LOST = 1e3  # the score of values with which the optimisation diverges

@@ -20,9 +20,10 @@ from ..networks import attribution, graph, receptive_fields, saved
 from ..runtime import devices
 from ..runtime.checkpoints import Checkpoint
 from ..study.visualisations import RECTIFIERS
-from . import preimage, recipes
+from . import preimage
 from .data_terms import DataTerm, Gram, InnerProduct
 from .mahendran_vedaldi import maximisation_weight_2016, tile_2016
+from .recipe import Paths, Recipe, build, by_layer
 
 log = logging.getLogger(__name__)
 
@@ -124,7 +125,7 @@ class Visualiser:
     """Makes pictures from one layer of a stored classifier.
 
     `more`: further layers that the pictures need; `sees`: stride and receptive field of the layer;
-    `priors`, `feature_priors`: files as of a `recipes.Restorer`. `files`: all that it has read.
+    `priors`, `feature_priors`: files as of a `Restorer`. `files`: all that it has read.
     """
 
     def __init__(
@@ -133,12 +134,12 @@ class Visualiser:
         layer: str,
         sees: dict,
         more: Sequence[str] = (),
-        priors: recipes.Paths = (),
-        feature_priors: recipes.Paths = (),
+        priors: Paths = (),
+        feature_priors: Paths = (),
     ):
         self.layer, self.sees, self.where = layer, sees, devices.device()
         self.files = [network_file, *priors, *feature_priors]
-        self.learned = recipes.by_layer(priors, feature_priors)
+        self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         needed = [layer, *sorted({*inside, *more} - {layer})]
         self.network = saved.load(network_file, needed)
@@ -152,7 +153,7 @@ class Visualiser:
 
     def maximise(
         self,
-        plan: dict,
+        recipe: Recipe,
         of: str,
         units: int | Sequence[int],
         training: Training,
@@ -165,7 +166,7 @@ class Visualiser:
         """The images that excite units most (Mahendran & Vedaldi 2016, activation maximisation).
 
         The objective is -10000 / rf^2 * activation / largest activation on training images, plus the
-        priors of `plan`, a recipe, as means over the image. `of`: `unit`, whose image is its tile of the
+        priors of `recipe` as means over the image. `of`: `unit`, whose image is its tile of the
         paper's mosaics, of at most `size` pixels a side; `channel`, the mean over positions, as of a mosaic
         that repeats the unit; or `class`, in an image of `size`. `names`: of all channels, for the labels.
         `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
@@ -186,7 +187,7 @@ class Visualiser:
         labels = [f"{c} {names[c]}" if names else str(c) for c in channels]
         noise = [f"{self.layer} {channel}" for channel in channels]
         network = Leaky(self.network, self.layer, leak) if leak else self.network
-        found = self._optimise(term, noise, size, plan, seed, checkpoint, network=network)
+        found = self._optimise(term, noise, size, recipe, seed, checkpoint, network=network)
         values = -term.energy(self._look(found)) / weight
         return Pictures(found, labels, values, "times the largest activation")
 
@@ -207,7 +208,7 @@ class Visualiser:
 
     def caricature(
         self,
-        plan: dict,
+        recipe: Recipe,
         images: torch.Tensor,
         names: Sequence[str],
         seed: int,
@@ -229,12 +230,12 @@ class Visualiser:
         target = positive / norm.view(-1, *[1] * (positive.ndim - 1))
         term = InnerProduct(self.layer, target, torch.ones_like(norm))
         size = images.shape[-1]
-        found = self._optimise(term, names, size, plan, seed, checkpoint, images)
+        found = self._optimise(term, names, size, recipe, seed, checkpoint, images)
         return Pictures(found, list(names), -term.energy(self._look(found)), "times the original")
 
     def texture(
         self,
-        plan: dict,
+        recipe: Recipe,
         layers: Sequence[str],
         images: torch.Tensor,
         names: Sequence[str],
@@ -258,7 +259,7 @@ class Visualiser:
             for layer in layers
         }
         term = Gram(style, content=kept, content_weight=weight, relative=relative)
-        found = self._optimise(term, names, images.shape[-1], plan, seed, checkpoint)
+        found = self._optimise(term, names, images.shape[-1], recipe, seed, checkpoint)
         with torch.no_grad():
             values = term.energy(self._look(found)) / term.scale
         return Pictures(found, list(names), values, "of the loss at zero")
@@ -305,15 +306,15 @@ class Visualiser:
         term: DataTerm,
         names: Sequence[str],
         size: int,
-        plan: dict,
+        recipe: Recipe,
         seed: int,
         checkpoint: Checkpoint,
         start: torch.Tensor | None = None,
         network: nn.Module | None = None,
     ) -> torch.Tensor:
         network, mean = network or self.network, self.network.mean
-        terms = recipes.build(plan.get("priors") or {}, self.learned, self.sees, mean)
-        how = preimage.plan_of(plan, self.sees)
+        terms = build(recipe.priors, self.learned, self.sees, mean)
+        how = recipe.plan(self.sees)
         result = preimage.reconstruct(
             network, term, names, size, mean, terms, how, seed, checkpoint, start=start
         )

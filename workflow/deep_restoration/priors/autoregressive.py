@@ -14,6 +14,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
+from .base import LearnedPrior
 
 # Quarter turns counter-clockwise after which an image's bottom, right, top or left edge is at the bottom.
 DIRECTIONS = (0, -1, 2, 1)
@@ -61,7 +62,7 @@ class Settings:
     precision: str = "float32"
 
 
-class Autoregressive(networks.Calibrating):
+class Autoregressive(networks.Calibrating, LearnedPrior):
     """Every pixel Gaussian around what a network expects from the pixels on one side of it.
 
     The energy is the sum over the four directions of sum |x_i - f(the rows before i)|^2 / (2 scale^2),

@@ -15,6 +15,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
+from .base import LearnedPrior
 
 
 class Block(nn.Module):
@@ -104,7 +105,7 @@ class _Prior(torch.autograd.Function):
         return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
 
 
-class Denoiser(networks.Calibrating):
+class Denoiser(networks.Calibrating, LearnedPrior):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
@@ -115,6 +116,7 @@ class Denoiser(networks.Calibrating):
     """
 
     kind = "denoiser"
+    OPTIONS = ("sigma",)
 
     def __init__(
         self,
@@ -134,6 +136,10 @@ class Denoiser(networks.Calibrating):
         self.probes = probes
         self.mean, self.spread, self.facts = mean, spread, facts or {}
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    @property
+    def sampled(self) -> bool:
+        return self.probes > 0
 
     @property
     def channels(self) -> int:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from ..files.tensors import save_tensors
 from ..networks import folding
 from . import borders
+from .base import LearnedPrior
 from .experts import EXPERTS
 
 ROOM = 20_000_000  # responses held at a time where no gradient is needed
@@ -61,7 +62,7 @@ def _folded(x: torch.Tensor, filters: torch.Tensor, step: int) -> tuple[torch.Te
     return folding.fold_maps(x, step, size), folding.fold_filters(filters, step)
 
 
-class FieldOfExperts:
+class FieldOfExperts(LearnedPrior):
     """Energy: minus the sum over positions and experts of alpha_k G(w_k'p), p the preprocessed patch there.
 
     DC removal and whitening are folded into the filters, so that convolutions evaluate all patches:
@@ -77,6 +78,7 @@ class FieldOfExperts:
     """
 
     kind = "field"
+    OPTIONS = ("border", "lattice")
 
     def __init__(
         self,
@@ -106,6 +108,10 @@ class FieldOfExperts:
         self.calibration = dict.fromkeys(borders.BORDERS, (mean, spread))
         self.patterns = filters if patterns is None else patterns
         self.facts = facts or {}
+
+    @property
+    def sampled(self) -> bool:
+        return self.lattice > 1
 
     @property
     def size(self) -> tuple[int, int]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..runtime.rows import PerImage
+from .base import Prior
 
 
-class _Range:
+class _Range(Prior):
     """What the range priors share: u = 255 (x - centre).
 
     `centre`: `colour`, a fixed colour `mean`, 1 x 3 x 1 x 1 in [0, 1], as in the code of Mahendran & Vedaldi,
@@ -15,6 +16,8 @@ class _Range:
     eq. 4, and his code). The latter does not change when all of x gets brighter, so that it limits
     contrast, not range: it is not the default.
     """
+
+    descends = True
 
     def __init__(self, mean: torch.Tensor, alpha: float, centre: str):
         if centre not in ("colour", "image"):
@@ -79,13 +82,14 @@ class ColourNorm(_Range):
         return power.mul_(length).sum((1, 2, 3)).div_(pixels)
 
 
-class DistanceTo(PerImage):
+class DistanceTo(PerImage, Prior):
     """Mean over pixels of |x - centre|^2 in units of 0..255: a Gaussian prior around images N x 3 x H x W.
 
     x may lie on a larger canvas, with the images in its middle.
     """
 
     PER_IMAGE = ("centre",)
+    descends = True
 
     def __init__(self, centre: torch.Tensor):
         self.centre = centre

@@ -5,13 +5,17 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from .base import Prior
 
-class TotalVariation:
+
+class TotalVariation(Prior):
     """Mean over pixels of sum_k (dx^2 + dy^2)^(beta/2) / V^beta on the scale 0..255.
 
     Mahendran & Vedaldi 2015 (V = 1) and 2016 (V = B/6.5): finite differences to the right and down,
     zero beyond the border, summed over colours, divided by the number of pixels H*W.
     """
+
+    descends = True
 
     def __init__(self, beta: float = 2.0, V: float = 1.0):
         self.beta, self.V = beta, V

@@ -13,7 +13,8 @@ from ..data.splits import evenly_spaced
 from ..files.hdf5 import open_hdf5
 from ..runtime import devices
 from ..runtime.checkpoints import Checkpoint
-from . import LearnedPrior, autoregressive, denoiser, score_matching, whitening
+from . import autoregressive, denoiser, score_matching, whitening
+from .base import LearnedPrior
 from .field import FieldOfExperts
 
 log = logging.getLogger(__name__)

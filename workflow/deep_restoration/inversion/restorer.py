@@ -1,85 +1,21 @@
-"""Recipes: what the configuration says of a way to restore images, made into priors, plan and images."""
+"""Images reconstructed from one layer of a stored classifier by a recipe."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import torch
 
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
-from ..priors import UNITS, Prior, load
-from ..priors.norms import AlphaNorm, ColourNorm, DistanceTo
-from ..priors.total_variation import TotalVariation
+from ..priors.registry import load
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
 from . import preimage
 from .data_terms import DATA_TERMS
-from .mahendran_vedaldi import alpha_weight_2015, by_depth, tv_weight_2015
-from .preimage import Term
-
-Paths = Sequence[str | os.PathLike]
-
-
-def build(
-    entries: dict[str, dict],
-    learned: dict[str, dict[str | None, str | os.PathLike]],
-    geometry: dict,
-    mean: torch.Tensor,
-    predicted: torch.Tensor | None = None,
-) -> dict[str, Term]:
-    """The terms of the `priors` of a recipe, by name; of a prior of feature maps `name@layer` each.
-
-    `learned` maps the names of learned priors to their files by layer, None for images; `geometry` is
-    that of the layer (its receptive field, for weights by depth), `mean` the mean colour, 1 x 3 x 1 x 1
-    in [0, 1], `predicted` the images of the recipe's inverse network, N x 3 x H x W.
-    A prior of feature maps whose `weight` is a dictionary, weights by layer, is a term of these layers
-    alone.
-    """
-    result: dict[str, Term] = {}
-    for name, entry in entries.items():
-        options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
-        weight, field = entry["weight"], geometry["receptive_field"]
-        units = UNITS[options.pop("units", "spread")]
-        if isinstance(weight, list):
-            weight = by_depth(weight, field)
-        if name in learned:
-            if isinstance(options.get("sigma"), (int, float)):
-                options["sigma"] = [options["sigma"]] * 2
-            own = weight if isinstance(weight, dict) else dict.fromkeys(learned[name], weight)
-            for layer, path in learned[name].items():
-                if layer not in own:
-                    continue
-                label = name if layer is None else f"{name}@{layer}"
-                result[label] = Term(float(own[layer]), units(load(path, **options)), layer)
-            continue
-        if name == "tv":
-            prior: Prior = TotalVariation(**options)
-            if weight == "mahendran2015":
-                weight = tv_weight_2015(field)
-        elif name == "alpha_norm":
-            prior = AlphaNorm(mean, **options)
-            weight = alpha_weight_2015() if weight == "mahendran2015" else weight
-        elif name == "inverter":
-            prior = DistanceTo(predicted)
-        elif name == "colour_norm":
-            prior = ColourNorm(mean, **options)
-        else:
-            continue  # of feature maps, and no layer is in front of this one
-        result[name] = Term(float(weight), prior)
-    return result
-
-
-def by_layer(priors: Paths, feature_priors: Paths) -> dict[str, dict]:
-    """Files of learned priors by name and layer, None for those of images: `<prior>.safetensors`, those
-    of feature maps in a folder with the name of their layer."""
-    learned: dict[str, dict] = {Path(path).stem: {None: path} for path in priors}
-    for path in map(Path, feature_priors):
-        learned.setdefault(path.stem, {})[path.parent.name] = path
-    return learned
+from .recipe import Paths, Recipe, build, by_layer
 
 
 class Restorer:
@@ -116,7 +52,7 @@ class Restorer:
 
     def restore(
         self,
-        recipe: dict,
+        recipe: Recipe,
         truth: torch.Tensor,
         names: Sequence[str],
         seed: int,
@@ -141,17 +77,17 @@ class Restorer:
             if predicted.is_cuda:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began
-        if not recipe.get("phases"):
+        if not recipe.phases:
             return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
-            DATA_TERMS[recipe.get("data", "normalised")](self.layer, target, names),
+            DATA_TERMS[recipe.data](self.layer, target, names),
             names,
             truth.shape[-1],
             mean,
-            build(recipe.get("priors") or {}, self.learned, self.sees, mean, predicted),
-            preimage.plan_of(recipe, self.sees),
+            build(recipe.priors, self.learned, self.sees, mean, predicted),
+            recipe.plan(self.sees),
             seed,
             checkpoint,
             predicted,
@@ -159,7 +95,7 @@ class Restorer:
         )
         result.seconds += ready
         result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
-        if recipe.get("unseen"):
+        if recipe.unseen:
             began = time.monotonic()
             result.images = seen.join(lambda part: complete(result.images[part]), count)
             result.seconds += time.monotonic() - began
@@ -168,13 +104,13 @@ class Restorer:
                 result.trace += _compared(after, truth, result.images, result.seconds)
         return result
 
-    def _completing(self, recipe: dict, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
+    def _completing(self, recipe: Recipe, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """What puts into images what the recipe's prior expects where the layer sees nothing."""
-        if not recipe.get("unseen"):
+        if not recipe.unseen:
             return lambda images: images
-        key = (recipe["unseen"], size)
+        key = (recipe.unseen, size)
         if key not in self._completes:  # the trials of a search ask again and again
-            prior = load(self.learned[recipe["unseen"]][None])
+            prior = load(self.learned[recipe.unseen][None])
             seen = receptive_fields.seen(self.network, self.layer, size)
             self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
         return self._completes[key]

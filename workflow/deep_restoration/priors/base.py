@@ -1,0 +1,110 @@
+"""The protocol of priors on images and feature maps, and the units in which learned ones are weighed.
+
+`energy(x)` takes N x C x H x W and returns one value per image, shape (N,): lower is more natural.
+Images are in [0, 1]. What else a prior can do it declares: nothing is found out by looking for methods.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import ClassVar, Self
+
+import torch
+
+
+class Prior(ABC):
+    """`sampled`: whether the energy of the same images differs by chance, because positions or noise are
+    drawn. `descends`: whether `descend` does the work of `energy` and of autograd at once."""
+
+    sampled: bool = False
+    descends: ClassVar[bool] = False
+
+    @abstractmethod
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Energy per image, (N,). What a sampled prior draws comes from `generator`."""
+
+    def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
+        """Add weight * gradient by x to `into`, N x C x H x W, in place, without autograd graph or
+        temporaries of full size; returns the energy, (N,). Of priors of images that declare `descends`."""
+        raise NotImplementedError
+
+    def anneal(self, progress: float) -> None:  # noqa: B027 (most do not change on the way)
+        """Called before each iteration with the share of the optimisation that is done, 0..1."""
+
+    def select(self, index: torch.Tensor) -> Self:
+        """The prior of some images of a batch, where it holds something per image."""
+        return self
+
+
+class LearnedPrior(Prior):
+    """`mean` and `spread` are those of the energy per position on held-out natural data. OPTIONS are
+    what a recipe may say of it beside weight and units."""
+
+    kind: ClassVar[str]
+    OPTIONS: ClassVar[tuple[str, ...]] = ()
+    mean: float
+    spread: float
+
+    @property
+    @abstractmethod
+    def channels(self) -> int: ...
+
+    @abstractmethod
+    def gradient(self, x: torch.Tensor) -> torch.Tensor:
+        """Of the energy by x, N x C x H x W, or what stands for it."""
+
+    @abstractmethod
+    def positions(self, x: torch.Tensor) -> int:
+        """Number of terms that the energy of one of x sums."""
+
+    @abstractmethod
+    def calibrate(self, maps: Iterable[torch.Tensor]) -> None:
+        """Set `mean` and `spread` from batches of natural maps."""
+
+    @abstractmethod
+    def save(self, path: str | os.PathLike, provenance: dict) -> None: ...
+
+    @classmethod
+    @abstractmethod
+    def of(cls, tensors: dict, facts: dict, **options: object) -> Self:
+        """The prior of a file that `save` wrote, with OPTIONS of a recipe."""
+
+
+class PerPosition(Prior):
+    """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
+
+    These are the units of Harder, whose weights stand beside the normalised error in 2017 (1e-4 and 1e-3)
+    and beside the data term `mse` in his code of 2018 (1e-6 to 3e-3). His priors saw images in 0..255, ours
+    see them in 0..1, which does not matter: both whiten patches before the experts see them, so that
+    responses have no units. (He removed the mean of each channel over all patches; whether that of each
+    patch goes as well is for the patch set's `dc` to say.) What the weights of 2018 do depend on is the size
+    of the feature maps, squared in `mse`. His came from classifiers of images in 0..255 around a mean
+    colour; their size is not on record. Maps of a classifier of standardised images are some 57 times
+    smaller up to its first normalisation; `data_weight` can make up for that.
+    """
+
+    def __init__(self, prior: LearnedPrior):
+        self.prior = prior
+
+    @property
+    def sampled(self) -> bool:
+        return self.prior.sampled
+
+    def anneal(self, progress: float) -> None:
+        self.prior.anneal(progress)
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return self.prior.energy(x, generator) / self.prior.positions(x)
+
+
+class Calibrated(PerPosition):
+    """A learned prior in units of its own spread per position on natural data, so that a weight of 1
+    means the same for each of them."""
+
+    def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
+        return (super().energy(x, generator) - self.prior.mean) / self.prior.spread
+
+
+UNITS = {"spread": Calibrated, "raw": PerPosition}

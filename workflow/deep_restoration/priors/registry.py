@@ -1,0 +1,53 @@
+"""The priors that there are. A new one is a class and a line here (and its keys in `study`)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from ..files.tensors import load_tensors
+from .autoregressive import Autoregressive
+from .base import LearnedPrior, Prior
+from .denoiser import Denoiser
+from .field import FieldOfExperts
+from .norms import AlphaNorm, ColourNorm, DistanceTo
+from .total_variation import TotalVariation
+
+
+class Given(NamedTuple):
+    """What a hand-crafted prior may refer to: the mean colour, 1 x 3 x 1 x 1 in [0, 1], and the images that
+    the recipe's inverse network predicts, N x 3 x H x W, if it has one."""
+
+    mean: torch.Tensor
+    predicted: torch.Tensor | None = None
+
+
+# Name in recipes -> the prior, of what is given and of the recipe's options.
+HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
+    "tv": lambda given, **options: TotalVariation(**options),
+    "alpha_norm": lambda given, **options: AlphaNorm(given.mean, **options),
+    "colour_norm": lambda given, **options: ColourNorm(given.mean, **options),
+    "inverter": lambda given: DistanceTo(given.predicted),
+}
+# Kind in files -> its class.
+LEARNED: dict[str, type[LearnedPrior]] = {
+    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive)
+}
+
+
+def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
+    """The learned prior of a file, with OPTIONS of its kind.
+
+    Raises StorageError for a file that is damaged or no prior, ValueError for a foreign option.
+    """
+    tensors, facts = load_tensors(path, "prior")
+    kind = LEARNED[facts["kind"]]
+    if foreign := sorted(set(options) - set(kind.OPTIONS)):
+        raise ValueError(
+            f"{path} holds a {facts['kind']}, which has no option {foreign[0]}; "
+            f"allowed: {', '.join(kind.OPTIONS) or 'none'}"
+        )
+    return kind.of(tensors, facts, **options)
