@@ -22,8 +22,6 @@ container: "docker://python:3.11"
 
 
 include: "workflow/rules/common.smk"
-include: "workflow/rules/functions.smk"
-include: "workflow/rules/functions_of_studies.smk"
 include: "workflow/rules/images.smk"
 include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/features.smk"
@@ -60,6 +58,7 @@ include: "workflow/rules/paths.smk"
 
 
 rule all:
+    "Target: the whole study, its report and its tables."
     default_target: True
     input:
         "results/report.html",
@@ -72,12 +71,14 @@ rule all:
 
 
 rule statistics:
+    "Target: the statistics of feature maps, and the linear inverses."
     input:
         every_layer("results/statistics/{classifier}/{layer}.h5"),
         expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
 
 
 rule priors:
+    "Target: the learned priors, and what they are worth."
     input:
         [f"{path}.safetensors" for path in prior_paths()],
         "results/tables/priors.csv",
@@ -86,6 +87,7 @@ rule priors:
 
 
 rule denoising:
+    "Target: denoising as a test of priors."
     input:
         denoised("csv", "images") + denoised("csv", "grey"),
         [
@@ -96,6 +98,7 @@ rule denoising:
 
 
 rule inverters:
+    "Target: the inverse networks, and how they compare."
     input:
         every_layer(
             "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("safetensors")
@@ -107,6 +110,7 @@ rule inverters:
 
 
 rule reconstructions:
+    "Target: the images restored from every layer by every recipe."
     input:
         every_layer(
             "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
@@ -114,6 +118,7 @@ rule reconstructions:
 
 
 rule evaluation:
+    "Target: the measures of restored images, beside the papers'."
     input:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
@@ -129,16 +134,19 @@ rule evaluation:
 
 
 rule starts:
+    "Target: how ambiguous the layers are, by restoring from several starts."
     input:
         study_files("starts"),
 
 
 rule adding:
+    "Target: what priors of feature maps add to a recipe."
     input:
         study_files("adding"),
 
 
 rule visualisations:
+    "Target: other pictures of layers: activation maximisation, caricatures, textures, attribution."
     input:
         [
             f"results/figures/{classifier}/{kind}/{name}.png"
@@ -147,5 +155,6 @@ rule visualisations:
 
 
 rule figures:
+    "Target: every figure of the report."
     input:
         all_figures(),

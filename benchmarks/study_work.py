@@ -453,7 +453,7 @@ class Classifier:
         return replace(work + made, memory=count * one.memory, disk=disk)
 
     def _patch(self, entry: dict, layer: str) -> tuple[int, int, int]:
-        """Shape of the patches of a layer: rules/functions.smk, next_kernel."""
+        """Shape of the patches of a layer: rules/functions/patches.smk, next_kernel."""
         channels, height, width = self.shape(layer)
         flat = len(self.geometry[layer]["shape"]) < 3
         if flat:

@@ -13,9 +13,16 @@ PROBE = """
 <script>
 addEventListener("load", () => {
   const pictures = [...document.images];
+  const boxes = [...document.querySelectorAll("#workflow svg g g")];
+  const fits = box => {
+    const [edge, ...words] = [...box.children].map(child => child.getBoundingClientRect());
+    return words.every(w => w.width > 10 && w.left > edge.left && w.right < edge.right);
+  };
   document.title = JSON.stringify({
     pictures: pictures.length,
     shown: pictures.filter(p => p.complete && p.naturalWidth > 100 && p.clientWidth > 100).length,
+    boxes: boxes.length,
+    overfull: boxes.filter(b => !fits(b)).map(b => b.textContent),
     requests: performance.getEntriesByType("resource").map(e => e.name).filter(n => !n.startsWith("data:")),
     wide: document.documentElement.scrollWidth > innerWidth + 1,
     headings: document.querySelectorAll("h2").length,
@@ -29,6 +36,7 @@ addEventListener("load", () => {
 def test_report_opens_offline_without_error_or_request(finished, tmp_path):
     page = tmp_path / "report.html"
     html = (finished.root / "results/report.html").read_text()
+    drawn = list((finished.root / "results/figures").rglob("*.png"))
     page.write_text(html.replace("</body>", PROBE + "</body>"))
     done = subprocess.run(
         [
@@ -56,7 +64,9 @@ def test_report_opens_offline_without_error_or_request(finished, tmp_path):
     assert "CONSOLE" not in done.stderr, done.stderr
     title = done.stdout.split("<title>")[1].split("</title>")[0]
     found = json.loads(title.replace("&quot;", '"'))
-    assert found["shown"] == found["pictures"] == 42
+    assert found["shown"] == found["pictures"] == len(drawn) > 0
+    assert found["boxes"] > 10
+    assert found["overfull"] == [], "words of the workflow leave their boxes"
     assert found["requests"] == []
     assert not found["wide"], "the page scrolls sideways"
     assert found["headings"] >= 12

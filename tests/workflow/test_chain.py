@@ -1,5 +1,6 @@
 """The whole chain on the tiny study: what it makes, that it is done, that it is reproducible."""
 
+import base64
 import re
 import shutil
 import subprocess
@@ -427,10 +428,23 @@ def test_visualisations_are_of_the_layers_and_units_asked_for(finished):
 def test_report_stands_alone_and_shows_every_figure(finished):
     html = (finished.root / "results/report.html").read_text()
     pictures = list((finished.root / "results/figures").rglob("*.png"))
-    assert html.count("data:image/png;base64,") == len(pictures) == 42
+    shown = [base64.b64decode(d) for d in re.findall(r'src="data:image/png;base64,([^"]+)"', html)]
+    assert [path for path in pictures if path.read_bytes() not in shown] == []
+    assert len(shown) == len(pictures)
     assert all(path.with_suffix(".svg").exists() for path in pictures)
     for outside in ('src="http', 'href="http', "url(http", '<link rel="stylesheet'):
         assert outside not in html
+
+
+def test_every_figure_that_a_rule_can_draw_is_drawn(finished):
+    rules = "".join(path.read_text() for path in (finished.root / "workflow/rules").glob("*.smk"))
+    patterns = set(re.findall(r'"(results/figures/[^"]+\.png)"', rules))
+    assert "results/figures/{classifier}/{layer}/gallery.png" in patterns
+    figures = (finished.root / "results/figures").rglob("*.png")
+    drawn = [str(path.relative_to(finished.root)) for path in figures]
+    kinds = {pattern: re.sub(r"\\{\w+\\}", "[^/]+", re.escape(pattern)) for pattern in patterns}
+    missing = [p for p, kind in kinds.items() if not any(re.fullmatch(kind, d) for d in drawn)]
+    assert missing == []
 
 
 def test_every_job_left_a_log_and_a_benchmark(finished):

@@ -12,7 +12,7 @@ FIXED = re.compile(r"[\"']results/([^\"']+)[\"']")
 def fixed_folders():
     """The folders of results in the rules' paths that no wildcard names."""
     words = set()
-    for path in (ROOT / "workflow" / "rules").glob("*.smk"):
+    for path in (ROOT / "workflow" / "rules").rglob("*.smk"):
         for pattern in FIXED.findall(path.read_text(encoding="utf-8")):
             words.update(part for part in pattern.split("/")[:-1] if "{" not in part)
     return sorted(words)
@@ -68,8 +68,8 @@ REFUSED = {
         ["recipes.TV, recipes.tv: ", "upper and lower case"],
     ),
     "a figure of all": (
-        f"classifiers: {{workflow.png: {{{NETWORK}}}}}",
-        ["classifiers.workflow.png: results/figures/workflow.png would be a file and a folder"],
+        f"classifiers: {{naturalness.png: {{{NETWORK}}}}}",
+        ["classifiers.naturalness.png: results/figures/naturalness.png would be a file and a folder"],
     ),
 }  # fmt: skip
 

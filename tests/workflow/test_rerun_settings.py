@@ -97,7 +97,7 @@ SETTINGS = {
     "the number of starts": ("starts: {count: 3}", STARTED),
     "the images restored from several starts": ("starts: {images: 1}", STARTED),
     "a recipe with several starts more": ("starts: {recipe: [pure, tv]}", STARTED),
-    "no several starts": ("starts: null", {"report", "plot_workflow", "all"}),
+    "no several starts": ("starts: null", {"report", "all"}),
     "the recipe of several starts and of added priors": (
         "recipes: {pure: {phases: [{iterations: 5, rate: 8.0}]}}",
         RESTORED | STARTED | ADDED,

@@ -1,7 +1,11 @@
 # What priors of feature maps add to a recipe, layer by layer. Only with `adding:`.
 
 
+include: "functions/adding.smk"
+
+
 rule add_priors:
+    "Add priors of feature maps to a recipe at one layer, one by one in three orders, and measure each."
     input:
         network="results/classifiers/{classifier}.safetensors",
         held_out="results/images/train.h5",
@@ -33,6 +37,7 @@ rule add_priors:
 
 
 rule adding_table:
+    "Gather the table of added priors."
     input:
         added("results/adding/{classifier}/{layer}.csv"),
     output:
@@ -53,6 +58,7 @@ rule adding_table:
 
 
 rule plot_adding:
+    "Draw what each added prior of feature maps changes."
     input:
         table="results/tables/adding.csv",
         images=added_of("results/adding/{classifier}/{layer}.h5"),

@@ -1,7 +1,11 @@
-# Weights from torchvision, from a file, or trained on the spot -> one self-contained file a classifier.
+# Weights from torchvision, from a file, or trained on the spot -> one self-contained file per classifier.
+
+
+include: "functions/classifiers.smk"
 
 
 rule classifier:
+    "Store a classifier with its weights: torchvision's, those of a file, or trained on the spot."
     input:
         weights=weights_file,
         images=exemplar_images,

@@ -1,9 +1,7 @@
-# What rules share: the checked configuration, its slices for params, the code fingerprint, paths.
+# What stages share: the checked configuration, names of wildcards, the code fingerprint, paths, captions.
 
 import os
 import sys
-from functools import lru_cache
-from itertools import product
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
@@ -12,12 +10,9 @@ SCRIPTS = Path(workflow.basedir) / "workflow" / "scripts"
 # Relative, because an input's path counts: the same tree elsewhere is no change.
 CAPTIONS = Path(os.path.relpath(Path(workflow.basedir) / "workflow" / "report"))
 RESOURCES = Path(os.path.relpath(Path(workflow.basedir) / "resources"))
-IMAGE_HASHES = Path(".snakemake") / "deep_restoration" / "images.json"
 
 sys.path.insert(0, str(SCRIPTS.parent))
 
-from deep_restoration.data import inventory, splits
-from deep_restoration.files import hashing
 from deep_restoration.jobs import launch, preflight
 from deep_restoration.jobs.fingerprint import Library
 from deep_restoration.study import configuration, visualisations
@@ -100,6 +95,45 @@ def recipes_of(pattern):
     return expand(pattern, recipe=STUDY["recipes"], allow_missing=True)
 
 
+def layers_before(wildcards):
+    """Shape, stride, receptive field of every layer up to the wildcard's. Found out when the
+    configuration was checked: a job would need seconds for it."""
+    architecture = STUDY["classifiers"][wildcards.classifier]["architecture"]
+    layers = preflight.describe(architecture, STUDY["images"]["size"])["layers"]
+    last = list(layers).index(wildcards.layer)
+    return dict(list(layers.items())[: last + 1])
+
+
+def sight(wildcards):
+    """Stride and receptive field of the wildcard's layer."""
+    layer = layers_before(wildcards)[wildcards.layer]
+    return {key: layer[key] for key in ("receptive_field", "stride")}
+
+
+def learned_recipes():
+    """Names of the recipes that use anything learned."""
+    return [
+        name
+        for name, recipe in STUDY["recipes"].items()
+        if recipe.get("inverter")
+        or {recipe.get("unseen"), *(recipe.get("priors") or {})} & set(STUDY["priors"])
+    ]
+
+
+def recipe_sides():
+    """Of every recipe: inverter, if an inverse network has a part in it, learned, or hand-crafted."""
+    return canonical(
+        {
+            name: (
+                ("inverter" if recipe.get("inverter") else "learned")
+                if name in learned_recipes()
+                else "hand-crafted"
+            )
+            for name, recipe in STUDY["recipes"].items()
+        }
+    )
+
+
 def store(wildcards, threads):
     """A param of every rule whose results are shared. Not recorded by Snakemake, because it depends on
     threads: another store reruns nothing."""
@@ -118,72 +152,40 @@ def grows(first):
     return lambda wildcards, attempt: first * attempt
 
 
-def rule_edges(wildcards):
-    """Sorted pairs (maker, user) of the workflow's graph, found by asking each rule for the inputs of a
-    sample of its jobs."""
-    classifier = next(iter(STUDY["classifiers"]))
-    choices = {"classifier": [classifier], "layer": STUDY["classifiers"][classifier]["layers"][-1:]}
-    choices |= {"split": ["train", "test"], "recipe": list(STUDY["recipes"])}
-    choices |= {"inverter": list(STUDY["inverters"]), "colour": ["images", "grey"]}
-    choices["estimator"] = ["map"]
-    choices["replicate"] = ["0"]
-    choices |= {"visualisation": list(STUDY["visualisations"]), "kind": ["texture"]}
-    priors, features = priors_of("images", "grey"), priors_of("features")
-    sets, maps = sets_of("images", "grey"), sets_of("features")
-    # Shards do the work of another rule.
-    aside = re.compile(r".*_shard|gather_.*")
-    makers = [rule for rule in workflow.rules if rule.output and not aside.fullmatch(rule.name)]
-    edges = set()
-
-    @lru_cache(maxsize=None)
-    def makers_of(path):
-        return [maker.name for maker in makers if maker.is_producer(path)]
-
-    for user in makers:
-        free = sorted(user.wildcard_names)
-        inside = "classifier" in free
-        choices |= {"prior": features if inside else priors, "patches": maps if inside else sets}
-        searched = [name for name in choices["recipe"] if STUDY["recipes"][name].get("search")]
-        several = (STUDY["starts"] or {"recipe": []})["recipe"]
-        own = {"search": searched, "restore_starts": several, "plot_starts": several}
-        here = choices | ({"recipe": own[user.name]} if user.name in own else {})
-        for values in product(*(here[name] for name in free)):
-            inputs, *_ = user.expand_input(Wildcards(fromdict=dict(zip(free, values))))
-            edges |= {(maker, user.name) for path in inputs for maker in makers_of(path)}
-    return [list(edge) for edge in sorted(edges)]
+# Captions are files of workflow/report; each belongs to a section of the report.
+REPORT_SECTIONS = {
+    "overview": "Results",
+    "measures": "Results",
+    "time_to_quality": "Results",
+    "published": "Results",
+    "moved": "Results",
+    "details": "Reconstructions",
+    "gallery": "Reconstructions",
+    "errors": "Reconstructions",
+    "traces": "Reconstructions",
+    "starts": "Ambiguity",
+    "ambiguity": "Ambiguity",
+    "adding": "Adding priors of feature maps",
+    "adding_images": "Adding priors of feature maps",
+    "classifier": "Classifiers",
+    "visualisations": "Visualisations",
+    "inverters": "Inverse networks",
+    "inversions": "Inverse networks",
+    "inverter_training": "Inverse networks",
+    "denoising": "Learned priors",
+    "naturalness": "Learned priors",
+    "prior": "Learned priors",
+    "naturalness_of_maps": "Learned priors",
+    "statistics": "Feature maps",
+    "stationarity": "Feature maps",
+    "sparsity": "Feature maps",
+    "patches": "Feature maps",
+    "linear_inverse": "Linear inverses",
+    "linear_restorations": "Linear inverses",
+}
 
 
-@lru_cache(maxsize=None)
-def image_inventory(split):
-    """Which files a folder of images holds (train, test, or those to denoise), and their content."""
-    section, name = ("denoising", "images") if split == "denoising" else ("images", split)
-    source, key = STUDY[section][name], f"{section}.{name}"
-    if source in (configuration.EMBEDDED, None) or (split == "denoising" and source == "test"):
-        return None
-    folder = configuration.folder(source)
-    if PLANNING and not folder.exists():
-        print(f"{key}: there is no folder {source} yet; planned without it", file=sys.stderr)
-        return {}
-    found = inventory.survey(folder)
-    if found.left_out and workflow.is_main_process:
-        print(f"{key}: {found}", file=sys.stderr)
-    files = found.images
-    if split == "test":
-        files = splits.evenly_spaced(files, STUDY["images"]["test_count"])
-    return hashing.content_hashes(folder, files, IMAGE_HASHES)
-
-
-def check_disjoint():
-    """Test images that are also training images would make the study's claim void."""
-    train, test = image_inventory("train"), image_inventory("test")
-    if train and test:
-        seen = {digest: name for name, digest in train.items() if digest}
-        both = [f"{name} = {seen[digest]}" for name, digest in test.items() if digest in seen]
-        if both:
-            raise WorkflowError(
-                f"{len(both)} of {len(test)} test images are also training images (same bytes): "
-                f"{', '.join(both[:3])}. Take them out of images.train or images.test."
-            )
-
-
-check_disjoint()
+def drawn(path, caption, **labels):
+    """A PNG that `snakemake --report` shows, too."""
+    category = REPORT_SECTIONS[caption]
+    return report(path, caption=f"../report/{caption}.rst", category=category, labels=labels)

@@ -1,8 +1,11 @@
-# Denoising as a test of image priors: one weight each, tuned on held-out training images. A denoiser gives two
-# estimates.
+# Denoising as a test of image priors: one weight each, tuned on held-out training images.
+
+
+include: "functions/denoising.smk"
 
 
 rule denoise:
+    "Denoise images under one prior."
     input:
         prior=denoising_prior,
         train="results/images/train.h5",

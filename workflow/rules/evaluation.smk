@@ -1,7 +1,11 @@
-# How good the restored images are: one table a layer, then the study's tables.
+# How good the restored images are: one table per layer, then the study's tables.
+
+
+include: "functions/evaluation.smk"
 
 
 rule evaluate:
+    "Measure the images restored from one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -32,6 +36,7 @@ rule evaluate:
 
 
 rule measure_moved:
+    "Measure photographs against themselves, moved by a few pixels."
     input:
         network="results/classifiers/{classifier}.safetensors",
     output:
@@ -56,6 +61,7 @@ rule measure_moved:
 
 
 rule moved_table:
+    "Gather the table of moved photographs."
     input:
         expand("results/moved/{classifier}.csv", classifier=STUDY["classifiers"]),
     output:
@@ -77,6 +83,7 @@ rule moved_table:
 
 
 rule tables:
+    "Gather the tables of restored images: all, summary, best recipes, feature maps."
     input:
         images=every_layer("results/evaluation/{classifier}/{layer}.csv"),
         maps=every_layer("results/evaluation/{classifier}/{layer}.statistics.csv"),

@@ -1,7 +1,8 @@
-# Feature maps of training images -> HDF5, one file a layer.
+# Feature maps of training images -> HDF5, one file per layer.
 
 
 rule features:
+    "Compute the feature maps that training images have at one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/train.h5",

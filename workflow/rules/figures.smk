@@ -1,7 +1,11 @@
 # Figures: one script each, drawn from files of numbers, so that a new colour retrains nothing.
 
 
+include: "functions/figures.smk"
+
+
 rule plot_classifier:
+    "Draw the filters of a classifier's first layer, and its training."
     input:
         network="results/classifiers/{classifier}.safetensors",
         history="results/classifiers/{classifier}.history.csv",
@@ -25,6 +29,7 @@ rule plot_classifier:
 
 
 rule plot_statistics:
+    "Draw the statistics of the feature maps of one layer."
     input:
         "results/statistics/{classifier}/{layer}.h5",
     output:
@@ -49,6 +54,7 @@ rule plot_statistics:
 
 
 rule plot_layers:
+    "Draw how far from stationary, and how sparse, the feature maps of each layer are."
     input:
         arrays=layers_of("results/statistics/{classifier}/{layer}.h5"),
         curves=layers_of("results/statistics/{classifier}/{layer}.stationarity.csv"),
@@ -77,6 +83,7 @@ rule plot_layers:
 
 
 rule plot_linear_inverse:
+    "Draw the kernels of the linear inverses, and the images they restore."
     input:
         arrays="results/linear_inverse/{classifier}.h5",
         errors="results/linear_inverse/{classifier}.csv",
@@ -107,6 +114,7 @@ rule plot_linear_inverse:
 
 
 rule plot_patches:
+    "Draw the eigenvalues of the covariance of patches."
     input:
         patch_files,
     output:
@@ -126,6 +134,7 @@ rule plot_patches:
 
 
 rule plot_prior:
+    "Draw the filters of a prior, and its training."
     input:
         prior="results/priors/{prior}.safetensors",
         history="results/priors/{prior}.history.csv",
@@ -148,6 +157,7 @@ rule plot_prior:
 
 
 rule plot_denoising:
+    "Draw images denoised under each prior."
     input:
         tables=lambda wildcards: denoised("csv", wildcards.colour),
         images=lambda wildcards: denoised("h5", wildcards.colour),
@@ -169,6 +179,7 @@ rule plot_denoising:
 
 
 rule plot_naturalness:
+    "Draw how well priors of images tell natural images from others."
     input:
         "results/naturalness/images.csv",
     output:
@@ -188,6 +199,7 @@ rule plot_naturalness:
 
 
 rule plot_naturalness_of_maps:
+    "Draw how well priors of feature maps tell natural maps from others, at one layer."
     input:
         "results/naturalness/{classifier}/{layer}.csv",
     output:
@@ -212,6 +224,7 @@ rule plot_naturalness_of_maps:
 
 
 rule plot_inverters:
+    "Draw how well inverse networks restore, and how they were trained."
     input:
         histories=layers_of(
             "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("history.csv")
@@ -250,6 +263,7 @@ rule plot_inverters:
 
 
 rule plot_reconstructions:
+    "Draw the images restored from one layer, their errors, and how recipes converged."
     input:
         images="results/images/test.h5",
         restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
@@ -297,7 +311,37 @@ rule plot_reconstructions:
         "../scripts/plot_reconstructions.py"
 
 
+rule plot_details:
+    "Draw the best learned and the best hand-crafted recipe at one layer in detail."
+    input:
+        images="results/images/test.h5",
+        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        table="results/evaluation/{classifier}/{layer}.csv",
+    output:
+        png=drawn(
+            "results/figures/{classifier}/{layer}/details.png",
+            "details",
+            classifier="{classifier}",
+            layer="{layer}",
+        ),
+        svg="results/figures/{classifier}/{layer}/details.svg",
+    log:
+        "logs/plot_details/{classifier}/{layer}.log",
+    benchmark:
+        "logs/benchmarks/plot_details/{classifier}/{layer}.tsv"
+    resources:
+        mem_mb=grows(1500),
+        runtime=grows(10),
+    params:
+        settings=detail_settings(),
+        sides=recipe_sides(),
+        code=code("plot_details.py"),
+    script:
+        "../scripts/plot_details.py"
+
+
 rule plot_measures:
+    "Draw the measures of restored images by layer."
     input:
         "results/tables/reconstruction_summary.csv",
     output:
@@ -320,6 +364,7 @@ rule plot_measures:
 
 
 rule plot_moved:
+    "Draw how much a move by a few pixels changes each measure."
     input:
         "results/tables/moved.csv",
     output:
@@ -339,6 +384,7 @@ rule plot_moved:
 
 
 rule plot_overview:
+    "Draw one test image restored from every layer by every recipe."
     input:
         images="results/images/test.h5",
         restored=layers_of(
@@ -360,21 +406,3 @@ rule plot_overview:
         code=code("plot_overview.py"),
     script:
         "../scripts/plot_overview.py"
-
-
-rule plot_workflow:
-    output:
-        png=drawn("results/figures/workflow.png", "workflow"),
-        svg="results/figures/workflow.svg",
-    log:
-        "logs/plot_workflow.log",
-    benchmark:
-        "logs/benchmarks/plot_workflow.tsv"
-    resources:
-        mem_mb=grows(1500),
-        runtime=grows(10),
-    params:
-        edges=rule_edges,
-        code=code("plot_workflow.py"),
-    script:
-        "../scripts/plot_workflow.py"

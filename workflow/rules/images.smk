@@ -1,7 +1,11 @@
 # Photographs -> uint8 squares in HDF5.
 
 
+include: "functions/images.smk"
+
+
 rule images:
+    "Crop the photographs of one split to squares."
     output:
         "results/images/{split}.h5",
     log:

@@ -1,7 +1,11 @@
 # Inverse networks: chains of modules from one layer back to the image, each trained from several starts.
 
 
+include: "functions/inverters.smk"
+
+
 rule train_inverter:
+    "Train an inverse network that leads from one layer back to the image."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/train.h5",
@@ -29,6 +33,7 @@ rule train_inverter:
 
 
 rule evaluate_inverters:
+    "Restore the test images by all inverse networks of one layer, and measure them."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -56,6 +61,7 @@ rule evaluate_inverters:
 
 
 rule inverter_tables:
+    "Gather the tables of the inverse networks."
     input:
         every_layer("results/inversions/{classifier}/{layer}.csv") if STUDY["inverters"] else [],
     output:

@@ -2,6 +2,7 @@
 
 
 rule linear_inverse:
+    "Invert the first convolution of a classifier linearly."
     input:
         network="results/classifiers/{classifier}.safetensors",
         train="results/images/train.h5",

@@ -1,7 +1,11 @@
 # Patches, sampled uniformly over all positions, and their covariance -> HDF5.
 
 
+include: "functions/patches.smk"
+
+
 rule image_patches:
+    "Sample patches of training images."
     input:
         "results/images/train.h5",
     output:
@@ -27,6 +31,7 @@ rule image_patches:
 
 
 rule feature_patches:
+    "Sample patches of the feature maps of one layer."
     input:
         "results/features/{classifier}/{layer}.h5",
     output:

@@ -1,5 +1,8 @@
 # No names of the configuration may make two jobs write one path. Included last: it asks all rules.
 
+from functools import lru_cache
+from itertools import product
+
 from deep_restoration.jobs import outputs
 from snakemake.io import strip_wildcard_constraints
 

@@ -1,7 +1,11 @@
 # Priors learned from images and from feature maps, and what they find natural.
 
 
+include: "functions/priors.smk"
+
+
 rule train_prior:
+    "Train a prior of images."
     input:
         maps="results/images/train.h5",
         patches=prior_patches,
@@ -30,6 +34,7 @@ rule train_prior:
 
 
 rule train_feature_prior:
+    "Train a prior of the feature maps of one layer."
     input:
         maps="results/features/{classifier}/{layer}.h5",
         patches=prior_patches,
@@ -58,6 +63,7 @@ rule train_feature_prior:
 
 
 rule describe_filters:
+    "Describe the filters that a prior of images has learned."
     input:
         "results/priors/{prior}.safetensors",
     output:
@@ -81,6 +87,7 @@ rule describe_filters:
 
 
 rule naturalness:
+    "Test whether priors of images tell natural images from others."
     input:
         images="results/images/test.h5",
         priors=expand("results/priors/{prior}.safetensors", prior=priors_of("images", "grey")),
@@ -113,6 +120,7 @@ rule naturalness:
 
 
 rule naturalness_of_maps:
+    "Test whether priors of feature maps tell natural maps from others, at one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -144,10 +152,12 @@ rule naturalness_of_maps:
 
 
 rule prior_tables:
+    "Gather the tables of learned priors: training, denoising, naturalness."
     input:
         filters=expand("results/priors/{prior}.filters.csv", prior=experts_of("images", "grey")),
         histories=[f"{path}.history.csv" for path in prior_paths()],
-        denoised=denoised("csv", "images") + denoised("csv", "grey"),
+        # A function, because denoising.smk, which names the files, is included later.
+        denoised=lambda wildcards: denoised("csv", "images") + denoised("csv", "grey"),
         naturalness=naturalness_tables(),
     output:
         priors=report(

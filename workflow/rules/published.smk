@@ -1,13 +1,11 @@
-# Restored images measured as the papers did, beside what the papers report; and how long quality takes.
+# Restored images measured as the papers did, beside what these report; and how long quality takes.
 
 
-PUBLISHED = [
-    str(RESOURCES / "published" / f"{name}.csv")
-    for name in ("mahendran2015", "harder2017", "dosovitskiy2016")
-]
+include: "functions/published.smk"
 
 
 rule paper_measures:
+    "Measure the images restored from one layer as the papers did."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -34,6 +32,7 @@ rule paper_measures:
 
 
 rule published_tables:
+    "Gather our measures by the papers' definitions, and set the papers' figures beside them."
     input:
         measures=every_layer("results/evaluation/{classifier}/{layer}.papers.csv"),
         published=PUBLISHED,
@@ -65,6 +64,7 @@ rule published_tables:
 
 
 rule time_to_quality:
+    "Find out when each recipe reaches which quality."
     input:
         every_layer(
             "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",
@@ -93,6 +93,7 @@ rule time_to_quality:
 
 
 rule plot_time_to_quality:
+    "Draw the quality of restored images against time."
     input:
         layers_of(
             "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",
@@ -120,6 +121,7 @@ rule plot_time_to_quality:
 
 
 rule plot_published:
+    "Draw our measures beside the papers'."
     input:
         measures="results/tables/paper_measures.csv",
         published="results/tables/published.csv",
@@ -140,31 +142,3 @@ rule plot_published:
         code=code("plot_published.py"),
     script:
         "../scripts/plot_published.py"
-
-
-rule plot_details:
-    input:
-        images="results/images/test.h5",
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
-        table="results/evaluation/{classifier}/{layer}.csv",
-    output:
-        png=drawn(
-            "results/figures/{classifier}/{layer}/details.png",
-            "details",
-            classifier="{classifier}",
-            layer="{layer}",
-        ),
-        svg="results/figures/{classifier}/{layer}/details.svg",
-    log:
-        "logs/plot_details/{classifier}/{layer}.log",
-    benchmark:
-        "logs/benchmarks/plot_details/{classifier}/{layer}.tsv"
-    resources:
-        mem_mb=grows(1500),
-        runtime=grows(10),
-    params:
-        settings=detail_settings(),
-        sides=recipe_sides(),
-        code=code("plot_details.py"),
-    script:
-        "../scripts/plot_details.py"

@@ -1,8 +1,11 @@
-# Weights and rates searched on held-out training images; then all test images of a layer restored by one
-# recipe, in one batch.
+# Test images restored from one layer by one recipe, after a search for weights and rates if it has bounds.
+
+
+include: "functions/reconstructions.smk"
 
 
 rule search:
+    "Search the weights and rates of a recipe at one layer, on held-out training images."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/train.h5",
@@ -31,6 +34,7 @@ rule search:
 
 
 rule reconstruct:
+    "Restore the test images from one layer by one recipe."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",

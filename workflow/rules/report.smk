@@ -1,7 +1,11 @@
 # One self-contained HTML file that opens offline.
 
 
+include: "functions/report.smk"
+
+
 rule report:
+    "Write the report: one HTML file that opens offline."
     input:
         summary="results/tables/reconstruction_summary.csv",
         statistics=every_layer("results/statistics/{classifier}/{layer}.csv"),
@@ -22,7 +26,11 @@ rule report:
         adding="results/tables/adding.csv" if STUDY["adding"] else [],
         figures=all_figures(),
         template=str(CAPTIONS / "report.html.j2"),
-        captions=[str(CAPTIONS / f"{name}.rst") for name in [*REPORT_SECTIONS, "introduction"]],
+        workflow=str(CAPTIONS / "workflow.svg"),
+        captions=[
+            str(CAPTIONS / f"{name}.rst")
+            for name in [*REPORT_SECTIONS, "introduction", "workflow"]
+        ],
     output:
         "results/report.html",
     log:

@@ -1,7 +1,7 @@
-# Stages whose work grows with the number of images, or of recipes, in parts that are jobs of their own.
-# Only with `shards:` of more than one. What the parts are gathered in are the files that one job writes.
+# Stages in several jobs, gathered into the files that one job would write. Only with `shards:` above one.
 
-from deep_restoration.jobs import shards
+
+include: "functions/shards.smk"
 
 
 wildcard_constraints:
@@ -9,51 +9,10 @@ wildcard_constraints:
     shards=r"\d+",
 
 
-def shard(path):
-    """`{recipe}.h5` of one shard: `{recipe}.shards/{shard}-of-{shards}.h5`."""
-    stem, suffix = path.rsplit("}", 1)
-    return f"{stem}}}.shards/{{shard}}-of-{{shards}}{suffix}"
-
-
-def every_shard(stage, path):
-    number = SHARDS[stage]
-    return expand(shard(path), shard=range(1, number + 1), shards=number, allow_missing=True)
-
-
-def shard_recipes(wildcards):
-    recipes = list(STUDY["recipes"])
-    return recipes[shards.part(len(recipes), 1, wildcards)]
-
-
-def of_shard_recipes(pattern):
-    return lambda wildcards: expand(pattern, recipe=shard_recipes(wildcards), allow_missing=True)
-
-
-def image_count(split):
-    return image_settings(Wildcards(fromdict={"split": split}))["count"]
-
-
-TRAINING_IMAGES = image_count("train")
-
-# By stage: as many as are asked for, or as there are batches, maps or recipes.
-SHARDS = {
-    stage: shards.count(samples, batch, STUDY["shards"])
-    for stage, samples, batch in (
-        ("statistics", min(TRAINING_IMAGES, STUDY["features"]["images"] or TRAINING_IMAGES), 1),
-        ("reconstructions", image_count("test"), STUDY["batch"]),
-        ("evaluation", len(STUDY["recipes"]), 1),
-        (
-            "starts",
-            min(image_count("test"), (STUDY["starts"] or {"images": 1})["images"]),
-            STUDY["batch"],
-        ),
-    )
-}
-
-
 if SHARDS["statistics"] > 1:
 
     rule feature_statistics_shard:
+        "Measure one shard of the feature maps of one layer."
         input:
             features=rules.feature_statistics.input.features,
         output:
@@ -76,6 +35,7 @@ if SHARDS["statistics"] > 1:
             "../scripts/statistics_shard.py"
 
     use rule feature_statistics as gather_statistics with:
+        "Merge the statistics of all shards of the feature maps of one layer."
         input:
             rules.feature_statistics.input,
             shards=every_shard("statistics", "results/statistics/{classifier}/{layer}.h5"),
@@ -86,6 +46,7 @@ if SHARDS["statistics"] > 1:
 if SHARDS["reconstructions"] > 1:
 
     use rule reconstruct as reconstruct_shard with:
+        "Restore one shard of the test images from one layer by one recipe."
         output:
             images=temp(shard("results/reconstructions/{classifier}/{layer}/{recipe}.h5")),
             trace=temp(shard("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv")),
@@ -97,6 +58,7 @@ if SHARDS["reconstructions"] > 1:
             "Restoring shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
 
     rule gather_reconstructions:
+        "Gather the shards of the images restored from one layer by one recipe."
         input:
             rules.reconstruct.input,
             shards=every_shard(
@@ -130,6 +92,7 @@ if SHARDS["reconstructions"] > 1:
 if SHARDS["starts"] > 1:
 
     use rule restore_starts as restore_starts_shard with:
+        "Restore one shard of the test images from one layer by one recipe, from other starts."
         output:
             temp(shard("results/starts/{classifier}/{layer}/{recipe}.h5")),
         log:
@@ -140,6 +103,7 @@ if SHARDS["starts"] > 1:
             "Restoring shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other starts"
 
     rule gather_starts:
+        "Gather the shards of the images restored from one layer by one recipe, from other starts."
         input:
             rules.restore_starts.input,
             shards=every_shard("starts", "results/starts/{classifier}/{layer}/{recipe}.h5"),
@@ -166,6 +130,7 @@ if SHARDS["starts"] > 1:
 if SHARDS["evaluation"] > 1:
 
     use rule evaluate as evaluate_shard with:
+        "Measure the images that one shard of the recipes restored from one layer."
         input:
             network=rules.evaluate.input.network,
             images=rules.evaluate.input.images,
@@ -188,6 +153,7 @@ if SHARDS["evaluation"] > 1:
             "Measuring shard {wildcards.shard} of {wildcards.shards} of the recipes for {wildcards.classifier} {wildcards.layer}"
 
     rule gather_evaluation:
+        "Gather the measures of all shards of the recipes at one layer."
         input:
             rules.evaluate.input,
             image_shards=every_shard("evaluation", "results/evaluation/{classifier}/{layer}.csv"),

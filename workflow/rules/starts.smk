@@ -1,7 +1,11 @@
 # How ambiguous a layer is: the same test images restored from several starts. Only with `starts:`.
 
 
+include: "functions/starts.smk"
+
+
 rule restore_starts:
+    "Restore the test images from one layer by one recipe, from other starts."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -30,6 +34,7 @@ rule restore_starts:
 
 
 rule measure_starts:
+    "Measure how far apart the images lie that several starts lead to, at one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         train="results/images/train.h5",
@@ -55,6 +60,7 @@ rule measure_starts:
 
 
 rule starts_table:
+    "Gather the table of several starts."
     input:
         every_layer("results/starts/{classifier}/{layer}.csv"),
     output:
@@ -76,6 +82,7 @@ rule starts_table:
 
 
 rule plot_starts:
+    "Draw the images that several starts lead to, their mean and their deviation."
     input:
         layers_of("results/starts/{classifier}/{layer}/{recipe}.h5"),
     output:
@@ -101,6 +108,7 @@ rule plot_starts:
 
 
 rule plot_ambiguity:
+    "Draw how ambiguous each layer is."
     input:
         "results/tables/starts.csv",
     output:

@@ -2,6 +2,7 @@
 
 
 rule feature_statistics:
+    "Measure covariances, Gram matrices, sparsity and stationarity of the feature maps of one layer."
     input:
         features="results/features/{classifier}/{layer}.h5",
     output:

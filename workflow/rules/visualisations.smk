@@ -1,7 +1,11 @@
 # Other pictures that layers give: activation maximisation, caricatures, textures, attribution.
 
 
+include: "functions/visualisations.smk"
+
+
 rule visualise:
+    "Make the pictures of one visualisation at one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         train=visualisation_train,
@@ -37,6 +41,7 @@ rule visualise:
 
 
 rule plot_visualisations:
+    "Draw the pictures of one visualisation."
     input:
         made=visualisations_of,
         test=visualisation_test,

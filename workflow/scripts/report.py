@@ -12,6 +12,7 @@ with job(snakemake):
     inputs = snakemake.input
     html = assembly.render(
         template=Path(inputs.template),
+        workflow=Path(inputs.workflow),
         captions={Path(path).stem: Path(path) for path in inputs.captions},
         figures=snakemake.params.figures,
         summary=read_rows(inputs.summary),

@@ -305,7 +305,7 @@ def test_the_library_reads_no_setting_from_the_environment():
 
 
 def test_params_outside_the_key_are_those_that_snakemake_does_not_record():
-    rules = "".join(path.read_text() for path in (WORKFLOW / "rules").glob("*.smk"))
+    rules = "".join(path.read_text() for path in (WORKFLOW / "rules").rglob("*.smk"))
     derived = "|".join(
         re.findall(r"^def (\w+)\([^)]*\b(?:threads|resources|input|output)\b", rules, re.M)
     )

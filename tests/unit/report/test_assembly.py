@@ -16,6 +16,7 @@ from deep_restoration.report import assembly
 from deep_restoration.statistics import stationarity, streaming
 
 SOURCES = Path(assembly.__file__).parents[2] / "report"
+WORKFLOW = SOURCES / "workflow.svg"
 CAPTIONS = {path.stem: path for path in SOURCES.glob("*.rst")}
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
@@ -178,6 +179,7 @@ def render(tmp_path, **changes):
     picture.write_bytes(PNG)
     arguments = {
         "template": SOURCES / "report.html.j2",
+        "workflow": WORKFLOW,
         "captions": CAPTIONS,
         "figures": [
             {
@@ -231,6 +233,22 @@ def test_page_holds_figures_tables_findings_and_settings(tmp_path):
     assert "50.0 % of new" in page
     settings = entities.unescape(page)
     assert yaml.safe_dump({"images": {"train": "<b>&", "size": 96}}, sort_keys=False) in settings
+
+
+def test_page_shows_the_workflow_as_it_is(tmp_path):
+    drawing = WORKFLOW.read_text(encoding="utf-8")
+    assert drawing.startswith("<svg ")  # no declaration of XML, which HTML does not know
+    assert not re.search(r"<style|<script|\bid=", drawing)  # which would count for the whole page
+    section = render(tmp_path).split('<section id="workflow">')[1].split("</section>")[0]
+    assert drawing in section
+    assert "A change reruns the jobs that it reaches" in section
+
+
+def test_every_box_of_the_workflow_is_a_stage():
+    drawing = WORKFLOW.read_text(encoding="utf-8")
+    boxes = re.findall(r'font-weight="600">(\w+)</text>', drawing)
+    assert len(boxes) == drawing.count("<g><rect")
+    assert set(boxes) <= {path.stem for path in (SOURCES.parent / "rules").glob("*.smk")}
 
 
 def test_tables_of_few_photographs_have_no_brackets_and_say_why(tmp_path):

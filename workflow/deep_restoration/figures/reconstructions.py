@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -90,65 +89,4 @@ def measures_by_layer(
     handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
-    return figure
-
-
-def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
-    """The workflow's rules as boxes and what feeds what as lines, from left to right."""
-    import networkx as nx
-
-    graph = nx.DiGraph(edges)
-    column: dict[str, int] = {}
-    for node in nx.topological_sort(graph):
-        column[node] = max((column[source] + 1 for source in graph.predecessors(node)), default=0)
-    for node in reversed(list(nx.topological_sort(graph))):  # draw sources next to what they feed
-        if graph.out_degree(node) and not graph.in_degree(node):
-            column[node] = min(column[target] for target in graph.successors(node)) - 1
-    columns: dict[int, list[str]] = {}
-    for node in sorted(graph, key=lambda n: (column[n], n)):
-        columns.setdefault(column[node], []).append(node)
-    row: dict[str, float] = {}
-    for members in columns.values():
-        for index, node in enumerate(members):
-            row[node] = index - (len(members) - 1) / 2
-    for _ in range(20):  # pull each column into the order of its neighbours
-        for members in columns.values():
-            near = {
-                n: np.mean([row[m] for m in (*graph.predecessors(n), *graph.successors(n))] or [0])
-                for n in members
-            }
-            for index, node in enumerate(sorted(members, key=lambda n: (near[n], n))):
-                row[node] = index - (len(members) - 1) / 2
-    width, height = max(columns) + 1, max(map(len, columns.values()))
-    figure, axis = plt.subplots(figsize=(1.75 * width, 0.75 * height + 0.3))
-    for source, target in graph.edges:
-        axis.annotate(
-            "",
-            (column[target] - 0.4, -row[target]),
-            (column[source] + 0.4, -row[source]),
-            arrowprops={
-                "arrowstyle": "-|>",
-                "color": "0.65",
-                "lw": 0.9,
-                "connectionstyle": "arc3,rad=0.06",
-                "shrinkA": 0,
-                "shrinkB": 0,
-            },
-            zorder=0,
-        )
-    for node in graph:
-        box = plt.matplotlib.patches.FancyBboxPatch(
-            (column[node] - 0.38, -row[node] - 0.24),
-            0.76,
-            0.48,
-            boxstyle="round,pad=0.02",
-            fc="#e8f0fa",
-            ec="#3b6ea5",
-            lw=1,
-        )
-        axis.add_patch(box)
-        label = textwrap.fill(node.replace("_", " "), 16)
-        axis.text(column[node], -row[node], label, ha="center", va="center", fontsize=8)
-    axis.set(xlim=(-0.6, width - 0.4), ylim=(-height / 2 - 0.1, height / 2 + 0.1))
-    axis.set_axis_off()
     return figure

@@ -18,6 +18,7 @@ RECIPE_MEASURES = ("ssim", "psnr", "mse", "representation_error", "seconds")
 
 def render(
     template: Path,
+    workflow: Path,
     captions: dict[str, Path],
     figures: list[dict],
     summary: list[dict[str, str]],
@@ -38,7 +39,8 @@ def render(
 ) -> str:
     """The report's HTML.
 
-    `figures` are entries of path, caption (a name of `captions`), section and wildcards, in order;
+    `workflow` is an SVG of the stages, which becomes part of the page. `captions` are texts by name,
+    `figures` entries of path, caption (one of these names), section and wildcards, in order;
     the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
     `published` figures beside ours, `quality` against time, `maps` of the feature maps of restored images,
     `priors` and `denoising` of learned priors, `linear` and `shapes` of linear inverses; `accuracy` rows by
@@ -57,6 +59,8 @@ def render(
         sections.setdefault(entry["section"], []).append(shown)
     return environment.from_string(template.read_text(encoding="utf-8")).render(
         introduction=caption(captions["introduction"], {}),
+        workflow=workflow.read_text(encoding="utf-8"),
+        stages=caption(captions["workflow"], {}),
         sections=sections,
         tables=[
             table_of(name, summary) for name in dict.fromkeys(r["classifier"] for r in summary)

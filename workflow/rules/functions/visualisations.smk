@@ -1,64 +1,4 @@
-# What the rules of several starts, of added priors and of visualisations ask for.
-
-
-def started(pattern):
-    """The pattern for every recipe that is restored from several starts."""
-    return expand(pattern, recipe=STUDY["starts"]["recipe"], allow_missing=True)
-
-
-def starts_settings(wildcards):
-    how = {key: STUDY["starts"][key] for key in ("count", "images")}
-    return canonical(reconstruction_settings(wildcards) | {"starts": how})
-
-
-def base_recipe(wildcards):
-    """The wildcards of the recipe that priors are added to, at the same layer."""
-    here = {key: wildcards[key] for key in ("classifier", "layer")}
-    return Wildcards(fromdict=here | {"recipe": STUDY["adding"]["recipe"]})
-
-
-def added_priors(wildcards):
-    """The priors of feature maps that the recipe has, and those to add."""
-    path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
-    added = expand(
-        path,
-        classifier=wildcards.classifier,
-        layer=layers_in_front(wildcards),
-        prior=STUDY["adding"]["prior"],
-    )
-    return recipe_feature_priors(base_recipe(wildcards)) + added
-
-
-def base_found(wildcards):
-    here = base_recipe(wildcards)
-    return [path.format(**dict(here.items())) for path in recipe_found(here)]
-
-
-def base_inverter(wildcards):
-    here = base_recipe(wildcards)
-    return [path.format(**dict(here.items())) for path in recipe_inverter(here)]
-
-
-def adding_settings(wildcards):
-    more = {"adding": STUDY["adding"], "held_out": STUDY["images"]["held_out"]}
-    more["candidates"] = layers_in_front(wildcards)
-    return canonical(recipe_settings(base_recipe(wildcards)) | more)
-
-
-def added(pattern):
-    """The pattern for every layer that has one in front of it."""
-    return [
-        path
-        for classifier in STUDY["classifiers"]
-        for path in expand(pattern, classifier=classifier, layer=with_layers_in_front(classifier))
-    ]
-
-
-def added_of(pattern):
-    """An input function: the pattern for those of the wildcard's classifier."""
-    return lambda wildcards: expand(
-        pattern, classifier=wildcards.classifier, layer=with_layers_in_front(wildcards.classifier)
-    )
+# Which layers an entry of `visualisations` shows, and what its pictures depend on.
 
 
 def visualised_layers(classifier, name):
@@ -79,23 +19,28 @@ def visualisation_figures():
 
 
 def visualisation_plan(wildcards):
+    """How the pictures are optimised: the recipe of the entry, with what the entry changes."""
     return visualisations.plan(STUDY, STUDY["visualisations"][wildcards.visualisation])
 
 
 def visualisation_priors(wildcards):
+    """Files of the learned priors of images that the pictures need."""
     return used_priors(visualisation_plan(wildcards))
 
 
 def visualisation_feature_priors(wildcards):
+    """Files of the priors of feature maps that the pictures need."""
     return used_feature_priors(visualisation_plan(wildcards), wildcards)
 
 
 def visualisation_train(wildcards):
+    """The training images, where the entry looks at any."""
     entry = STUDY["visualisations"][wildcards.visualisation]
     return ["results/images/train.h5"] if "training_images" in entry else []
 
 
 def visualisation_test(wildcards):
+    """The test images, where the entry shows any."""
     entry = STUDY["visualisations"][wildcards.visualisation]
     return ["results/images/test.h5"] if "images" in entry else []
 
@@ -130,12 +75,14 @@ def visualisation_job(wildcards):
 
 
 def visualisations_of(wildcards):
+    """The pictures of every layer that the entry shows."""
     layers = visualised_layers(wildcards.classifier, wildcards.visualisation)
     path = "results/visualisations/{classifier}/{layer}/{visualisation}.h5"
     return expand(path, layer=layers, allow_missing=True)
 
 
 def visualisation_drawing(wildcards):
+    """What the figure shows, and in which order."""
     entry = STUDY["visualisations"][wildcards.visualisation]
     settings = {key: entry.get(key) for key in ("images", "methods", "content")}
     layers = visualised_layers(wildcards.classifier, wildcards.visualisation)

@@ -1,0 +1,41 @@
+# Which priors are asked to denoise what.
+
+
+def denoising_prior(wildcards):
+    """The file of the prior; total variation is not learned."""
+    return [] if wildcards.prior == "tv" else [f"results/priors/{wildcards.prior}.safetensors"]
+
+
+def denoising_test(wildcards):
+    """The test images, where these are denoised."""
+    return ["results/images/test.h5"] if STUDY["denoising"]["images"] == "test" else []
+
+
+def denoising_files():
+    """Relative names of the photographs of a folder, with the content that Snakemake watches."""
+    found = image_inventory("denoising")
+    return dict(found) if found else {}
+
+
+def denoising_folder(wildcards, threads):
+    """As `image_folder`: not recorded."""
+    source = STUDY["denoising"]["images"]
+    return "" if source in (None, "test") else str(configuration.folder(source))
+
+
+def denoising_settings(wildcards):
+    """How images are denoised; `denoising_files` says which."""
+    settings = {k: v for k, v in STUDY["denoising"].items() if k != "images"}
+    more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"], "of": wildcards.colour}
+    return canonical(settings | more)
+
+
+def denoised(extension, colour):
+    """Files of the denoising stage: the priors of images or of grey ones, total variation beside them. Of
+    denoisers the most probable image and the posterior mean."""
+    priors = priors_of(colour) if STUDY["denoising"]["images"] else []
+    names = ["tv.map"] if priors else []
+    for prior in priors:
+        both = STUDY["priors"][prior]["method"] == "denoiser"
+        names += [f"{prior}.map", *[f"{prior}.mean"] * both]
+    return [f"results/denoising/{name}.{colour}.{extension}" for name in names]

@@ -1,0 +1,72 @@
+# What a recipe needs: priors, an inverse network, what a search has found, its settings.
+
+
+def used_priors(recipe):
+    """Files of the learned priors of images that a recipe uses."""
+    named = dict.fromkeys([*(recipe.get("priors") or {}), recipe.get("unseen")])
+    learned = [name for name in named if name in priors_of("images")]
+    return expand("results/priors/{prior}.safetensors", prior=learned)
+
+
+def layers_in_front(wildcards):
+    """The study's layers in front of the wildcard's, shallow to deep."""
+    before = [name for name in layers_before(wildcards) if name != wildcards.layer]
+    known = [x for x in STUDY["classifiers"][wildcards.classifier]["layers"] if x in before]
+    return sorted(known, key=before.index)
+
+
+def used_feature_priors(recipe, wildcards):
+    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
+    known, paths = layers_in_front(wildcards), []
+    for name, entry in (recipe.get("priors") or {}).items():
+        if name in priors_of("features"):
+            weight = entry["weight"]
+            chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
+            shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
+            layers = (
+                [x for x in known if x in chosen] if isinstance(chosen, list) else shorthand[chosen]
+            )
+            path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
+            paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
+    return paths
+
+
+def recipe_priors(wildcards):
+    """Files of the learned priors of images that the recipe uses."""
+    return used_priors(STUDY["recipes"][wildcards.recipe])
+
+
+def recipe_feature_priors(wildcards):
+    """Files of the priors of feature maps that the recipe uses."""
+    return used_feature_priors(STUDY["recipes"][wildcards.recipe], wildcards)
+
+
+def recipe_inverter(wildcards):
+    """The first replicate of the inverse network that the recipe uses, if it does."""
+    inverter = STUDY["recipes"][wildcards.recipe].get("inverter")
+    path = "results/inverters/{classifier}/{layer}/{inverter}/0.safetensors"
+    return expand(path, inverter=inverter, allow_missing=True) if inverter else []
+
+
+def recipe_found(wildcards):
+    """What a search has found for the recipe at this layer."""
+    searched = STUDY["recipes"][wildcards.recipe].get("search")
+    return ["results/search/{classifier}/{layer}/{recipe}.json"] if searched else []
+
+
+def recipe_settings(wildcards):
+    """Ranges to search count for the search alone."""
+    recipe = {k: v for k, v in STUDY["recipes"][wildcards.recipe].items() if k != "search"}
+    return canonical({"recipe": recipe, "sees": sight(wildcards), "seed": STUDY["seed"]})
+
+
+def reconstruction_settings(wildcards):
+    """The same, and how many images are restored together."""
+    return canonical(recipe_settings(wildcards) | {"batch": STUDY["batch"]})
+
+
+def search_settings(wildcards):
+    """The recipe with its ranges, and how they are searched."""
+    recipe = STUDY["recipes"][wildcards.recipe]
+    more = {"search": STUDY["search"], "held_out": STUDY["images"]["held_out"]}
+    return canonical(recipe_settings(wildcards) | {"recipe": recipe} | more)
