@@ -73,7 +73,7 @@ EDITS = {
         "workflow/deep_restoration/inversion/search.py",
         "LOST = 1e3",
         "LOST = 1e4",
-        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
+        {"search"} | RESTORED,
     ),
     "behaviour in metrics.py": (
         "workflow/deep_restoration/evaluation/metrics.py",
