@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deep_restoration.figures import visualisations
-from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
+from deep_restoration.files.hdf5 import create_hdf5, write_array
 from deep_restoration.inversion import mahendran_vedaldi, visualisation
 from deep_restoration.inversion.data_terms import gram
 from deep_restoration.networks import graph, saved, sources, trace
@@ -361,9 +361,8 @@ def test_training_batches_hold_no_held_out_image(tmp_path):
     with create_hdf5(tmp_path / "x.h5", "images", {}) as file:
         write_array(file, "images", pixels)
     kept = set(np.flatnonzero(splits.held_out(40, 0.2)).tolist())
-    with open_hdf5(tmp_path / "x.h5", "images") as file:
-        batches = list(visualisation.training_batches(file, 20, 0.2, batch=8))
-        everything = list(visualisation.training_batches(file, 1000, 0.2))
+    batches = list(visualisation.training_batches(tmp_path / "x.h5", 20, 0.2, batch=8))
+    everything = list(visualisation.training_batches(tmp_path / "x.h5", 1000, 0.2))
     assert [len(batch) for batch in batches] == [8, 8, 4]
     seen = {round(255 * float(image.max())) for batch in batches for image in batch}
     assert len(seen) == 20
