@@ -263,7 +263,11 @@ def tune(
     score: Callable[[float], float], start: float, factor: float = 3.0, refine: int = 4
 ) -> float:
     """The weight of the highest score: steps of `factor` from `start` until it falls on both sides, then
-    `refine` golden section steps on the logarithm."""
+    `refine` golden section steps on the logarithm.
+
+    Not by scipy.optimize.minimize_scalar: its `golden` starts from the middle of the bracket and its
+    `bounded` takes parabolas, so that both find other weights and change the tables of a study.
+    """
     found: dict[float, float] = {}
 
     def at(place: float) -> float:
