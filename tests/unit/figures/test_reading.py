@@ -69,8 +69,9 @@ def test_pictures_and_projections_are_read_by_layer(tmp_path):
     with create_hdf5(tmp_path / "y.h5", "visualisation", {}) as file:
         for name, place in places.items():
             write_array(file, name, place)
+        group = file.create_group("maps")
         for method in ("gradient", "deconvnet"):
-            write_array(file, f"maps/{method}", images)
+            write_array(group, method, images)
     found = visualisations.Attributions.read(tmp_path / "y.h5", ["gradient"])
     assert [getattr(found, name).tolist() for name in places] == list(places.values())
     assert list(found.maps) == ["gradient"]

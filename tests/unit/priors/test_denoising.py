@@ -409,7 +409,7 @@ def test_what_is_measured_of_a_photograph_is_what_is_restored(planes, photograph
 @pytest.fixture
 def train(tmp_path):
     """A file of 20 images, and its pixels."""
-    pixels = np.random.default_rng(0).integers(0, 256, (20, 9, 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 15, 3), dtype=np.uint8)
     with create_hdf5(tmp_path / "train.h5", "images", {}) as file:
         write_array(file, "images", pixels)
         write_names(file, [f"{index}.png" for index in range(20)])
@@ -423,7 +423,7 @@ def test_tuning_sees_held_out_images_alone(of, train):
     kept = np.flatnonzero(splits.held_out(20, 0.2))
     chosen = pixels[[kept[1], kept[3]]]  # two of four at even distances
     planes = images.grey(chosen)[:, None] if of == "grey" else chosen.transpose(0, 3, 1, 2)
-    np.testing.assert_allclose(found.cpu().numpy(), planes[:, :, :8] / 255, atol=1e-7)
+    np.testing.assert_allclose(found.cpu().numpy(), planes[:, :, :15] / 255, atol=1e-7)
 
 
 def test_what_is_denoised_are_test_images_or_files(train, tmp_path):

@@ -62,8 +62,8 @@ class Projections(NamedTuple):
         """Into an open file, the maps as K x H x W x 3."""
         places = {"image": self.image, "units": self.units, "extents": self.extents}
         write_arrays(file, places)
-        maps = {f"maps/{method}": _pixels(found) for method, found in self.maps.items()}
-        write_arrays(file, maps, "sensitivity, K x H x W x 3")
+        maps = {method: _pixels(found) for method, found in self.maps.items()}
+        write_arrays(file.create_group("maps"), maps, "sensitivity, K x H x W x 3")
 
 
 def _pixels(images: torch.Tensor) -> np.ndarray:

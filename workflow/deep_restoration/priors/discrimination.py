@@ -101,7 +101,11 @@ def energies_of_sets(
 
 
 def auc(natural: np.ndarray, other: np.ndarray) -> float:
-    """Chance that a value of `other` lies above one of `natural`, ties counting half."""
+    """Chance that a value of `other` lies above one of `natural`, ties counting half.
+
+    From the ranks, exact but for one division: sklearn.metrics.roc_auc_score adds up the parts of a curve,
+    often rounds to another last digit, which tables show, and refuses a prior's energy that is no number.
+    """
     ranks = rankdata(np.concatenate([natural, other]))[len(natural) :]
     return float((ranks.sum() - len(other) * (len(other) + 1) / 2) / (len(other) * len(natural)))
 
