@@ -191,15 +191,16 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_zero():
 
 
 def test_a_file_is_trained_on_and_its_accuracy_has_a_row(dropping_steps, photographs, tmp_path):
+    pixels = photographs.permute(0, 2, 3, 1).contiguous()
     with create_hdf5(tmp_path / "images.h5", "images", {}) as file:
-        write_array(file, "images", photographs.permute(0, 2, 3, 1).numpy())
+        write_array(file, "images", pixels.numpy())
     plan = settings(steps=3, exemplars=20)
     colours = (0.5,) * 3, (0.2,) * 3
     state, history, accuracy = exemplar.train_on(
         tmp_path / "images.h5", dropping_steps, "conv2", plan, *colours, 0, checkpoint(tmp_path)
     )
     expected, steps, right = exemplar.train(
-        dropping_steps, "conv2", photographs, plan, *colours, 0, checkpoint(tmp_path / "other")
+        dropping_steps, "conv2", pixels.permute(0, 3, 1, 2), plan, *colours, 0, checkpoint(tmp_path)
     )
     assert all(torch.equal(state[name], value) for name, value in expected.items())
     assert [row[:3] for row in history] == [row[:3] for row in steps]
