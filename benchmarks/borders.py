@@ -261,7 +261,7 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
         for border, prior in fields.items():
 
             def score(weight, prior=prior):
-                restored = denoising.of_prior(prior, sigma, noisy, weight).images
+                restored = denoising.most_probable(prior, sigma, noisy, weight).images
                 return float(denoising.psnr(clean, restored).mean())
 
             weights[border] = denoising.tune(score, 0.1)
@@ -269,7 +269,8 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
             for label, pixels in zip(names, truth, strict=True):
                 x = torch.from_numpy(pixels)[None, None].float() / 255
                 y = denoising.add_noise(x, [label], sigma, 0)
-                z = denoising.of_prior(prior, sigma, y, weights[border]).images.clamp(0, 1)
+                z = denoising.most_probable(prior, sigma, y, weights[border]).images
+                z = z.clamp(0, 1)
                 flat = [a.permute(0, 2, 3, 1).numpy() for a in (x, z)]
                 square = (z - x).square()[0, 0]
                 inner = {w: square[w:-w, w:-w] for w in (4, 8)}

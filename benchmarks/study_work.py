@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from deep_restoration.files.kept import kept
 from deep_restoration.inverters.chain import Chain
@@ -23,7 +24,6 @@ from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.jobs import preflight
 from deep_restoration.jobs.fingerprint import installed, reached
 from deep_restoration.networks import graph, sources
-from deep_restoration.networks.operations import LocalResponseNorm
 from deep_restoration.priors import autoregressive, denoiser
 from deep_restoration.study import configuration, visualisations
 
@@ -102,15 +102,11 @@ def steps_of(architecture: str) -> list[dict]:
     return kept("steps", [sorted(pieces.items()), installed("torchvision"), architecture], trace)
 
 
-def operations(module: torch.nn.Module, given: torch.Tensor, result: torch.Tensor) -> int:
-    """Of a layer's call: those of convolutions, matrix products and response normalisation."""
-    if isinstance(module, torch.nn.ConvTranspose2d):
-        return 2 * given.numel() * module.weight[0].numel()
-    if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
-        return 2 * result.numel() * module.weight[0].numel()
-    if isinstance(module, LocalResponseNorm):  # a product with all channels
-        return 2 * result.numel() * result.shape[1]
-    return 0
+def counted(function: Callable, *arguments: Any, **keywords: Any) -> tuple[Any, int]:
+    """What a call yields, and its operations: those of convolutions and matrix products."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        result = function(*arguments, **keywords)
+    return result, counter.get_total_flops()
 
 
 @functools.cache
@@ -122,16 +118,11 @@ def _walk(architecture: str, size: int, layers: tuple[str, ...]) -> dict[str, tu
     network.mean, network.std = network.mean.to("meta"), network.std.to("meta")
 
     def call(step, function, arguments, keywords):
-        result = function(*arguments, **keywords)
-        if isinstance(result, torch.Tensor):
-            flops = operations(function, arguments[0], result)
-            found[step["name"]] = flops, result.numel()
-        else:
-            found[step["name"]] = 0, 0
+        result, flops = counted(function, *arguments, **keywords)
+        found[step["name"]] = flops, result.numel() if isinstance(result, torch.Tensor) else 0
         return result
 
-    with torch.no_grad():
-        network(torch.empty(1, 3, size, size, device="meta"), call)
+    network(torch.empty(1, 3, size, size, device="meta"), call)
     return found
 
 
@@ -152,17 +143,15 @@ def network_bytes(architecture: str, layers: tuple[str, ...]) -> int:
 
 def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
     """A call of a module on meta tensors; `disk` is that of its weights."""
-    flops = numbers = 0
+    numbers = 0
 
     def note(part, given, result):
-        nonlocal flops, numbers
-        flops += operations(part, given[0], result)
+        nonlocal numbers
         numbers += result.numel()
 
     leaves = [part for part in module.modules() if not list(part.children())]
     hooks = [part.register_forward_hook(note) for part in leaves]
-    with torch.no_grad():
-        module(*inputs)
+    _, flops = counted(module, *inputs)
     for hook in hooks:
         hook.remove()
     weights = sum(t.numel() * t.element_size() for t in module.state_dict().values())

@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 LIBRARY = ROOT / "workflow" / "deep_restoration"
+SCRIPTS, LINES = ROOT / "workflow" / "scripts", 30  # at most
 # From top to bottom: a package imports itself and those that stand to the right of it.
 ORDER = (
     *("jobs", "report", "figures", "sampling", "inversion", "inverters", "priors", "linear"),
@@ -67,6 +68,12 @@ def test_no_module_imports_itself_by_way_of_others():
             if here not in seen:
                 seen.add(here)
                 waiting += graph[here]
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_scripts_compose_the_library(script):
+    """What computes lies in the library, where unit tests reach it."""
+    assert len((SCRIPTS / script).read_text().splitlines()) <= LINES
 
 
 def test_only_jobs_know_snakemake():

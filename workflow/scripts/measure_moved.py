@@ -3,8 +3,6 @@
 from deep_restoration.jobs.job import job
 
 with job(snakemake):
-    from pathlib import Path
-
     from deep_restoration.data import inventory, splits
     from deep_restoration.evaluation import moved
     from deep_restoration.files import hashing
@@ -17,8 +15,7 @@ with job(snakemake):
     names = []
     if settings["source"] == "folder":
         names = splits.evenly_spaced(inventory.image_files(folder), settings["count"])
-        hashes = Path(snakemake.params.hashes)
-        hashing.require(settings["content"], folder, names, hashes)
+        hashing.require(settings["content"], folder, names, snakemake.params.hashes)
     rows = []
     shown = moved.photographs(settings["source"], folder, names, settings["size"])
     for image, photograph in shown:

@@ -3,8 +3,6 @@
 from deep_restoration.jobs.job import job
 
 with job(snakemake):
-    import numpy as np
-
     from deep_restoration.evaluation import baselines
     from deep_restoration.figures import study
     from deep_restoration.figures.style import save_figure
@@ -22,7 +20,7 @@ with job(snakemake):
     for layer, path in zip(layers, inputs.images, strict=True):
         with open_hdf5(path, "adding") as file:
             restored = dict(zip(file.attrs["sets"], file["restored"][...], strict=True))
-            truth = file["original"][0].astype(np.float32) / 255
+            truth = file["original"][0].astype("float32") / 255
         last = {row["order"]: row["set"] for row in rows if row["layer"] == layer}
         pictures[layer] = {"none": restored["none"]}
         pictures[layer] |= {order: restored[name] for order, name in last.items()}

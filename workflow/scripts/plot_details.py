@@ -5,31 +5,21 @@ from deep_restoration.jobs.job import job
 with job(snakemake):
     from pathlib import Path
 
-    import numpy as np
-
+    from deep_restoration.data import images
     from deep_restoration.figures import closeups
     from deep_restoration.figures.style import save_figure
-    from deep_restoration.files.hdf5 import open_hdf5
+    from deep_restoration.files.hdf5 import read_images
     from deep_restoration.files.tables import read_rows
 
-    inputs, settings, sides = snakemake.input, snakemake.params.settings, snakemake.params.sides
-    with open_hdf5(inputs.images, "images") as file:
-        truth = file["images"][: settings["images"]].astype(np.float32) / 255
-    rows = read_rows(inputs.table)
+    inputs, output, where = snakemake.input, snakemake.output, snakemake.wildcards
+    settings, sides = snakemake.params.settings, snakemake.params.sides
+    truth, rows = images.originals(inputs.images, settings["images"]), read_rows(inputs.table)
     recipes = closeups.choose(rows, sides, settings["recipes"])
     files = {Path(path).stem: path for path in inputs.restored}
-    restored, scores = {}, {}
-    for recipe in recipes:
-        with open_hdf5(files[recipe], "reconstructions") as file:
-            restored[recipe] = file["images"][: len(truth)]
-        scores[recipe] = [float(row["ssim"]) for row in rows if row["recipe"] == recipe]
-    figure = closeups.details(
-        truth,
-        restored,
-        closeups.headings(rows, sides, recipes),
-        scores,
-        settings["side"],
-        f"{snakemake.wildcards.classifier} {snakemake.wildcards.layer}: "
-        + ("details" if settings["recipes"] else "the best of each side, in detail"),
-    )
-    save_figure(figure, snakemake.output.png, snakemake.output.svg)
+    files = {recipe: files[recipe] for recipe in recipes}
+    restored = read_images(files, "reconstructions", len(truth))
+    labels, scores = closeups.headings(rows, sides, recipes), closeups.scores(rows, recipes)
+    what = "details" if settings["recipes"] else "the best of each side, in detail"
+    title = f"{where.classifier} {where.layer}: {what}"
+    figure = closeups.details(truth, restored, labels, scores, settings["side"], title)
+    save_figure(figure, output.png, output.svg)

@@ -7,12 +7,12 @@ with job(snakemake):
 
     import numpy as np
 
+    from deep_restoration.data import images
     from deep_restoration.figures import galleries
     from deep_restoration.figures.style import save_figure
     from deep_restoration.files.hdf5 import open_hdf5
 
-    with open_hdf5(snakemake.input.images, "images") as file:
-        truth = file["images"][0].astype(np.float32) / 255
+    (truth,) = images.originals(snakemake.input.images, 1)
     restored: dict[str, list] = {}
     layers = []
     for path in map(Path, snakemake.input.restored):

@@ -6,35 +6,21 @@ with job(snakemake):
     from pathlib import Path
 
     from deep_restoration.files.atomic import versions, write_text
-    from deep_restoration.files.tables import read_rows
+    from deep_restoration.files.tables import read_rows, read_tables
     from deep_restoration.report import assembly
 
-    inputs = snakemake.input
+    inputs, params, accuracy = snakemake.input, snakemake.params, ".accuracy.csv"
+    tables = ("summary", "published", "quality", "maps", "priors", "denoising", "statistics")
+    tables += ("stationarity", "linear", "shapes", "starts", "adding")
     html = assembly.render(
         template=Path(inputs.template),
         workflow=Path(inputs.workflow),
         captions={Path(path).stem: Path(path) for path in inputs.captions},
-        figures=snakemake.params.figures,
-        summary=read_rows(inputs.summary),
-        statistics=[row for path in inputs.statistics for row in read_rows(path)],
-        stationarity=[row for path in inputs.stationarity for row in read_rows(path)],
-        published=read_rows(inputs.published),
-        quality=read_rows(inputs.quality),
-        maps=read_rows(inputs.maps),
-        priors=read_rows(inputs.priors),
-        denoising=read_rows(inputs.denoising),
-        linear=[row for path in inputs.linear for row in read_rows(path)],
-        shapes=[row for path in inputs.shapes for row in read_rows(path)],
-        **{
-            name: [row for path in [inputs.get(name)] if path for row in read_rows(path)]
-            for name in ("starts", "adding")
-        },
-        accuracy={
-            Path(path).name.removesuffix(".accuracy.csv"): read_rows(path)
-            for path in inputs.accuracy
-        },
-        study=snakemake.params.study,
+        figures=params.figures,
+        accuracy={Path(p).name.removesuffix(accuracy): read_rows(p) for p in inputs.accuracy},
+        study=params.study,
         versions=versions("torch", "torchvision", "numpy", "scikit-image", "snakemake"),
+        **{name: read_tables(inputs.get(name, ())) for name in tables},
     )
     write_text(snakemake.output[0], html)
     log.info("%.1f MB", len(html) / 1e6)

@@ -5,12 +5,8 @@ from deep_restoration.runtime.checkpoints import Checkpoint, content_stamps
 
 with job(snakemake):
     import json
-    import math
 
-    import numpy as np
-
-    from deep_restoration.data import images, splits
-    from deep_restoration.evaluation import metrics
+    from deep_restoration.data import splits
     from deep_restoration.files.atomic import write_text
     from deep_restoration.files.hdf5 import open_hdf5
     from deep_restoration.files.tables import write_csv
@@ -24,28 +20,16 @@ with job(snakemake):
     restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
     with open_hdf5(inputs.images, "images") as file:
         names, pixels = splits.some(file, how["images"], settings["held_out"])
-    truth = pixels.astype(np.float64) / 255
-    never = Checkpoint(f"{output.found}.trial", None, math.inf)
-
-    def score(values: dict[str, float]) -> float:
-        tried = recipe.with_values(values).shorter(how["iterations"])
-        result = restorer.restore(
-            tried, images.as_tensor(pixels), names, seed, never, watched=False
-        )
-        restored = result.images.permute(0, 2, 3, 1).cpu().numpy()
-        if how["measure"] == "ssim":
-            return 1 - float(metrics.ssim(truth, restored).mean())
-        return float(metrics.mse(truth, restored).mean())
-
-    stamps = content_stamps(inputs.images, *restorer.files)
-    key = [provenance_of(snakemake.params), *stamps]
+    never = Checkpoint(f"{output.found}.trial", None, float("inf"))
+    score = search.scoring(restorer, recipe, names, pixels, how, seed, never)
+    key = [provenance_of(snakemake.params), *content_stamps(inputs.images, *restorer.files)]
     checkpoint = Checkpoint(output.found, key)
     values, rows = search.search(
         score, settings["recipe"]["search"], how["trials"], seed, checkpoint
     )
-    best = min(row[3] for row in rows)
-    found = {"values": values, "score": best, "measure": how["measure"], "images": names}
+    best, measure = min(row[3] for row in rows), how["measure"]
+    found = {"values": values, "score": best, "measure": measure, "images": names}
     write_csv(output.trials, search.COLUMNS, rows)
     write_text(output.found, json.dumps(found, indent=1) + "\n")
     checkpoint.remove()
-    log.info("best: %s, %s %.5g", values or "as it is", how["measure"], best)
+    log.info("best: %s, %s %.5g", values or "as it is", measure, best)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from deep_restoration.data import patches
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5
 from deep_restoration.priors import whitening
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.whitening import VARIANTS, Projection, whitening_matrix
@@ -70,6 +71,68 @@ def test_gather_of_no_position_is_empty():
     assert found.shape == (0, 3, 2, 2)
 
 
+# ------------------------------------------------------------------------------ sampling stored maps
+
+
+def stored(of, count=4):
+    """Images of which every pixel is another, or maps; with their planes, as C x H x W each."""
+    if of == "features":
+        maps = rng().normal(size=(count, 5, 6, 7)).astype(np.float32)
+        return maps, maps
+    images = rng().integers(0, 256, (count, 6, 7, 3), dtype=np.uint8)
+    if of == "images":
+        return images, images.transpose(0, 3, 1, 2)
+    luma = np.rint(0.299 * images[..., 0] + 0.587 * images[..., 1] + 0.114 * images[..., 2])
+    return images, luma[:, None].astype(np.uint8)
+
+
+@pytest.mark.parametrize("of", ["images", "grey", "features"])
+@pytest.mark.parametrize("block", [1, 7, 20_000])
+def test_a_sampler_cuts_what_was_planned_out_of_the_chosen_maps(of, block, monkeypatch):
+    monkeypatch.setattr(patches, "BLOCK", block)
+    maps, planes = stored(of)
+    rows = np.array([0, 2, 3])
+    sampler = patches.Sampler(maps, rng(), of, 3)
+    assert sampler.shape == (planes.shape[1], 3, 3)
+    blocks = list(sampler.blocks(rows, 25))
+    expected = []
+    for row, share in zip(rows, patches.plan(25, 3, 4 * 5, rng()), strict=True):
+        for top, left in (divmod(position, 5) for position in share):
+            expected.append(planes[row, :, top : top + 3, left : left + 3])
+    np.testing.assert_array_equal(np.concatenate(blocks), np.stack(expected))
+    assert len(blocks) == {1: 3, 7: 3, 20_000: 1}[block]
+    assert blocks[0].dtype == maps.dtype
+
+
+def test_maps_without_positions_give_patches_of_one():
+    codes = rng().normal(size=(3, 4)).astype(np.float32)
+    sampler = patches.Sampler(codes, rng(), "features", 1)
+    (found,) = sampler.blocks(np.arange(3), 9)
+    assert sampler.shape == (4, 1, 1)
+    assert {tuple(patch.ravel()) for patch in found} <= {tuple(code) for code in codes}
+
+
+def test_patches_larger_than_their_maps_are_refused():
+    with pytest.raises(ValueError, match="7 x 7 do not fit into maps of 6 x 7"):
+        patches.Sampler(stored("images")[0], rng(), "images", 7)
+
+
+@pytest.mark.parametrize(("of", "scale"), [("images", 255), ("features", 1)])
+def test_a_sampler_stores_patches_and_shows_what_is_learned_from_them(of, scale, tmp_path):
+    maps, seen = stored(of)[0], []
+    sampler = patches.Sampler(maps, rng(), of, 2, "channel", 0.3)
+    with create_hdf5(tmp_path / "x.h5", "patches", {}) as file:
+        sampler.store(file, "some", np.arange(4), 30, seen.append)
+    with open_hdf5(tmp_path / "x.h5", "patches") as file:
+        found = file["some"][...]
+    again = patches.Sampler(maps, rng(), of, 2)
+    np.testing.assert_array_equal(found, np.concatenate(list(again.blocks(np.arange(4), 30))))
+    assert found.dtype == maps.dtype
+    for patch, row in zip(found.astype(np.float64) / scale, np.concatenate(seen), strict=True):
+        centred = (patch - patch.mean((1, 2), keepdims=True)).ravel()
+        np.testing.assert_allclose(row, centred / max(0.3, np.sqrt(np.mean(centred**2))))
+
+
 # ------------------------------------------------------------------------------ DC
 
 
@@ -113,6 +176,15 @@ def test_streamed_moments_are_those_of_the_whole():
     assert moments.count == 500
     assert np.allclose(moments.mean, data.mean(axis=0))
     assert np.allclose(moments.covariance, np.cov(data.T, bias=True))
+
+
+def test_the_spectrum_is_that_of_the_covariance_and_not_negative():
+    data, moments = samples(4), Moments(6)
+    moments.add(data)
+    expected = np.linalg.eigvalsh(np.cov(data.T, bias=True))[::-1]
+    np.testing.assert_allclose(moments.spectrum, expected, atol=1e-9)
+    assert (moments.spectrum >= 0).all()
+    assert (moments.spectrum[3:] < 1e-9).all()  # four samples span three dimensions
 
 
 def test_moments_of_float32_are_summed_in_float64():

@@ -7,6 +7,7 @@ import torch
 from deep_restoration.evaluation import baselines, measurement, metrics, restarts, tables
 from deep_restoration.evaluation.measurement import MapStatistics, Measuring
 from deep_restoration.files.hdf5 import create_hdf5, write_array, write_names
+from deep_restoration.files.tables import write_csv
 from deep_restoration.statistics.comparison import compare
 from deep_restoration.statistics.streaming import FeatureStatistics
 
@@ -201,3 +202,48 @@ def test_baselines_are_read_of_the_training_images(tmp_path):
     assert np.array_equal(pixels, PIXELS)
     np.testing.assert_allclose(guesses[baselines.IMAGE], mean, atol=1e-7)
     np.testing.assert_allclose(guesses[baselines.COLOUR], mean.mean((0, 1)) + 0 * mean, atol=1e-7)
+
+
+def test_baselines_are_measured_as_if_restored_for_every_image():
+    measuring, guesses = Measuring(Layer(), NAMES, PIXELS), baselines.pictures(PIXELS.mean(0) / 255)
+    rows = measurement.of_guesses(measuring, guesses)
+    assert [row[:2] for row in rows] == [(g, name) for g in baselines.NAMES for name in NAMES]
+    for name, image, *values in rows:
+        alone = Measuring(Layer(), [image], PIXELS[[NAMES.index(image)]])
+        ((_, *expected),) = alone.images(guesses[name][None])
+        assert values == pytest.approx([*expected, 0.0], rel=1e-5)
+
+
+def test_restored_images_have_the_seconds_of_their_trace(tmp_path):
+    found = restored()
+    with create_hdf5(tmp_path / "x.h5", "reconstructions", {}) as file:
+        write_array(file, "images", found)
+    trace = [(0, 9, "image", 0.5, 2.0), (0, 0, "seconds per image", 0.75, 3.75)]
+    write_csv(tmp_path / "x.csv", ("batch", "iteration", "term", "value", "seconds"), trace)
+    options = {"positions": 9, "radius": 1}
+    measuring = Measuring(Layer(), NAMES, PIXELS)
+    files = tmp_path / "x.h5", tmp_path / "x.csv"
+    rows, compared = measurement.of_restored(measuring, MapStatistics(**options), *files)
+    measured, statistics = MapStatistics(**options).rows(measuring, found)
+    assert rows == [(*row, 0.75) for row in measured]
+    assert compared == [(COUNT, *row.values()) for row in statistics]
+
+
+def test_starts_are_read_and_baselines_come_before_them(tmp_path):
+    images = np.stack([restored(seed) for seed in (1, 2)])
+    with create_hdf5(tmp_path / "x.h5", "starts", {}) as file:
+        write_array(file, "images", images)
+        write_array(file, "originals", PIXELS)
+        write_names(file, NAMES)
+    maps, guesses = measurement.maps_of(Layer()), baselines.pictures(PIXELS.mean(0) / 255)
+    rows = measurement.of_starts_in(maps, "tv", tmp_path / "x.h5", guesses)
+    expected = [
+        (name, image, 2, *values)
+        for name, shown in {
+            **{g: np.stack([[guess] * COUNT] * 2) for g, guess in guesses.items()},
+            "tv": images,
+        }.items()
+        for image, *values in measurement.of_starts(maps, NAMES, PIXELS, shown)
+    ]
+    assert rows == expected
+    assert measurement.of_starts_in(maps, "tv", tmp_path / "x.h5", {}) == expected[2 * COUNT :]

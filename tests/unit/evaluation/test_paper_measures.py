@@ -330,3 +330,15 @@ def test_images_of_a_layer_are_measured_one_by_one(labelled, batch):
         assert values["same_label"] == (int(label == again) if labelled else "")
     if labelled:
         assert {row[-1] for row in rows} == {0, 1}
+
+
+@pytest.mark.parametrize("output", ["out", None])
+def test_a_network_is_seen_as_codes_and_labels(output):
+    maps = torch.rand(4, 2, 3, 3)
+    scores = torch.tensor([[0.0, 2, 1], [3, 0, 1], [0, 0, 1], [5, 1, 7]])
+    seen = paper_measures.seeing(
+        lambda x: {"layer": maps, "out": scores[..., None]}, "layer", output
+    )
+    codes, labels = seen(torch.rand(4, 3, 5, 5))
+    assert torch.equal(codes, maps)
+    assert labels is None if output is None else labels.tolist() == [1, 0, 2, 2]

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from deep_restoration.data import splits
 from deep_restoration.evaluation import baselines, metrics
 from deep_restoration.figures.study import adding as lines_drawn
 from deep_restoration.figures.study import adding_images
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
 from deep_restoration.files.tensors import save_tensors
 from deep_restoration.inversion import prior_selection
 from deep_restoration.inversion.recipe import Recipe
@@ -385,3 +387,43 @@ def test_figure_of_images_tells_the_error_of_each():
     change = images["greedy"] - images["none"]
     expected = 0.5 + 0.5 * change / np.abs(change).max()
     np.testing.assert_allclose(figure.axes[5].images[0].get_array(), expected)
+
+
+def test_sets_are_held_out_images_and_test_images(tmp_path):
+    pixels = np.arange(20, dtype=np.uint8)[:, None, None, None] + np.zeros((20, 2, 2, 3), np.uint8)
+    for split in ("train", "test"):
+        with create_hdf5(tmp_path / f"{split}.h5", "images", {}) as file:
+            write_array(file, "images", pixels)
+            write_names(file, [f"{split} {index}" for index in range(20)])
+    paths = tmp_path / "train.h5", tmp_path / "test.h5"
+    found = prior_selection.read_sets(*paths, {"images": 2, "test": 4}, 0.2)
+    kept = np.flatnonzero(splits.held_out(20, 0.2))[[1, 3]].tolist()
+    assert found["held_out"][0] == [f"train {index}" for index in kept]
+    assert found["held_out"][1][:, 0, 0, 0].tolist() == kept
+    assert found["test"][0] == [f"test {index}" for index in (2, 7, 12, 17)]
+
+
+def test_pictures_are_stored_by_the_name_of_their_set(tmp_path):
+    pictures = {"none": np.zeros((2, 3, 3)), "a=0.1": np.ones((2, 3, 3))}
+    original = np.full((1, 2, 3, 3), 9, np.uint8)
+    with create_hdf5(tmp_path / "x.h5", "adding", {}) as file:
+        prior_selection.write_pictures(file, pictures, original)
+    with open_hdf5(tmp_path / "x.h5", "adding") as file:
+        assert list(file.attrs["sets"]) == ["none", "a=0.1"]
+        assert file["restored"].dtype == np.float32
+        np.testing.assert_array_equal(file["restored"][...], np.stack(list(pictures.values())))
+        np.testing.assert_array_equal(file["original"][...], original)
+
+
+def test_every_step_is_tested_and_baselines_with_them(restorer, sets, tmp_path):
+    trials = trials_in(tmp_path, restorer, sets)
+    orders = prior_selection.add(["relu1"], [0.1], trials.score)
+    assert not trials.found["test"]
+    guesses = baselines.pictures(sets["test"][1].mean(0) / 255)
+    rows = prior_selection.tested(trials, orders, guesses)
+    assert set(trials.found["test"]) == {"none", "relu1=0.1"}
+    guessed = {name: trials.guessed(guess) for name, guess in guesses.items()}
+    found = trials.found["held_out"], trials.found["test"]
+    expected = prior_selection.summarise(orders, *found, ["b", "c"], 0, guessed)
+    assert rows == expected
+    assert [row[0] for row in rows[:2]] == list(baselines.NAMES)

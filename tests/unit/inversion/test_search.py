@@ -1,9 +1,12 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
+from deep_restoration.evaluation import metrics
 from deep_restoration.inversion import search
+from deep_restoration.inversion.preimage import Result
 from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.inversion.schedules import Phase
 from deep_restoration.runtime.checkpoints import Checkpoint
@@ -148,3 +151,29 @@ def test_values_that_diverge_lose(lost, run):
     values, rows = run(score)
     assert values["rate"] <= 1
     assert max(row[3] for row in rows) == search.LOST
+
+
+@pytest.mark.parametrize("measure", ["mse", "ssim"])
+def test_values_are_judged_by_what_they_restore_in_a_share_of_the_iterations(measure, tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
+    recipe = Recipe.of({"phases": [{"iterations": 40, "rate": 1.0}]})
+    never, asked = Checkpoint(tmp_path / "x", None, math.inf), []
+
+    class Restorer:
+        def restore(self, *arguments, watched):
+            asked.append((*arguments, watched))
+            return Result(arguments[1] * 0.5)
+
+    how = {"iterations": 0.25, "measure": measure}
+    score = search.scoring(Restorer(), recipe, ["a", "b"], pixels, how, 3, never)
+    truth = pixels / 255
+    restored = (truth * 0.5).astype(np.float32)
+    expected = {
+        "mse": float(np.mean((truth / 2) ** 2)),
+        "ssim": 1 - float(metrics.ssim(truth, restored).mean()),
+    }
+    assert score({"rate": 2.0}) == pytest.approx(expected[measure], rel=1e-5)
+    tried, images, names, seed, checkpoint, watched = asked[0]
+    assert tried == Recipe.of({"phases": [{"iterations": 10, "rate": 2.0}]})
+    np.testing.assert_allclose(images.permute(0, 2, 3, 1), truth, rtol=1e-6)
+    assert (names, seed, checkpoint, watched) == (["a", "b"], 3, never, False)

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from deep_restoration.figures import visualisations
-from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
 from deep_restoration.inversion import mahendran_vedaldi, visualisation
 from deep_restoration.inversion.data_terms import gram
 from deep_restoration.inversion.recipe import Recipe
@@ -369,9 +369,8 @@ def test_training_batches_hold_no_held_out_image(tmp_path):
     with create_hdf5(tmp_path / "x.h5", "images", {}) as file:
         write_array(file, "images", pixels)
     kept = set(np.flatnonzero(splits.held_out(40, 0.2)).tolist())
-    with open_hdf5(tmp_path / "x.h5", "images") as file:
-        batches = list(visualisation.training_batches(file, 20, 0.2, batch=8))
-        everything = list(visualisation.training_batches(file, 1000, 0.2))
+    batches = list(visualisation.training_batches(tmp_path / "x.h5", 20, 0.2, batch=8))
+    everything = list(visualisation.training_batches(tmp_path / "x.h5", 1000, 0.2))
     assert [len(batch) for batch in batches] == [8, 8, 4]
     seen = {round(255 * float(image.max())) for batch in batches for image in batch}
     assert len(seen) == 20
@@ -424,3 +423,94 @@ def test_figure_of_attributions_frames_what_the_unit_sees():
     (frame, whole) = axes[0, 0].patches
     assert frame.get_bbox().bounds == (1.5, 0.5, 5, 4)
     assert whole.get_bbox().bounds == (-0.5, -0.5, 8, 8)
+
+
+# ------------------------------------------------------------------------------ of an entry, into a file
+
+
+class Asked:
+    """Stands for a visualiser: says which method was asked, and how."""
+
+    def __getattr__(self, name):
+        def method(*arguments):
+            kept = [list(a()) if callable(a) else a for a in arguments]
+            return name, kept
+
+        return method
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Training and test images, each of one value."""
+    folder = tmp_path_factory.mktemp("images")
+    for split, first in (("train", 0), ("test", 100)):
+        values = np.arange(first, first + 20, dtype=np.uint8)[:, None, None, None]
+        with create_hdf5(folder / f"{split}.h5", "images", {}) as file:
+            write_array(file, "images", values + np.zeros((20, 2, 2, 3), np.uint8))
+            write_names(file, [f"{split} {index}" for index in range(20)])
+    return [folder / "train.h5"], [folder / "test.h5"]
+
+
+ENTRIES = {
+    "activation_maximisation": {"of": "class", "units": 3, "training_images": 9, "leak": 0.1},
+    "caricature": {"images": 2},
+    "texture": {"images": 2, "relative": False, "content": {"layer": "conv4", "weight": 2.0}},
+    "attribution": {"images": 2, "methods": ["gradient"], "channels": 5, "training_images": 9},
+}
+
+
+@pytest.mark.parametrize("kind", ENTRIES)
+def test_an_entry_is_made_by_its_kind(kind, files, never, monkeypatch):
+    monkeypatch.setattr(sources, "class_names", lambda *asked: list(asked))
+    entry = {"kind": kind, **ENTRIES[kind]}
+    settings = {"entry": entry, "plan": PLAN, "layers": ["a", "b"], "size": 64, "held_out": 0.2}
+    settings |= {"seed": 4, "architecture": "alexnet", "channels": 1000}
+    needs = "training_images" in entry, "images" in entry
+    train, test = (path if needed else [] for path, needed in zip(files, needs, strict=True))
+    name, found = visualisation.make(Asked(), settings, train, test, never)
+    batches = list(visualisation.training_batches(*files[0], 9, 0.2))
+    images, names = visualisation.first_images(*files[1], 2)
+    assert names == ["test 0", "test 1"]
+    assert [round(255 * float(image.max())) for image in images] == [100, 101]
+    expected = {
+        "activation_maximisation": (
+            "maximise",
+            [Recipe.of(PLAN), "class", 3, batches, 64, 4, never, ["alexnet", 1000], 0.1],
+        ),
+        "caricature": ("caricature", [Recipe.of(PLAN), images, names, 4, never]),
+        "texture": (
+            "texture",
+            [Recipe.of(PLAN), ["a", "b"], images, names, 4, never, False, entry.get("content")],
+        ),
+        "attribution": ("attribute", [["gradient"], 5, images, batches]),
+    }[kind]
+    assert name == expected[0]
+    for one, other in zip(found, expected[1], strict=True):
+        if isinstance(other, list) and torch.is_tensor(other[0]):
+            assert torch.equal(torch.cat(one), torch.cat(other))
+        else:
+            assert torch.equal(one, other) if torch.is_tensor(other) else one == other
+    needed = ["a", "b", "conv4"] if kind == "texture" else ["a", "b"]
+    assert visualisation.layers_of(settings) == needed
+
+
+def test_pictures_and_projections_are_read_as_they_were_written(tmp_path):
+    images = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    made = visualisation.Pictures(images, ["a", "b"], torch.tensor([1.0, 2.0]), "times")
+    projected = visualisation.Projections(
+        [0, 1], [(1, 2, 3)] * 2, [(0, 0, 2, 2)] * 2, {"gradient": images}
+    )
+    for name, what in (("x", made), ("y", projected)):
+        with create_hdf5(tmp_path / f"{name}.h5", "visualisation", {}) as file:
+            what.write(file)
+    pictures, labels, values = visualisations.read_pictures({"conv1": tmp_path / "x.h5"})
+    expected = images.permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(pictures["conv1"], expected)
+    assert (labels["conv1"], values["conv1"].tolist()) == (["a", "b"], [1.0, 2.0])
+    with open_hdf5(tmp_path / "x.h5", "visualisation") as file:
+        assert file.attrs["measure"] == "times"
+    found = visualisations.Attributions.read(tmp_path / "y.h5", ["gradient"])
+    np.testing.assert_array_equal(found.maps["gradient"], expected)
+    assert found.image.tolist() == [0, 1]
+    assert found.units.tolist() == [[1, 2, 3]] * 2
+    assert found.extents.tolist() == [[0, 0, 2, 2]] * 2

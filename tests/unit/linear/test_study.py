@@ -3,16 +3,20 @@
 import logging
 import math
 from collections import OrderedDict
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
+from deep_restoration.files.hdf5 import create_hdf5, write_array
 from deep_restoration.linear import study
 from deep_restoration.linear.optimum import Convolution, Moments, StationaryPrior
 from deep_restoration.linear.study import CUT, OPTIMAL, PSEUDO, SINGLE, TRANSPOSED
 from deep_restoration.networks import graph, trace
+from deep_restoration.runtime import seeds
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
 FLOOR = 1e-4
@@ -349,3 +353,37 @@ def test_kernels_of_the_figure(stride, monkeypatch):
     side = study._side(convolution, cells)
     assert len(found["edge_correction"]) == (side + 1) // 2
     assert found["edge_correction"][0] > 3 * found["edge_correction"][-1]
+
+
+# ------------------------------------------------------------------------------ of files, by noise
+
+
+def test_images_are_spread_evenly_over_a_file(tmp_path):
+    pixels = np.arange(10, dtype=np.uint8)[:, None, None, None] + np.zeros((10, 2, 3, 3), np.uint8)
+    with create_hdf5(tmp_path / "x.h5", "images", {}) as file:
+        write_array(file, "images", pixels)
+    found = study.images_of(tmp_path / "x.h5", 2)
+    assert (found.shape, found.dtype) == ((2, 3, 2, 3), torch.float64)
+    torch.testing.assert_close(255 * found[:, 0, 0, 0], torch.tensor([2.0, 7.0]).double())
+
+
+def test_every_share_of_noise_has_its_rows_around_the_mean(monkeypatch):
+    convolution, prior = convolution_of(), planted()
+    prior = replace(prior, mean=torch.tensor([0.2, 0.5, 0.4]).double())
+    truth, seen = field(2, 24) + prior.mean.view(-1, 1, 1), []
+
+    def restorations(convolution, prior, images, share, sizes, draw):
+        seen.append((images, share, float(torch.rand(1, generator=draw))))
+        return [study.Restored("m", size, images + share, {}) for size in (None, *sizes)]
+
+    monkeypatch.setattr(study, "restorations", restorations)
+    rows, first = study.by_noise(convolution, prior, truth, [0.1, 0.3], [5], 9)
+    assert [row["noise"] for row in rows] == [0.1, 0.1, 0.3, 0.3]
+    assert [row["mse"] for row in rows] == pytest.approx([0.01, 0.01, 0.09, 0.09])
+    for images, share, drawn in seen:
+        torch.testing.assert_close(images, truth - prior.mean.view(-1, 1, 1))
+        draw = seeds.generator(9, "linear inverse", share)
+        assert drawn == float(torch.rand(1, generator=draw))
+    assert study.labels(first) == ["m", "m 5"]
+    shown = study.first_images(first, prior)
+    torch.testing.assert_close(shown, torch.stack([truth[0] + 0.1] * 2))

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from deep_restoration.data import images
+from deep_restoration.files.hdf5 import create_hdf5, write_array
 from deep_restoration.networks import exemplar, sources, trace
 from deep_restoration.networks.saved import load, save
 from deep_restoration.networks.weights import fit_weights
@@ -187,3 +188,20 @@ def test_the_rate_rises_over_a_tenth_and_falls_to_zero():
     assert rates[100] == pytest.approx(0, abs=1e-12)
     assert all(b > a for a, b in pairwise(rates[:11]))
     assert all(b < a for a, b in pairwise(rates[10:]))
+
+
+def test_a_file_is_trained_on_and_its_accuracy_has_a_row(dropping_steps, photographs, tmp_path):
+    pixels = photographs.permute(0, 2, 3, 1).contiguous()
+    with create_hdf5(tmp_path / "images.h5", "images", {}) as file:
+        write_array(file, "images", pixels.numpy())
+    plan = settings(steps=3, exemplars=20)
+    colours = (0.5,) * 3, (0.2,) * 3
+    state, history, accuracy = exemplar.train_on(
+        tmp_path / "images.h5", dropping_steps, "conv2", plan, *colours, 0, checkpoint(tmp_path)
+    )
+    expected, steps, right = exemplar.train(
+        dropping_steps, "conv2", pixels.permute(0, 3, 1, 2), plan, *colours, 0, checkpoint(tmp_path)
+    )
+    assert all(torch.equal(state[name], value) for name, value in expected.items())
+    assert [row[:3] for row in history] == [row[:3] for row in steps]
+    assert accuracy == [("new views of the exemplars", right, 1 / 12, 12)]

@@ -6,9 +6,11 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from deep_restoration.data import images
+from deep_restoration.data import images, splits
 from deep_restoration.evaluation import metrics
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
 from deep_restoration.priors import denoising
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.runtime import devices
@@ -402,3 +404,56 @@ def test_what_is_measured_of_a_photograph_is_what_is_restored(planes, photograph
         assert shown[name].dtype == np.uint8
         np.testing.assert_allclose(shown[name], picture, atol=1)
     assert np.array_equal(shown["clean"], pixels.transpose(1, 2, 0))
+
+
+@pytest.fixture
+def train(tmp_path):
+    """A file of 20 images, and its pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 16, 15, 3), dtype=np.uint8)
+    with create_hdf5(tmp_path / "train.h5", "images", {}) as file:
+        write_array(file, "images", pixels)
+        write_names(file, [f"{index}.png" for index in range(20)])
+    return tmp_path / "train.h5", pixels
+
+
+@pytest.mark.parametrize("of", ["images", "grey"])
+def test_tuning_sees_held_out_images_alone(of, train):
+    path, pixels = train
+    found = denoising.tuning_images(path, of, 0.2, 2)
+    kept = np.flatnonzero(splits.held_out(20, 0.2))
+    chosen = pixels[[kept[1], kept[3]]]  # two of four at even distances
+    planes = images.grey(chosen)[:, None] if of == "grey" else chosen.transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found.cpu().numpy(), planes[:, :, :15] / 255, atol=1e-7)
+
+
+def test_what_is_denoised_are_test_images_or_files(train, tmp_path):
+    path, pixels = train
+    found = dict(denoising.read_photographs([path], "", ["x.png"]))
+    assert list(found) == [f"{index}.png" for index in range(20)]
+    np.testing.assert_array_equal(found["7.png"], pixels[7])
+    Image.fromarray(pixels[3]).save(tmp_path / "x.png")
+    ((name, image),) = denoising.read_photographs([], str(tmp_path), ["x.png"])
+    assert name == "x.png"
+    np.testing.assert_array_equal(image, pixels[3])
+
+
+@pytest.mark.parametrize("of", ["images", "grey"])
+def test_all_photographs_are_measured_and_the_first_shown(of, train, tmp_path):
+    pairs = [(f"{index}.png", pixels) for index, pixels in enumerate(train[1][:3])]
+    rows, shown = denoising.measure_all(denoising.total_variation, 0.05, pairs, of, SIGMA, 7, 2)
+    assert [row[0] for row in rows] == ["0.png", "1.png", "2.png"]
+    assert list(shown) == ["0.png", "1.png"]
+    for (name, image), row in zip(pairs, rows, strict=True):
+        planes = images.planes(image, of)
+        alone = denoising.measure(denoising.total_variation, 0.05, planes, name, SIGMA, 7)
+        values = dict(zip(denoising.MEASURES, row[1:], strict=True))
+        assert values | {"seconds": 0} == alone[0] | {"seconds": 0}
+        for kind, picture in shown.get(name, {}).items():
+            np.testing.assert_array_equal(picture, alone[1][kind])
+    with create_hdf5(tmp_path / "x.h5", "denoised", {}) as file:
+        denoising.write_pictures(file, {"b.png": shown["0.png"], "a\udcff": shown["1.png"]})
+    with open_hdf5(tmp_path / "x.h5", "denoised") as file:
+        assert list(file) == ["000", "001"]
+        assert file["001"].attrs["name"] == "a\udcff"
+        for kind, picture in shown["0.png"].items():
+            np.testing.assert_array_equal(file["000"][kind][...], picture)

@@ -106,6 +106,53 @@ def test_energies_are_in_spreads_per_position(natural):
     assert found.dtype == np.float64
 
 
+# ------------------------------------------------------------------------------ sets
+
+
+def field(of="images", channels=3):
+    draw = torch.Generator().manual_seed(1)
+    filters = torch.randn(4, channels, 3, 3, generator=draw)
+    prior = FieldOfExperts(filters, torch.zeros(4), torch.ones(4), "logistic", mean=2.0, spread=0.5)
+    prior.facts = {"of": of}
+    return prior
+
+
+def test_sets_are_the_images_what_is_made_of_them_and_what_was_restored():
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
+    restored = {"tv": draw.random((5, 8, 9, 3), np.float32)}
+    names = list("abcde")
+    found = discrimination.sets_of(pixels, names, restored, 3)(slice(1, 4))
+    assert list(found) == ["natural", *SETS, "tv"]
+    natural = torch.from_numpy(pixels[1:4] / 255).permute(0, 3, 1, 2)
+    torch.testing.assert_close(found["natural"].double(), natural)
+    for name, images in discrimination.unnatural(found["natural"], names[1:4], 3).items():
+        assert torch.equal(found[name], images)
+    np.testing.assert_array_equal(found["tv"].permute(0, 2, 3, 1).numpy(), restored["tv"][1:4])
+
+
+def test_a_prior_looks_at_images_at_their_grey_or_at_their_maps(network, pictures):
+    assert torch.equal(discrimination.looking(field(), None)(pictures), pictures)
+    found = discrimination.looking(field("grey", 1), None)(pictures)
+    red, green, blue = pictures.unbind(1)
+    torch.testing.assert_close(found[:, 0], 0.299 * red + 0.587 * green + 0.114 * blue)
+    found = discrimination.looking(field("features", 6), network)(pictures)
+    torch.testing.assert_close(found, network(pictures)["conv2"])
+    found.requires_grad_()  # what inference mode made could not
+
+
+@pytest.mark.parametrize("batch", [2, 16])
+def test_energies_of_sets_are_those_of_single_images(batch):
+    prior, images = field(), torch.rand(5, 3, 7, 8)
+    sets = {"one": images, "other": 1 - images}
+    found = discrimination.energies_of_sets(
+        prior, lambda part: {k: v[part] for k, v in sets.items()}, 5, lambda x: 2 * x, batch
+    )
+    for name, values in found.items():
+        expected = [(prior.energy(2 * x[None]).item() / 56 - 2.0) / 0.5 for x in sets[name]]
+        np.testing.assert_allclose(values, expected, rtol=1e-5)
+
+
 # ------------------------------------------------------------------------------ areas
 
 

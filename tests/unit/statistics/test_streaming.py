@@ -13,6 +13,7 @@ import scipy.stats
 import torch
 from sklearn.covariance import ledoit_wolf
 
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, read_arrays
 from deep_restoration.statistics import comparison, spatial, streaming
 from deep_restoration.statistics.comparison import compare, style_distance
 from deep_restoration.statistics.sparsity import gini, hoyer, kurtosis, treves_rolls
@@ -941,3 +942,35 @@ def test_sets_of_different_kinds_are_not_compared(options):
     maps = reference_maps()
     with pytest.raises(ValueError, match="cannot be compared"):
         compare(measured(maps), measured(maps, **options))
+
+
+def test_shards_add_up_in_the_file_to_what_all_maps_give(tmp_path):
+    maps = np.random.default_rng(0).normal(size=(40, 3, 4, 5)).astype(np.float32)
+    options = {"positions": 20, "radius": 1}
+    paths = []
+    for samples in (range(0, 16), range(16, 40)):
+        paths.append(tmp_path / f"{samples.start}.h5")
+        with create_hdf5(paths[-1], "statistics", {}) as file:
+            streaming.write_sums(file, streaming.measure(maps, samples, **options))
+    with create_hdf5(tmp_path / "x.h5", "statistics", {}) as file:
+        streaming.write_statistics(file, streaming.read_all_sums(paths))
+    whole = streaming.measure(maps, range(40), **options)
+    found = read_arrays(tmp_path / "x.h5", "statistics")
+    covariance = np.cov(maps.reshape(120, 20).T, bias=True)
+    expected = {
+        "covariance": covariance,
+        "pseudo_inverse": np.linalg.pinv(covariance),
+        "precision": whole.spatial_moments().sum().precision(),
+        **{
+            name: getattr(whole, name)
+            for name in ("channel_covariance", "autocovariance", "gram", "gram_centred")
+        },
+        "of_images": whole.of_images,
+        "of_channels": whole.of_channels,
+    }
+    assert list(found) == list(expected)
+    for name, values in expected.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, atol=1e-9, err_msg=name)
+    assert streaming.read_sums(tmp_path / "x.h5").count == 40
+    with open_hdf5(tmp_path / "x.h5", "statistics") as file:
+        assert file.attrs["grid"].tolist() == [4, 5]

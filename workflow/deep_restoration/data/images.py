@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files.hdf5 import open_hdf5
 from .inventory import HEIC, PASSING, beginning, format_of, reads_heic
 
 # Photographs only: no drawings, textures, microscopy or sky surveys.
@@ -415,6 +416,22 @@ def as_tensor(images: np.ndarray):
     import torch
 
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float().div_(255)
+
+
+def as_pixels(images) -> np.ndarray:
+    """N x H x W x 3 of a tensor N x 3 x H x W on any device, as it is."""
+    return images.permute(0, 2, 3, 1).cpu().numpy()
+
+
+def originals(path: str | os.PathLike, count: int) -> np.ndarray:
+    """The first `count` images of a file, as figures show them: N x H x W x 3 float32 in [0, 1]."""
+    with open_hdf5(path, "images") as file:
+        return file["images"][:count].astype(np.float32) / 255
+
+
+def planes(image: np.ndarray, of: str) -> np.ndarray:
+    """C x H x W of an image H x W x 3: its colours, or of `grey` its one plane, see `grey`."""
+    return grey(image)[None] if of == "grey" else image.transpose(2, 0, 1)
 
 
 def grey(pixels: np.ndarray) -> np.ndarray:

@@ -35,6 +35,13 @@ def some(file, count: int, share: float | None = None) -> tuple[list[str], np.nd
     return [names[index] for index in chosen], file["images"][chosen]
 
 
+def named(file, rows: list[int] | slice) -> tuple[list[str], np.ndarray]:
+    """Names and pixels (N x H x W x 3, uint8) of some of the images of an open file."""
+    from ..files.hdf5 import read_names
+
+    return np.array(read_names(file), object)[rows].tolist(), file["images"][rows]
+
+
 def evenly_spaced(items: list, count: int | None) -> list:
     """`count` items at even distances over the list, all of them for None or a larger count."""
     if count is None or count >= len(items):

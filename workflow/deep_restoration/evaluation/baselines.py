@@ -7,9 +7,12 @@ of all training images. And a recipe wins only if its image also explains the la
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+
+from ..files.hdf5 import open_hdf5
 
 COLOUR, IMAGE = "baseline: mean colour", "baseline: mean image"  # no recipe can be called so
 NAMES = (COLOUR, IMAGE)
@@ -23,6 +26,12 @@ def pictures(mean: np.ndarray) -> dict[str, np.ndarray]:
     mean = np.asarray(mean, np.float64)
     colour = np.broadcast_to(mean.mean((0, 1)), mean.shape)
     return {COLOUR: colour.astype(np.float32), IMAGE: mean.astype(np.float32)}
+
+
+def read(train: str | os.PathLike) -> dict[str, np.ndarray]:
+    """The same, from the file of the training images."""
+    with open_hdf5(train, "images") as file:
+        return pictures(file["mean"][...])
 
 
 def of_recipes(rows: Iterable[Row], column: str = "recipe") -> list[Row]:

@@ -10,6 +10,7 @@ import torch
 
 from ..data.images import as_tensor
 from ..files.hdf5 import open_hdf5, read_names
+from ..files.tables import read_rows
 from ..runtime.batches import Batches
 from ..statistics.comparison import compare
 from ..statistics.streaming import FeatureStatistics
@@ -26,8 +27,7 @@ def read(
     make, from the files of both."""
     with open_hdf5(test, "images") as file:
         names, pixels = read_names(file), file["images"][...]
-    with open_hdf5(train, "images") as file:
-        return names, pixels, baselines.pictures(file["mean"][...])
+    return names, pixels, baselines.read(train)
 
 
 def _tensor(images: np.ndarray) -> torch.Tensor:
@@ -36,7 +36,7 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """A baseline H x W x 3 as if it had been restored for every image."""
+    """A baseline H x W x 3 as if it had been restored for every image, ... x H x W x 3."""
     return np.broadcast_to(guess, pixels.shape)
 
 
@@ -70,6 +70,21 @@ def of_starts(
         columns = [found[name].tolist() for name in restarts.MEASURES]
         rows += zip(names[part], *columns, strict=True)
     return rows
+
+
+def of_starts_in(
+    maps: Maps, recipe: str, path: str | os.PathLike, guesses: dict[str, np.ndarray]
+) -> list[tuple]:
+    """Rows (name, image, starts, restarts.MEASURES) of the images in a file of a recipe's starts; before them
+    those of baselines, H x W x 3 by name, which are the same whatever the start."""
+    with open_hdf5(path, "starts") as file:
+        names, truth, images = read_names(file), file["originals"][...], file["images"][...]
+    shown = {name: everywhere(guess, images) for name, guess in guesses.items()} | {recipe: images}
+    return [
+        (name, image, len(images), *values)
+        for name, found in shown.items()
+        for image, *values in of_starts(maps, names, truth, found)
+    ]
 
 
 class Measuring:
@@ -167,3 +182,29 @@ class MapStatistics:
 
         rows = measuring.images(found, see)
         return rows, compare(self.natural, restored)
+
+
+def of_guesses(measuring: Measuring, guesses: dict[str, np.ndarray]) -> list[tuple]:
+    """Rows (name, image, metrics) of baselines, H x W x 3 by name, as if each had been restored for every
+    image in no time. They have no statistics of maps: those of equal images say nothing."""
+    return [
+        (name, *row, 0.0)
+        for name, guess in guesses.items()
+        for row in measuring.images(everywhere(guess, measuring.pixels))
+    ]
+
+
+def of_restored(
+    measuring: Measuring,
+    statistics: MapStatistics,
+    restored: str | os.PathLike,
+    trace: str | os.PathLike,
+) -> tuple[list[tuple], list[tuple]]:
+    """Rows (image, metrics) of the images of a file, their seconds from the trace beside it, and those
+    (images, comparison) of the statistics of their maps."""
+    terms = {row["term"]: row["value"] for row in read_rows(trace)}
+    seconds = float(terms["seconds per image"])
+    with open_hdf5(restored, "reconstructions") as file:
+        measured, compared = statistics.rows(measuring, file["images"])
+    count = len(measuring.names)
+    return [(*row, seconds) for row in measured], [(count, *row.values()) for row in compared]

@@ -123,13 +123,28 @@ def image_measures(
 
 
 Seen = tuple[torch.Tensor, torch.Tensor | None]
+See = Callable[[torch.Tensor], Seen]
+
+
+def seeing(
+    network: torch.nn.Module, layer: str, output: str | None, device: torch.device | str = "cpu"
+) -> See:
+    """What a network that gives the maps of `layer` and of `output` makes of images: codes, and labels, the
+    largest of its outputs; None without an `output`."""
+
+    def seen(images: torch.Tensor) -> Seen:
+        with torch.inference_mode():
+            found = network(images.to(device))
+        return found[layer], found[output].flatten(1).argmax(1) if output else None
+
+    return seen
 
 
 class Measuring:
     """Of one layer, against the originals `pixels`, N x H x W x 3 uint8. `seen` gives of images n x 3 x H x W
     their codes in the layer, and their labels, or None where the network tells none."""
 
-    def __init__(self, seen: Callable[[torch.Tensor], Seen], pixels: np.ndarray):
+    def __init__(self, seen: See, pixels: np.ndarray):
         self.seen, self.pixels = seen, pixels
         codes = mean_distances(lambda a, b: seen(as_tensor(pixels[a:b]))[0], len(pixels))
         images = mean_distances(lambda a, b: torch.from_numpy(self._truth(a, b)), len(pixels))

@@ -107,16 +107,19 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
 
 
 INVERTER_MEASURES = ("mse", "psnr", "ssim", "representation_error")
+INVERTER_COLUMNS = (
+    *("classifier", "layer", "inverter", "kind", "regime", "replicate", "image"),
+    *INVERTER_MEASURES,
+)
 
 
 def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
     """Means of every measure per inverse network, and its image error beside that of training end to end.
 
-    `rows` hold classifier, layer, inverter, kind, regime, replicate, image and the measures. `_low` and
-    `_high` are 95 % bootstrap intervals over images of the mean over replicates; `_least` and `_most` the
-    means of the replicates that differ most. `mse_ratio` is the mean squared error divided by that of the
-    network of the same kind and layer that was trained end to end, its interval over the same
-    images for both; empty where there is none, or more than one to choose from.
+    `rows` are of INVERTER_COLUMNS. `_low` and `_high` are 95 % bootstrap intervals over images of the mean
+    over replicates; `_least` and `_most` the means of the replicates that differ most. `mse_ratio` is the
+    mean squared error divided by that of the network of the same kind and layer that was trained end to end,
+    its interval over the same images for both; empty where there is none, or more than one to choose from.
     """
     groups: dict[tuple, dict[str, dict[str, list[float]]]] = {}
     for row in rows:

@@ -63,6 +63,14 @@ def headings(
     return result
 
 
+def scores(rows: Sequence[dict[str, str]], recipes: Sequence[str]) -> dict[str, list[float]]:
+    """The SSIM of every image by recipe, of the rows of a layer's table of images."""
+    return {
+        recipe: [float(row["ssim"]) for row in rows if row["recipe"] == recipe]
+        for recipe in recipes
+    }
+
+
 def details(
     truth: np.ndarray,
     restored: dict[str, np.ndarray],

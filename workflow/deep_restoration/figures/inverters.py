@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,6 +11,18 @@ from matplotlib.figure import Figure
 from ..evaluation import baselines
 from .recipes import draw_baselines
 from .style import LABELS, absolute_difference, number, palette, plt, signed_difference
+
+
+def by_layer(
+    tables: Iterable[tuple[str, dict]], layers: Sequence[str]
+) -> dict[str, dict[str, list[dict]]]:
+    """The tables of trainings, each beside its path `.../<layer>/<inverter>/<replicate>...`, as `training`
+    takes them."""
+    found: dict[str, dict[str, list[dict]]] = {layer: {} for layer in layers}
+    for path, table in tables:
+        layer, inverter = PurePath(path).parts[-3:-1]
+        found[layer].setdefault(inverter, []).append(table)
+    return found
 
 
 def training(histories: dict[str, dict[str, list[dict]]], title: str) -> Figure:

@@ -141,6 +141,26 @@ def sparsity(channels: dict[str, np.ndarray], images: dict[str, np.ndarray], tit
     return figure
 
 
+def of_first_noise(errors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The columns of a table of errors, of the rows with the noise of the first one."""
+    first = errors["noise"] == errors["noise"][0]
+    return {key: values[first] for key, values in errors.items()}
+
+
+def kernels_of(
+    arrays: dict[str, np.ndarray],
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """What `linear_inverse` draws, of the arrays that a linear inverse stores: filters K x C x k x k and the
+    middle 2 k + 1 pixels of the inverse kernels, and the energy of these outside of their middle."""
+    side = 2 * arrays["filters"].shape[2] + 1
+    cut = (arrays["optimal"].shape[2] - side) // 2
+    middle = np.s_[:, :, cut : cut + side, cut : cut + side]
+    inverses = {"optimal inverse": "optimal", "pseudo-inverse": "pseudo_inverse"}
+    kernels = {label: arrays[name][middle] for label, name in inverses.items()}
+    beyond = {label: arrays[f"{name}_beyond"] for label, name in inverses.items()}
+    return {"filters": arrays["filters"], **kernels}, beyond
+
+
 def linear_inverse(
     kernels: dict[str, np.ndarray],
     beyond: dict[str, np.ndarray],

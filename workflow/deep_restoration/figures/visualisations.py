@@ -1,12 +1,15 @@
-"""Figures of the pictures that layers give besides restored images. No torch, no files."""
+"""Figures of the pictures that layers give besides restored images. No torch."""
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from ..files.hdf5 import open_hdf5, read_names
 from .recipes import COLOURS
 from .style import plt
 
@@ -21,6 +24,29 @@ class Attributions(NamedTuple):
     units: np.ndarray
     extents: np.ndarray
     maps: dict[str, np.ndarray]
+
+    @classmethod
+    def read(cls, path: str | os.PathLike, methods: Sequence[str]) -> Attributions:
+        """From a file, with the maps of these methods."""
+        with open_hdf5(path, "visualisation") as file:
+            places = (file[name][...] for name in ("image", "units", "extents"))
+            return cls(*places, {name: file["maps"][name][...] for name in methods})
+
+
+def read_pictures(paths: Mapping[str, str | os.PathLike]) -> tuple[dict, dict, dict]:
+    """By layer, from a file each: pictures n x H x W x 3, their labels, their values."""
+    pictures, labels, values = {}, {}, {}
+    for layer, path in paths.items():
+        with open_hdf5(path, "visualisation") as file:
+            pictures[layer], values[layer] = file["images"][...], file["values"][...]
+            labels[layer] = read_names(file)
+    return pictures, labels, values
+
+
+def heading(classifier: str, kind: str, name: str) -> str:
+    """The title of a figure; an entry that is called as its kind is named once."""
+    kind, name = kind.replace("_", " "), name.replace("_", " ")
+    return f"{classifier}: {kind}" + f" ({name})" * (kind != name)
 
 
 def maximisation(

@@ -44,9 +44,11 @@ def content_hashes(
     return {name: fresh.get(path, [None])[-1] for name, path in paths.items()}
 
 
-def require(content: str, folder: str | os.PathLike, files: list[str], cache: Path) -> None:
+def require(
+    content: str, folder: str | os.PathLike, files: list[str], cache: str | os.PathLike
+) -> None:
     """Raise ValueError when files that were just read no longer hold what the run was planned with."""
-    if digest(content_hashes(folder, files, cache)) != content:
+    if digest(content_hashes(folder, files, Path(cache))) != content:
         raise ValueError(f"images of {folder} changed since the run was planned; run again")
 
 

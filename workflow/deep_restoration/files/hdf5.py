@@ -15,8 +15,8 @@ import logging
 import math
 import os
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 
 import numpy as np
 
@@ -132,6 +132,35 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
                     raise damaged(path, fault) from error
             raise
         _require_unchanged(path, descriptor, before)
+
+
+@contextmanager
+def open_images(paths: Mapping[str, str | os.PathLike], stage: str) -> Iterator[dict]:
+    """The datasets `images` of files of a stage, by the same labels: read in parts, because at full size all
+    of them are a terabyte."""
+    with ExitStack() as opened:
+        yield {
+            label: opened.enter_context(open_hdf5(path, stage))["images"]
+            for label, path in paths.items()
+        }
+
+
+def read_images(
+    paths: Mapping[str, str | os.PathLike], stage: str, count: int
+) -> dict[str, np.ndarray]:
+    """The first `count` of the `images` in files of a stage, by the same labels."""
+    with open_images(paths, stage) as found:
+        return {label: images[:count] for label, images in found.items()}
+
+
+def read_arrays(
+    path: str | os.PathLike, stage: str, names: Iterable[str] | None = None
+) -> dict[str, np.ndarray]:
+    """Whole arrays of a file by name; all that do not lie in groups, if no `names` are given."""
+    with open_hdf5(path, stage) as file:
+        if names is None:
+            names = [name for name, item in file.items() if hasattr(item, "shape")]
+        return {name: file[name][...] for name in names}
 
 
 def _state(descriptor: int) -> tuple[int, int]:
@@ -303,6 +332,12 @@ def write_array(file, name: str, values, units: str = "") -> None:
         data = create_dataset(file, name, values.shape, values.dtype, units)
         data[...] = values
         data.flush()
+
+
+def write_arrays(file, arrays: Mapping, units: str = "") -> None:
+    """Write whole arrays by name, in their order."""
+    for name, values in arrays.items():
+        write_array(file, name, values, units)
 
 
 def write_names(file, names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -27,6 +27,14 @@ def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Se
             [value.replace("\r", "\\r") if isinstance(value, str) else value for value in row]
             for row in rows
         )
+
+
+def write_rows(
+    path: str | os.PathLike, rows: Sequence[Mapping], columns: Iterable[str] | None = None
+) -> None:
+    """The same of rows that are values by column; `columns` are those of the first row, if none are given."""
+    columns = list(rows[0] if columns is None else columns)
+    write_csv(path, columns, ([row[column] for column in columns] for row in rows))
 
 
 class Columns(dict):
@@ -64,6 +72,15 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, str]]:
     """A table's rows as they stand in the file."""
     columns, rows = _read_table(path)
     return [Columns(path, zip(columns, row, strict=True)) for row in rows]
+
+
+def read_tables(
+    paths: str | os.PathLike | Iterable[str | os.PathLike],
+) -> list[dict[str, str]]:
+    """The rows of tables, or of a single one, one below the other."""
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    return [row for path in paths for row in read_rows(path)]
 
 
 def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:

@@ -1,6 +1,8 @@
 """Update rules of pre-image optimisation: one class a rule, acting on a batch of images in place.
 
-Each takes the variable u and the number of pixels of an image, without the frame that jitter adds.
+Each takes the variable u and the number of pixels of an image, without the frame that jitter adds. L-BFGS is
+ours because those of torch and SciPy see one vector with one line search: a batch would be a single problem
+whose images share curvature and steps, so that the result of one would depend on its neighbours.
 """
 
 from __future__ import annotations

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from ..data import splits
 from ..evaluation import intervals, metrics
+from ..files.hdf5 import open_hdf5, write_array
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.errors import DivergedError
 from ..runtime.memo import Memo
@@ -172,6 +175,26 @@ class Trials:
         ]
 
 
+def read_sets(
+    held_out: str | os.PathLike, test: str | os.PathLike, counts: dict, share: float
+) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Names and pixels of the sets of images: of those held out of the training images in a file, a `share`
+    of them, as many as `counts` has under `images`, and of the test images as many as under `test`."""
+    with open_hdf5(held_out, "images") as file:
+        asked = splits.some(file, counts["images"], share)
+    with open_hdf5(test, "images") as file:
+        return {"held_out": asked, "test": splits.some(file, counts["test"])}
+
+
+def write_pictures(file, pictures: dict[str, np.ndarray], original: np.ndarray) -> None:
+    """Write what the sets of priors make of the first test image, H x W x 3 by the name of the set, and the
+    `original`, 1 x H x W x 3 uint8, into an open file."""
+    file.attrs["sets"] = list(pictures)
+    restored = np.stack(list(pictures.values())).astype(np.float32)
+    write_array(file, "restored", restored, "sRGB, 0..1, sets x H x W x 3, of the first test image")
+    write_array(file, "original", original, "sRGB, 0..255, 1 x H x W x 3")
+
+
 COLUMNS = (
     *("classifier", "layer", "order", "step", "added", "weight", "set", "best"),
     *("held_out_images", "held_out_mse", "held_out_ssim", "images", "photographs"),
@@ -236,3 +259,16 @@ def summarise(
             facts = (order, index, step.layer or "none", step.weight, chosen, int(index == best))
             rows.append([*facts, *row(held_out[chosen], test[chosen])])
     return rows
+
+
+def tested(
+    trials: Trials, orders: dict[str, list[Step]], guesses: dict[str, np.ndarray]
+) -> list[list]:
+    """Measure every step of `orders` and baselines, H x W x 3 by name, on the test images: the rows of
+    `summarise`."""
+    for steps in orders.values():
+        for step in steps:
+            trials("test", step.chosen)
+    found = (trials.found[name] for name in ("held_out", "test"))
+    guessed = {name: trials.guessed(guess) for name, guess in guesses.items()}
+    return summarise(orders, *found, trials.images["test"][0], trials.seed, guessed)

@@ -4,18 +4,47 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
+
+from ..data.images import as_pixels, as_tensor
+from ..evaluation import metrics
 from ..runtime import seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.errors import DivergedError
 from ..runtime.progress import progress
 from ..study.searched import parameters
-from .recipe import Values
+from .recipe import Recipe, Values
 
 log = logging.getLogger(__name__)
 LOST = 1e3  # the score of values with which the optimisation diverges
 COLUMNS = ("trial", "parameter", "value", "score")
+
+
+def scoring(
+    restorer,
+    recipe: Recipe,
+    names: Sequence[str],
+    pixels: np.ndarray,
+    how: dict,
+    seed: int,
+    never: Checkpoint,
+) -> Callable[[Values], float]:
+    """What values of a recipe are judged by, less is better: 1 - SSIM or the mean squared error, as the
+    `measure` of `how` says, of images N x H x W x 3 uint8 that a Restorer restores with them in the
+    share `iterations` of the recipe's. `never` is a checkpoint that is never due."""
+    truth, target = pixels.astype(np.float64) / 255, as_tensor(pixels)
+
+    def score(values: Values) -> float:
+        tried = recipe.with_values(values).shorter(how["iterations"])
+        result = restorer.restore(tried, target, names, seed, never, watched=False)
+        restored = as_pixels(result.images)
+        if how["measure"] == "ssim":
+            return 1 - float(metrics.ssim(truth, restored).mean())
+        return float(metrics.mse(truth, restored).mean())
+
+    return score
 
 
 def search(

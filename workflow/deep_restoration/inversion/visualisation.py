@@ -15,8 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..data import images as photographs
 from ..data import splits
-from ..networks import attribution, graph, receptive_fields, saved
+from ..files.hdf5 import open_hdf5, read_names, write_array, write_arrays, write_names
+from ..networks import attribution, graph, receptive_fields, saved, sources
 from ..runtime import devices
 from ..runtime.checkpoints import Checkpoint
 from ..study.visualisations import RECTIFIERS
@@ -39,6 +41,13 @@ class Pictures(NamedTuple):
     values: torch.Tensor
     measure: str
 
+    def write(self, file) -> None:
+        """Into an open file, the images as N x H x W x 3."""
+        write_array(file, "images", _pixels(self.images), "sRGB, 0..1, N x H x W x 3")
+        write_names(file, self.labels)
+        write_array(file, "values", self.values.cpu().numpy())
+        file.attrs["measure"] = self.measure
+
 
 class Projections(NamedTuple):
     """Units projected to the image. image: (K,) index of the image; units: K x 3, channel, row, column;
@@ -49,6 +58,18 @@ class Projections(NamedTuple):
     units: list[tuple[int, int, int]]
     extents: list[tuple[int, int, int, int]]
     maps: dict[str, torch.Tensor]
+
+    def write(self, file) -> None:
+        """Into an open file, the maps as K x H x W x 3."""
+        places = {"image": self.image, "units": self.units, "extents": self.extents}
+        write_arrays(file, places)
+        maps = {method: _pixels(found) for method, found in self.maps.items()}
+        write_arrays(file.create_group("maps"), maps, "sensitivity, K x H x W x 3")
+
+
+def _pixels(images: torch.Tensor) -> np.ndarray:
+    """N x H x W x 3 float32 of N x 3 x H x W on any device."""
+    return photographs.as_pixels(images).astype(np.float32)
 
 
 # ------------------------------------------------------------------------------ units
@@ -322,14 +343,59 @@ class Visualiser:
         return result.images
 
 
-def training_batches(file, count: int, held_out: float, batch: int = 32) -> Iterator[torch.Tensor]:
-    """Batches of `count` of the images of an open file, spread evenly, N x 3 x H x W in [0, 1].
+def training_batches(
+    path: str | os.PathLike, count: int, held_out: float, batch: int = 32
+) -> Iterator[torch.Tensor]:
+    """Batches of `count` of the training images in a file, spread evenly, N x 3 x H x W in [0, 1].
 
     Of those alone that learning may use: no held-out ones.
     """
-    from ..data import images, splits
+    with open_hdf5(path, "images") as file:
+        kept = ~splits.held_out(len(file["images"]), held_out)
+        rows = splits.evenly_spaced(np.flatnonzero(kept).tolist(), count)
+        for start in range(0, len(rows), batch):
+            yield photographs.as_tensor(file["images"][rows[start : start + batch]])
 
-    kept = ~splits.held_out(len(file["images"]), held_out)
-    rows = splits.evenly_spaced(np.flatnonzero(kept).tolist(), count)
-    for start in range(0, len(rows), batch):
-        yield images.as_tensor(file["images"][rows[start : start + batch]])
+
+def first_images(path: str | os.PathLike, count: int) -> tuple[torch.Tensor, list[str]]:
+    """The first `count` test images of a file, N x 3 x H x W in [0, 1], and their names."""
+    with open_hdf5(path, "images") as file:
+        return photographs.as_tensor(file["images"][:count]), read_names(file)[:count]
+
+
+def layers_of(settings: dict) -> list[str]:
+    """Layers that the pictures of a job need besides their own: those of a texture, and of its content."""
+    content = settings["entry"].get("content")
+    return [*settings["layers"], *([content["layer"]] if content else [])]
+
+
+def make(
+    visualiser: Visualiser,
+    settings: dict,
+    train: Sequence[str | os.PathLike],
+    test: Sequence[str | os.PathLike],
+    checkpoint: Checkpoint,
+) -> Pictures | Projections:
+    """The pictures that an `entry` of the study asks for, of its kind; `settings` also hold its `plan`, the
+    `layers` of a texture, the `size` of images, the `held_out` share of them, the `seed`, and of classes the
+    `architecture` and how many `channels` the layer has. `train` and `test` name the files of images, where
+    the kind needs them."""
+    entry, seed, recipe = settings["entry"], settings["seed"], Recipe.of(settings["plan"])
+
+    def training() -> Iterator[torch.Tensor]:
+        return training_batches(*train, entry["training_images"], settings["held_out"])
+
+    kind = entry["kind"]
+    if kind == "activation_maximisation":
+        of, names = entry["of"], []
+        if of == "class":
+            names = sources.class_names(settings["architecture"], settings["channels"])
+        sought = (of, entry["units"], training, settings["size"])
+        return visualiser.maximise(recipe, *sought, seed, checkpoint, names, entry["leak"])
+    images, names = first_images(*test, entry["images"])
+    if kind == "caricature":
+        return visualiser.caricature(recipe, images, names, seed, checkpoint)
+    if kind == "texture":
+        layers, how = settings["layers"], (entry["relative"], entry["content"])
+        return visualiser.texture(recipe, layers, images, names, seed, checkpoint, *how)
+    return visualiser.attribute(entry["methods"], entry["channels"], images, training)

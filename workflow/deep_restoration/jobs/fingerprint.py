@@ -11,6 +11,9 @@ own module or through an import. Module-level statements other than definitions,
 always count, for every module that is imported, but those aside. What cannot be seen this way does not occur
 in the project: imports by computed name, and data files opened by path.
 
+No library does this: Snakemake looks at a script alone, and what follows imports (modulefinder, grimp) stops
+at modules, so that an edit of one function would rerun every script that imports any other of its module.
+
 Parsing all sources takes seconds, and every job of a cluster needs them: what each statement of a file says
 and mentions is kept by the file's content (see `kept`).
 """

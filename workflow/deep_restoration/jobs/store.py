@@ -23,6 +23,9 @@ either. Files say on which kind of device they were made, and hold seconds that 
 that the manifest names. Nor is this module: it moves bytes and decides none, and the fingerprint leaves
 it out (fingerprint.ASIDE).
 
+Snakemake's own cache (`--cache`) is not used: its key holds every param, also where a folder lies, but
+without conda neither the installed packages nor the kind of device, and it does not check what it hands out.
+
 Files are copied, by reference where the file system can, never linked: no working copy can change the
 store or another. Standard library only: a job that finds its files imports nothing else.
 """

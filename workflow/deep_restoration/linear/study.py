@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 
+from ..data.images import as_tensor
+from ..data.splits import evenly_spaced
+from ..files.hdf5 import open_hdf5
 from ..networks import graph
+from ..runtime import seeds
 from . import optimum as li
 
 log = logging.getLogger(__name__)
@@ -128,6 +133,44 @@ def restorations(
             restored = unlimited.cut(size, centre)(maps, height, width)
             result.append(Restored(CUT, size, restored, {}))
     return result
+
+
+def images_of(path: str | os.PathLike, count: int) -> torch.Tensor:
+    """At most `count` of the images in a file, spread evenly, N x 3 x H x W float64 in [0, 1]."""
+    with open_hdf5(path, "images") as file:
+        chosen = evenly_spaced(list(range(len(file["images"]))), count)
+        return as_tensor(file["images"][chosen]).double()
+
+
+def by_noise(
+    convolution: li.Convolution,
+    prior: li.StationaryPrior,
+    truth: torch.Tensor,
+    shares: Sequence[float],
+    sizes: Sequence[int],
+    seed: int,
+) -> tuple[list[dict], list[Restored]]:
+    """Rows of COLUMNS for `truth`, N x C x H x W, restored from maps with noise of each of the `shares`, and
+    what was restored from those of the first one."""
+    centred, border = truth - prior.mean.view(-1, 1, 1), convolution.span[0] + max(sizes) // 2
+    rows, first = [], []
+    for share in shares:
+        generator = seeds.generator(seed, "linear inverse", share)
+        found = restorations(convolution, prior, centred, share, sizes, generator)
+        rows += errors(centred, found, share, border)
+        first = first or found
+        log.info("noise %g done", share)
+    return rows, first
+
+
+def labels(found: Sequence[Restored]) -> list[str]:
+    """What stands over the images of each method."""
+    return [f"{entry.method} {entry.size}" if entry.size else entry.method for entry in found]
+
+
+def first_images(found: Sequence[Restored], prior: li.StationaryPrior) -> torch.Tensor:
+    """The first image of each method, in its own colours: methods x C x H x W."""
+    return torch.stack([entry.images[0] + prior.mean.view(-1, 1, 1) for entry in found])
 
 
 def errors(

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from dataclasses import dataclass
 
@@ -19,12 +20,15 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..files.hdf5 import open_hdf5
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint, optimiser_state, restore_optimiser
 from ..runtime.progress import progress
 from . import graph
 
 log = logging.getLogger(__name__)
+HISTORY = ("step", "loss", "accuracy", "seconds")
+ACCURACY = ("task", "accuracy", "chance", "classes")
 
 
 @dataclass(frozen=True)
@@ -253,3 +257,22 @@ def _unit_variance(module: nn.Module, network: nn.Module, batch: torch.Tensor) -
         if seen and seen[0] > 0:
             module.weight.div_(seen[0])
     handle.remove()
+
+
+def train_on(
+    path: str | os.PathLike,
+    steps: list[dict],
+    layer: str,
+    settings: Settings,
+    mean: tuple,
+    std: tuple,
+    seed: int,
+    checkpoint: Checkpoint,
+) -> tuple[dict[str, torch.Tensor], list[tuple], list[tuple]]:
+    """`train` on the images of a file. Returns the state dict, rows of HISTORY, and a row of ACCURACY."""
+    with open_hdf5(path, "images") as file:
+        images = torch.from_numpy(file["images"][...]).permute(0, 3, 1, 2)
+    state, history, right = train(steps, layer, images, settings, mean, std, seed, checkpoint)
+    classes = min(settings.exemplars, len(images))
+    log.info("accuracy on new views %.3f, chance %.4f", right, 1 / classes)
+    return state, history, [("new views of the exemplars", right, 1 / classes, classes)]

@@ -4,7 +4,9 @@ torch.fx traces any torchvision or own architecture once; the trace is kept as p
 weights. Later stages rebuild just the part in front of the layers they need, load just those weights,
 and never import torchvision (seconds a process) or unpickle anything. Every layer of the trace has a
 readable name, and in-place operations are traced as out-of-place ones: what is recorded at a layer is
-what the layer computed, not what a later ReLU left of it.
+what the layer computed, not what a later ReLU left of it. No
+form of torch's own does this: create_feature_extractor needs the model with its library and all of its
+weights, torch.export and TorchScript fix what layers are read when the file is written.
 """
 
 from __future__ import annotations

@@ -160,6 +160,16 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     return state
 
 
+def given_weights(
+    architecture: str, weights: str, path: str | os.PathLike, sha256: str | None
+) -> tuple[dict[str, torch.Tensor], str]:
+    """The tensors that a classifier's `weights` name, and what errors call them: those of the `file` at a
+    path, or those that torchvision publishes under this name."""
+    if weights == "file":
+        return read_weights(path, sha256), str(path)
+    return published_weights(architecture, weights), weights
+
+
 def class_names(architecture: str, count: int) -> list[str]:
     """The names of the classes that torchvision publishes for an architecture, if there are `count`."""
     if architecture == "alexnet_lrn":

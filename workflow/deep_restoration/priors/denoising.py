@@ -12,17 +12,21 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
+from ..data import images as photographs
+from ..data.splits import evenly_spaced
 from ..evaluation import metrics
+from ..files.hdf5 import open_hdf5, read_names, write_arrays
 from ..runtime import seeds
-from .training import batches
+from .training import batches, load_maps
 
 log = logging.getLogger(__name__)
 Gradient = Callable[[torch.Tensor], torch.Tensor]
@@ -156,6 +160,24 @@ def middles(maps: np.ndarray, side: int = 160) -> torch.Tensor:
     return next(batches(maps[:, :, top : top + side, left : left + side], len(maps)))
 
 
+def tuning_images(path: str | os.PathLike, of: str, held_out: float, count: int) -> torch.Tensor:
+    """The `middles` of at most `count` of the held-out training images, spread evenly; `of` is `images` or
+    `grey`, `held_out` the share of them."""
+    _, held = load_maps(path, of, held_out)
+    return middles(held[evenly_spaced(list(range(len(held))), count)])
+
+
+def read_photographs(
+    test: Sequence[str | os.PathLike], folder: str, files: Sequence[str]
+) -> Iterable[tuple[str, np.ndarray]]:
+    """Names and pixels (H x W x 3 uint8) of what is denoised: the study's test images, from the file in
+    `test` if there is one, or photographs as they are, `files` of a folder, read one by one."""
+    for path in test:
+        with open_hdf5(path, "images") as file:
+            return zip(read_names(file), file["images"][...], strict=True)
+    return ((name, photographs.read(f"{folder}/{name}")) for name in files)
+
+
 def tuned(restore: Callable[..., Restored], clean: torch.Tensor, sigma: float, seed: int) -> float:
     """The weight with which `restore` gives the largest mean PSNR on `clean` images made noisy."""
     noisy = add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, seed)
@@ -192,6 +214,37 @@ def measure(
     )
 
 
+def measure_all(
+    restore: Callable[..., Restored],
+    weight: float,
+    images: Iterable[tuple[str, np.ndarray]],
+    of: str,
+    sigma: float,
+    seed: int,
+    most: int,
+) -> tuple[list[tuple], dict[str, dict[str, np.ndarray]]]:
+    """`measure` all photographs, pairs of a name and H x W x 3 uint8, as `images` or in `grey`: rows of a
+    name and MEASURES, and by name the pictures of the first ones, at `most` so many."""
+    rows, shown = [], {}
+    for name, image in images:
+        planes = photographs.planes(image, of)
+        values, pictures = measure(restore, weight, planes, name, sigma, seed)
+        rows.append((name, *values.values()))
+        if len(shown) < most:
+            shown[name] = pictures
+    psnr = 1 + MEASURES.index("psnr")
+    log.info("weight %.4g: %.2f dB", weight, np.mean([row[psnr] for row in rows]))
+    return rows, shown
+
+
+def write_pictures(file, shown: dict[str, dict[str, np.ndarray]]) -> None:
+    """Write the pictures of some photographs, by name and kind, into an open file: a group each."""
+    for index, (image, pictures) in enumerate(shown.items()):
+        group = file.create_group(f"{index:03}")
+        group.attrs["name"] = image.encode("utf-8", "surrogateescape")
+        write_arrays(group, pictures)
+
+
 def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -> torch.Tensor:
     """White Gaussian noise, not clipped; an image's noise depends on its name alone."""
     noise = [
@@ -210,7 +263,11 @@ def tune(
     score: Callable[[float], float], start: float, factor: float = 3.0, refine: int = 4
 ) -> float:
     """The weight of the highest score: steps of `factor` from `start` until it falls on both sides, then
-    `refine` golden section steps on the logarithm."""
+    `refine` golden section steps on the logarithm.
+
+    Not by scipy.optimize.minimize_scalar: its `golden` starts from the middle of the bracket and its
+    `bounded` takes parabolas, so that both find other weights and change the tables of a study.
+    """
     found: dict[float, float] = {}
 
     def at(place: float) -> float:

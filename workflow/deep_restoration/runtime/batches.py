@@ -3,7 +3,8 @@
 Images do not depend on each other, so that halves give what the whole gives, but for the last digits:
 libraries choose other algorithms, and take sums in another order, for other sizes of a batch. A GPU says
 when its memory is not enough; for the machine's own, Linux does where it is limited (ulimit -v), and
-otherwise kills the process.
+otherwise kills the process. Accelerate's find_executable_batch_size halves batches, too, but begins the whole
+work again each time; here images that are done stay done.
 """
 
 from __future__ import annotations

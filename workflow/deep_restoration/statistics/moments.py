@@ -28,3 +28,8 @@ class Moments:
     def covariance(self) -> np.ndarray:
         """The covariance, normalised by the count (maximum likelihood)."""
         return self.products / self.count - np.outer(self.mean, self.mean)
+
+    @property
+    def spectrum(self) -> np.ndarray:
+        """The eigenvalues of the covariance, the largest first; those that rounding makes negative are 0."""
+        return np.maximum(np.linalg.eigvalsh(self.covariance)[::-1], 0)

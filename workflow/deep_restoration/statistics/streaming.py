@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ..files.hdf5 import open_hdf5, write_array
+from ..files.hdf5 import open_hdf5, write_array, write_arrays
 from ..runtime.progress import progress
 from .sparsity import gini, hoyer, kurtosis, treves_rolls
-from .spatial import SpatialMoments, condition_number, effective_rank
+from .spatial import SpatialMoments, condition_number, effective_rank, pseudo_inverse
 
 # Images are dealt to so many blocks, whose sums are kept apart: enough for bootstrap intervals.
 BLOCKS = 32
@@ -402,6 +403,28 @@ def write_sums(file, found: FeatureStatistics) -> None:
     sums = file.create_group("sums")
     for key, value in found.state().items():
         write_array(sums, key, value)
+
+
+def write_statistics(file, found: FeatureStatistics) -> None:
+    """What there is to say of maps, and the sums that it comes from, into an open HDF5 file."""
+    arrays = {
+        "covariance": found.covariance,
+        "pseudo_inverse": pseudo_inverse(found.covariance),
+        "precision": found.spatial_moments().sum().precision(),
+    }
+    names = ("channel_covariance", "autocovariance", "gram", "gram_centred")
+    names += ("of_images", "of_channels")
+    write_arrays(file, arrays | {name: getattr(found, name) for name in names})
+    write_sums(file, found)
+    file.attrs["grid"] = found.grid.shape
+
+
+def read_all_sums(paths: Iterable[str | os.PathLike]) -> FeatureStatistics:
+    """From the files of all shards, in order."""
+    first, *rest = map(read_sums, paths)
+    for other in rest:
+        first.merge(other)
+    return first
 
 
 def read_sums(path: str | os.PathLike) -> FeatureStatistics:
