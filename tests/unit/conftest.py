@@ -55,21 +55,21 @@ def bfloat16(monkeypatch):
 
 @pytest.fixture
 def stopping_after(monkeypatch):
-    """A block in which a training breaks off behind its n-th step, as if it were killed."""
+    """A block in which a training breaks off after its n-th step, as if it were killed."""
 
     class Killed(Exception):
         pass
 
     @contextmanager
     def block(count):
-        def progress(steps, what):
+        def bar(steps, **options):
             for index, step in enumerate(steps):
                 if index == count:
                     raise Killed
                 yield step
 
         with monkeypatch.context() as patch:
-            patch.setattr(progress, "progress", progress)
+            patch.setattr("tqdm.tqdm", bar)
             with pytest.raises(Killed):
                 yield
 

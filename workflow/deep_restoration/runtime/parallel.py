@@ -22,6 +22,7 @@ from pathlib import Path
 from . import devices
 from .errors import EXPECTED
 
+log = logging.getLogger(__name__)
 STOPPED = "stopped.txt"
 
 
@@ -143,13 +144,6 @@ def main(path: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-if __name__ == "__main__":
-    main(sys.argv[1])
-
-
-log = logging.getLogger(__name__)
-
-
 def end_with_parent(job: int | None = None) -> None:
     """End this process soon after the one that started it, or the process `job`, has gone.
 
@@ -171,3 +165,7 @@ def end_with_parent(job: int | None = None) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
