@@ -309,14 +309,10 @@ def train(
         if settings.unit:
             filters.copy_(F.normalize(filters, dim=-1))
 
+    def held_out() -> float:
+        return problem.held_out(filters, log_alphas.exp(), expert)
+
     optimiser.register_step_post_hook(constrain)
-    history = fit(
-        what,
-        weights,
-        optimiser,
-        gradient,
-        Options(settings.steps, cosine, patience=settings.patience),
-        checkpoint,
-        lambda: problem.held_out(filters, log_alphas.exp(), expert),
-    )
+    options = Options(settings.steps, cosine, patience=settings.patience)
+    history = fit(what, weights, optimiser, gradient, options, checkpoint, held_out)
     return filters.detach(), log_alphas.detach().exp(), history
