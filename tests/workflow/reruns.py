@@ -25,3 +25,7 @@ ADDED = {"add_priors", "adding_table", "plot_adding", "report", "all"}
 
 # What follows a change of pictures other than restored images.
 VISUALISED = {"visualise", "plot_visualisations", "report", "all"}
+# What follows a change of the classifier.
+CLASSIFIED = {"classifier", "plot_classifier", "features", "search", "feature_patches"}
+CLASSIFIED |= {"plot_patches", "train_inverter", "train_feature_prior"} | COMPARED | MAPPED
+CLASSIFIED |= INVERTED | RESTORED | STARTED | ADDED | VISUALISED | MOVED

@@ -16,6 +16,7 @@ from deep_restoration.jobs.fingerprint import Library
 from tests.tree import Tree
 from tests.workflow.reruns import (
     ADDED,
+    CLASSIFIED,
     COMPARED,
     DENOISED,
     GATHERED,
@@ -131,8 +132,8 @@ EDITS = {
     ),
     "the training of inverters": (
         "workflow/deep_restoration/inverters/training.py",
-        "0.02 * steps",
-        "0.03 * steps",
+        "warm=0.02",
+        "warm=0.03",
         {"train_inverter"} | COMPARED | RESTORED,
     ),
     "one figure": (
@@ -217,10 +218,13 @@ EDITS = {
         "workflow/deep_restoration/networks/exemplar.py",
         "weight_decay=1e-3",
         "weight_decay=1e-4",
-        {"classifier", "plot_classifier", "features", "search"}
-        | {"feature_patches", "plot_patches", "train_inverter", "train_feature_prior"}
-        | COMPARED
-        | (MAPPED | INVERTED | RESTORED | STARTED | ADDED | VISUALISED | MOVED),
+        CLASSIFIED,
+    ),
+    "the loop of all trainings": (
+        "workflow/deep_restoration/runtime/training.py",
+        "step == options.steps - 1",
+        "step == options.steps - 2",
+        CLASSIFIED | LEARNED,
     ),
     "a published figure": (
         "resources/published/mahendran2015.csv",

@@ -95,8 +95,8 @@ def test_batches_read_ahead_come_in_order():
         asked.append(rows)
         return torch.tensor(rows)
 
-    with training.ahead(read, [[i, i + 10] for i in range(9)], range(3, 9)) as batches:
-        found = [batch.tolist() for batch in batches]
+    with training.ahead(read, [[i, i + 10] for i in range(9)], 9) as images_of:
+        found = [images_of(step).tolist() for step in range(3, 9)]
     assert found == asked == [[i, i + 10] for i in range(3, 9)]
 
 
@@ -109,16 +109,20 @@ def test_the_next_batch_is_read_while_one_is_used():
             second.set()
         return torch.tensor(rows)
 
-    with training.ahead(read, [[0], [1], [2]], range(3)) as batches:
-        next(batches)
+    with training.ahead(read, [[0], [1], [2]], 3) as images_of:
+        images_of(0)
         assert second.wait(10)
         assert [2] not in asked  # no further
-        assert [int(batch) for batch in batches] == [1, 2]
+        assert [int(images_of(step)) for step in (1, 2)] == [1, 2]
 
 
-def test_nothing_is_read_for_no_steps():
-    with training.ahead(lambda rows: pytest.fail("read"), [[0]], range(1, 1)) as batches:
-        assert list(batches) == []
+def test_nothing_is_read_before_the_first_step_or_beyond_the_last():
+    with training.ahead(lambda rows: pytest.fail("read"), [[0]], 1):
+        pass
+    asked = []
+    with training.ahead(lambda rows: asked.append(rows) or rows, [[0], [1], [2]], 2) as images_of:
+        assert images_of(1) == [1]
+    assert asked == [[1]]
 
 
 def test_an_error_while_reading_ahead_arrives():
@@ -129,9 +133,9 @@ def test_an_error_while_reading_ahead_arrives():
 
     with (
         pytest.raises(OSError, match="disk is gone"),
-        training.ahead(read, [[0], [1], [2]], range(3)) as batches,
+        training.ahead(read, [[0], [1], [2]], 3) as images_of,
     ):
-        assert [int(batch) for batch in batches] == [0, 1]
+        assert [int(images_of(step)) for step in range(3)] == [0, 1]
 
 
 # ------------------------------------------------------------------------------ losses

@@ -1,5 +1,4 @@
 from collections import OrderedDict
-from itertools import pairwise
 
 import pytest
 import torch
@@ -178,16 +177,6 @@ def test_divergence_names_the_step(dropping_steps, photographs, tmp_path):
 def test_fewer_images_than_exemplars_are_enough(dropping_steps, photographs, tmp_path):
     plan = settings(exemplars=500, steps=1)
     assert train(dropping_steps, "conv2", photographs, plan, checkpoint(tmp_path))[0]
-
-
-def test_the_rate_rises_over_a_tenth_and_falls_to_zero():
-    rates = [exemplar.one_cycle(i / 100) for i in range(101)]
-    assert rates[0] == pytest.approx(0.1)
-    assert rates[10] == 1 == max(rates)
-    assert rates[55] == pytest.approx(0.5)
-    assert rates[100] == pytest.approx(0, abs=1e-12)
-    assert all(b > a for a, b in pairwise(rates[:11]))
-    assert all(b < a for a, b in pairwise(rates[10:]))
 
 
 def test_a_file_is_trained_on_and_its_accuracy_has_a_row(dropping_steps, photographs, tmp_path):

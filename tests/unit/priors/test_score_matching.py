@@ -508,7 +508,7 @@ def test_a_resumed_training_ends_as_an_unbroken_one(problem, tmp_path, stopping_
     assert torch.equal(rest[0], whole[0])
     assert torch.equal(rest[1], whole[1])
     assert [tuple(row[:3]) for row in rest[2]] == [row[:3] for row in whole[2]]
-    assert not torch.equal(rest[0], tensors["filters"])
+    assert not torch.equal(rest[0], tensors["network.filters"])
 
 
 @problems

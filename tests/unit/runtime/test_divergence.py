@@ -64,7 +64,7 @@ TRAININGS = {
     "prior": train_patches,
     "field": train_field,
     "denoiser": train_denoiser,
-    "autoregressive": train_autoregressive,
+    "autoregressive prior": train_autoregressive,
     "inverter": train_inverter,
     "classifier": train_classifier,
 }

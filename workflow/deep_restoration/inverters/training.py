@@ -8,12 +8,11 @@ alone. All three start from the same weights and see the same images in the same
 from __future__ import annotations
 
 import logging
-import math
-import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,9 +24,9 @@ from ..data.splits import evenly_spaced, held_out
 from ..files.hdf5 import open_hdf5
 from ..files.tables import write_csv
 from ..networks.saved import load
-from ..runtime import devices, parallel, seeds
-from ..runtime.checkpoints import Checkpoint, content_stamps, optimiser_state, restore_optimiser
-from ..runtime.progress import progress
+from ..runtime import devices, parallel, schedules, seeds
+from ..runtime.checkpoints import Checkpoint, content_stamps
+from ..runtime.training import Options, fit
 from .chain import Chain, save_chain
 from .plan import ModuleSpec, plan_chain
 
@@ -58,18 +57,11 @@ class Settings:
     schedule: str = "cosine"
 
 
-def cosine(step: int, steps: int) -> float:
-    """Up over the first fiftieth of the steps, then down by half a cosine to a hundredth."""
-    warm = min(1.0, (step + 1) / (0.02 * steps))
-    return warm * max(0.01, 0.5 * (1 + math.cos(math.pi * step / steps)))
-
-
-def constant(step: int, steps: int) -> float:
-    """The same at every step (Harder 2017, section 4.2, with a rate of 3e-4)."""
-    return 1.0
-
-
-SCHEDULES = {"cosine": cosine, "constant": constant}
+SCHEDULES = {
+    # Up over the first fiftieth of the steps, then down by half a cosine to a hundredth.
+    "cosine": partial(schedules.warm_cosine, warm=0.02, least=0.01),
+    "constant": schedules.constant,  # Harder 2017, section 4.2, with a rate of 3e-4
+}
 
 
 class Epochs:
@@ -93,18 +85,20 @@ class Epochs:
 
 
 @contextmanager
-def ahead(read: Read, batches: Epochs | list, steps: range) -> Iterator[Iterator[torch.Tensor]]:
-    """The batches of all steps, each read while the one before is used."""
+def ahead(
+    read: Read, batches: Epochs | list, steps: int
+) -> Iterator[Callable[[int], torch.Tensor]]:
+    """A function that gives the images of a step below `steps`; while they are used, the next are read."""
+    waiting: dict[int, Future] = {}
 
-    def run():
-        waiting = None
-        for step in steps:
-            here = waiting or reader.submit(read, batches[step])
-            waiting = reader.submit(read, batches[step + 1]) if step + 1 < steps.stop else None
-            yield here.result()
+    def images_of(step: int) -> torch.Tensor:
+        here = waiting.pop(step, None) or reader.submit(read, batches[step])
+        if step + 1 < steps:
+            waiting[step + 1] = reader.submit(read, batches[step + 1])
+        return here.result()
 
     with ThreadPoolExecutor(1) as reader:
-        yield run()
+        yield images_of
 
 
 class Losses(nn.Module):
@@ -191,17 +185,6 @@ def train(
     drawn = torch.randperm(len(pool), generator=seeds.generator(seed, "inverter", "scales"))
     sample = sorted(pool[index] for index in drawn[:64].tolist())
     chain.fit_scales(losses.maps_of(read(sample).to(where)))
-    optimiser = torch.optim.Adam(chain.parameters(), lr=settings.rate)
-    first, history, before = 0, [], 0.0
-    best_error, best = float("inf"), {k: v.clone() for k, v in chain.state_dict().items()}
-    if saved := checkpoint.load():
-        tensors, values = saved
-        chain.load_state_dict({k[6:]: v for k, v in tensors.items() if k.startswith("chain.")})
-        best = {k[5:]: v for k, v in tensors.items() if k.startswith("best.")}
-        restore_optimiser(optimiser, tensors)
-        first, history, before = values["step"], values["history"], values["seconds"]
-        best_error = values["best_error"]
-    workers.wait()  # before the first writes another checkpoint
     step_losses = workers.wrap(losses)
 
     def validate() -> float:
@@ -213,56 +196,37 @@ def train(
     def read_part(rows: list[int]) -> torch.Tensor:
         return read([pool[rows[place]] for place in workers.part(len(rows))[0]])
 
-    schedule = SCHEDULES[settings.schedule]
-    started = time.monotonic() - before
-    every = max(1, settings.steps // 20)
-    steps = range(first, settings.steps)
     batches = Epochs(len(pool), settings.batch, seed, *names, "order")
     scale = float(chain.get_buffer(f"scale_{len(specs)}") ** 2)
-    with ahead(read_part, batches, steps) as images_of:
-        for step, images in zip(progress(steps, "training the inverter"), images_of, strict=True):
-            optimiser.param_groups[0]["lr"] = settings.rate * schedule(step, settings.steps)
-            whole = len(batches[step])
-            places, weight = workers.part(whole)
-            if settings.mirror:  # a stream a step, so that a continued training mirrors the same
-                draw = seeds.generator(seed, *names, "mirror", step)
-                turned = torch.randint(2, (whole, 1, 1, 1), generator=draw).bool()[places]
-                images = torch.where(turned, images.flip(3), images)
-            if settings.shift:
-                draw = seeds.generator(seed, *names, "shift", step)
-                corners = torch.randint(2 * settings.shift + 1, (whole, 2), generator=draw)
-                images = moved(images, corners[places].tolist(), settings.shift)
-            loss, image_error = step_losses(images.to(where, non_blocking=True))
-            due = workers.first and checkpoint.due()
-            checked = step % every == every - 1 or step == settings.steps - 1
-            # Only now and then: to look at a loss is to wait for the device.
-            if due or checked:
-                value = loss.item()
-                checkpoint.check("training of the inverter", step, value)
-            if due:
-                tensors = {f"chain.{k}": v for k, v in chain.state_dict().items()}
-                tensors |= {f"best.{k}": v for k, v in best.items()}
-                tensors |= optimiser_state(optimiser)
-                seconds = time.monotonic() - started
-                checkpoint.save(
-                    tensors, step=step, history=history, best_error=best_error, seconds=seconds
-                )
-            optimiser.zero_grad(set_to_none=True)
-            (weight * loss).backward()
-            optimiser.step()
-            if checked:
-                shares = (
-                    weight * value / workers.count,
-                    weight * image_error.item() / workers.count,
-                )
-                value, image_value = workers.total(*shares)
-                error, seconds = validate(), time.monotonic() - started
-                checkpoint.check("training of the inverter", step, error)
-                history.append((step + 1, value, image_value * scale, error, seconds))
-                if error < best_error:
-                    best_error = error
-                    best = {k: v.clone() for k, v in chain.state_dict().items()}
-    chain.load_state_dict(best)
+
+    def gradient(step: int) -> tuple[torch.Tensor, torch.Tensor]:
+        images, whole = images_of(step), len(batches[step])
+        places, weight = workers.part(whole)
+        if settings.mirror:  # one stream per step, so that a continued training mirrors the same
+            draw = seeds.generator(seed, *names, "mirror", step)
+            turned = torch.randint(2, (whole, 1, 1, 1), generator=draw).bool()[places]
+            images = torch.where(turned, images.flip(3), images)
+        if settings.shift:
+            draw = seeds.generator(seed, *names, "shift", step)
+            corners = torch.randint(2 * settings.shift + 1, (whole, 2), generator=draw)
+            images = moved(images, corners[places].tolist(), settings.shift)
+        loss, image_error = step_losses(images.to(where, non_blocking=True))
+        (weight * loss).backward()
+        return loss, image_error
+
+    def figures(step: int, loss: float, image_error: float) -> tuple[float, float]:
+        _, weight = workers.part(len(batches[step]))
+        shares = (weight * value / workers.count for value in (loss, image_error))
+        loss, image_error = workers.total(*shares)
+        return loss, image_error * scale
+
+    optimiser = torch.optim.Adam(chain.parameters(), lr=settings.rate)
+    every = max(1, settings.steps // 20)
+    options = Options(settings.steps, SCHEDULES[settings.schedule], every, watch=False)
+    with ahead(read_part, batches, settings.steps) as images_of:
+        history = fit(
+            "inverter", chain, optimiser, gradient, options, checkpoint, validate, figures, workers
+        )
     return chain, history
 
 

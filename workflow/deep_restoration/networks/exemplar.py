@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from dataclasses import dataclass
 
 import torch
@@ -21,9 +20,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from ..files.hdf5 import open_hdf5
-from ..runtime import devices, seeds
-from ..runtime.checkpoints import Checkpoint, optimiser_state, restore_optimiser
-from ..runtime.progress import progress
+from ..runtime import devices, schedules, seeds
+from ..runtime.checkpoints import Checkpoint
+from ..runtime.training import Options, fit
 from . import graph
 
 log = logging.getLogger(__name__)
@@ -176,37 +175,18 @@ def train(
         batch = augment(pool[labels], settings.crop, draw)
         return batch.contiguous(memory_format=torch.channels_last), labels
 
-    first, history, before = 0, [], 0.0
-    if saved := checkpoint.load():
-        tensors, values = saved
-        network.load_state_dict({k[8:]: v for k, v in tensors.items() if k.startswith("network.")})
-        restore_optimiser(optimiser, tensors)
-        first, history, before = values["step"], values["history"], values["seconds"]
-    started = time.monotonic() - before
-    network.train()
-    for step in progress(range(first, settings.steps), "training the classifier"):
-        for group in optimiser.param_groups:
-            group["lr"] = settings.rate * one_cycle(step / settings.steps)
+    def gradient(step: int) -> tuple[torch.Tensor, torch.Tensor]:
         batch, labels = views("train", step)
-        due, state = checkpoint.due(), {}
-        if due:  # as it is now: the forward pass moves running means
-            state = {f"network.{k}": v.clone() for k, v in network.state_dict().items()}
         torch.manual_seed(seeds.seed_of(seed, "exemplar", "dropout", step))
         with devices.precision_context(settings.precision, where):
             scores = network(batch)
         loss = F.cross_entropy(scores.float(), labels)
-        checkpoint.check("training of the classifier", step, loss.item())
-        if due:
-            state |= optimiser_state(optimiser)
-            seconds = time.monotonic() - started
-            checkpoint.save(state, step=step, history=history, seconds=seconds)
-        optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), 5.0)
-        optimiser.step()
-        if step % 10 == 9 or step == settings.steps - 1:
-            accuracy = (scores.argmax(1) == labels).float().mean().item()
-            history.append((step + 1, loss.item(), accuracy, time.monotonic() - started))
+        return loss, (scores.argmax(1) == labels).float().mean()
+
+    network.train()
+    options = Options(settings.steps, schedules.one_cycle, every=10, clip=5.0)
+    history = fit("classifier", network, optimiser, gradient, options, checkpoint)
     network.eval()
     right = total = 0
     with torch.no_grad():
@@ -218,13 +198,6 @@ def train(
             right += int((scores.argmax(1) == labels).sum())
             total += len(labels)
     return trunk.weights.state_dict(), history, right / total
-
-
-def one_cycle(share: float) -> float:
-    """Learning-rate factor: a linear rise over the first tenth, then half a cosine down to zero."""
-    if share < 0.1:
-        return 0.1 + 9 * share
-    return 0.5 * (1 + math.cos(math.pi * (share - 0.1) / 0.9))
 
 
 def _initialise(network: ExemplarNetwork, pool: torch.Tensor, generator: torch.Generator) -> None:

@@ -184,6 +184,6 @@ def train(
 
         return loss
 
-    names = ("autoregressive", "training the autoregressive prior")
+    names = ("autoregressive", "autoregressive prior")
     history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     return Autoregressive(network, scale, facts=asdict(settings)), history

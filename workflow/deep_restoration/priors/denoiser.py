@@ -246,7 +246,7 @@ def train(
 
         return loss
 
-    names = ("denoiser", "training the denoiser")
+    names = ("denoiser", "denoiser")
     history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     sigma = settings.sigma * unit * scale
     prior = Denoiser(network, scale, centre, sigma, probes=settings.probes, facts=asdict(settings))

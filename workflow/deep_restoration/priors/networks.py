@@ -1,9 +1,9 @@
-"""Training of priors that are networks: crops of maps, and a loop that can be continued."""
+"""Training of priors that are networks, on crops of maps."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -12,8 +12,9 @@ from torch import nn
 
 from ..runtime import devices, seeds
 from ..runtime.batches import Batches
-from ..runtime.checkpoints import Checkpoint, optimiser_state, restore_optimiser
-from ..runtime.progress import progress
+from ..runtime.checkpoints import Checkpoint
+from ..runtime.schedules import warm_cosine
+from ..runtime.training import Options, fit
 
 # (images of a part of the batch) -> its mean loss
 Loss = Callable[[slice], tuple[torch.Tensor]]
@@ -69,58 +70,30 @@ def train(
     """Fit `network` by Adam to the losses of batches drawn from `maps`; `losses` is given these or the
     `held_out` ones, how many to draw and from what.
 
-    `names`: of the kind of network, on which its random numbers depend, and of what is done. The rate
+    `names`: of the kind of network, on which its random numbers depend, and in messages. The rate
     rises over the first twentieth of the steps and falls by half a cosine. Batches that do not fit into
     memory are halved, and their gradients added up. Leaves the network with the weights of the best
     held-out objective. Returns rows (step, objective, held-out objective, seconds). Raises DivergedError
     naming the step.
     """
-    (kind, what), where, parameters = names, devices.device(), list(network.parameters())
-    optimiser = torch.optim.Adam(parameters, plan.rate)
-    learning, testing = Batches(plan.batch, what), Batches(TESTED, what)
-    first, history, before, best = 0, [], 0.0, float("inf")
-    kept = {name: value.clone() for name, value in network.state_dict().items()}
-    if saved := checkpoint.load():
-        tensors, values = saved
-        network.load_state_dict({name: tensors[f"network.{name}"] for name in kept})
-        kept = {name: tensors[f"best.{name}"].to(where) for name in kept}
-        restore_optimiser(optimiser, tensors)
-        first, history, before = values["step"], values["history"], values["seconds"]
-        best = values["best"]
-    started = time.monotonic() - before
-    for step in progress(range(first, plan.steps), what):
-        warm = min(1.0, (step + 1) / (0.05 * plan.steps))
-        fall = 0.5 * (1 + np.cos(np.pi * step / plan.steps))
-        optimiser.param_groups[0]["lr"] = plan.rate * warm * max(fall, 1e-3)
+    (kind, what), parameters = names, list(network.parameters())
+    learning = Batches(plan.batch, f"training the {what}")
+    testing = Batches(TESTED, f"training the {what}")
+
+    def gradient(step: int) -> list[torch.Tensor]:
         loss = losses(maps, plan.batch, seeds.generator(seed, kind, "batch", step))
-        (value,) = learning.backward(loss, plan.batch, parameters)
-        checkpoint.check(f"training of the {kind}", step, value.item())
-        if checkpoint.due():
-            checkpoint.save(
-                {f"network.{name}": value for name, value in network.state_dict().items()}
-                | {f"best.{name}": value for name, value in kept.items()}
-                | optimiser_state(optimiser),
-                step=step,
-                history=history,
-                best=best,
-                seconds=time.monotonic() - started,
-            )
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        if step % 100 == 99 or step == plan.steps - 1:
-            with torch.no_grad():
-                loss = losses(held_out, TESTED, torch.Generator().manual_seed(0))
-                held = sum(
-                    value.item() * (part.stop - part.start) / TESTED
-                    for part, (value,) in testing(loss, TESTED)
-                )
-            checkpoint.check(f"training of the {kind}", step, held)
-            history.append((step + 1, value.item(), held, time.monotonic() - started))
-            if held < best:
-                best = held
-                kept = {name: value.clone() for name, value in network.state_dict().items()}
-    network.load_state_dict(kept)
-    return history
+        return learning.backward(loss, plan.batch, parameters)
+
+    def objective() -> float:
+        loss = losses(held_out, TESTED, torch.Generator().manual_seed(0))
+        return sum(
+            value.item() * (part.stop - part.start) / TESTED
+            for part, (value,) in testing(loss, TESTED)
+        )
+
+    optimiser = torch.optim.Adam(parameters, plan.rate)
+    options = Options(plan.steps, partial(warm_cosine, warm=0.05, least=1e-3), clip=1.0)
+    return fit(what, network, optimiser, gradient, options, checkpoint, objective)
 
 
 def units(maps: np.ndarray) -> tuple[torch.Tensor, float]:

@@ -13,22 +13,20 @@ given a frame as wide as a patch, per pixel: every pixel of the middle has all i
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from ..runtime import devices, seeds
-from ..runtime.checkpoints import Checkpoint, optimiser_state, restore_optimiser
-from ..runtime.progress import progress
+from ..runtime.checkpoints import Checkpoint
+from ..runtime.schedules import cosine
+from ..runtime.training import Options, fit
 from .experts import EXPERTS, Expert
 
-log = logging.getLogger(__name__)
 BLOCK = 512  # samples whose responses stay in the cache
 
 
@@ -286,72 +284,35 @@ def train(
     where = devices.device()
     if problem.span is not None:
         start = start[0].to(problem.span) @ problem.span, start[1]
-    filters = start[0].to(where, torch.float32, copy=True).requires_grad_()
-    log_alphas = start[1].to(where, torch.float32, copy=True).log_().requires_grad_()
-    optimiser = torch.optim.Adam([filters, log_alphas], lr=settings.rate, betas=(0.9, 0.99))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, settings.steps)
-    first, history, before = 0, [], 0.0
-    best = (float("inf"), filters.detach().clone(), log_alphas.detach().exp())
-    if saved := checkpoint.load():
-        tensors, values = saved
-        with torch.no_grad():
-            filters.copy_(tensors["filters"])
-            log_alphas.copy_(tensors["log_alphas"])
-        restore_optimiser(optimiser, tensors)
-        first, history, before = values["step"], values["history"], values["seconds"]
-        best = values["best"], tensors["best.filters"].to(where), tensors["best.alphas"].to(where)
-        optimiser.param_groups[0]["lr"] = values["rate"]
-        schedule.last_epoch = first
-    started = time.monotonic() - before
-    for step in _steps(first, settings, history, f"training the {what}"):
-        with torch.no_grad():
-            alphas = log_alphas.exp()
-            draw = seeds.generator(seed, what, "batch", step)
-            value, by_filters, by_alphas = problem.gradient(
-                filters, alphas, expert, settings.batch, draw
-            )
-            checkpoint.check(f"training of the {what}", step, value.item())
-            if checkpoint.due():
-                checkpoint.save(
-                    {
-                        "filters": filters,
-                        "log_alphas": log_alphas,
-                        "best.filters": best[1],
-                        "best.alphas": best[2],
-                        **optimiser_state(optimiser),
-                    },
-                    step=step,
-                    history=history,
-                    best=best[0],
-                    rate=optimiser.param_groups[0]["lr"],
-                    seconds=time.monotonic() - started,
-                )
-            if problem.span is not None:
-                by_filters = by_filters @ problem.span
-            if settings.unit:
-                by_filters -= (by_filters * filters).sum(-1, keepdim=True) * filters
-            filters.grad, log_alphas.grad = by_filters, by_alphas * alphas
-            optimiser.step()
-            if problem.span is not None:  # Adam's steps turn away from the gradient
-                filters.copy_(filters @ problem.span)
-            schedule.step()
-            if settings.unit:
-                filters.copy_(F.normalize(filters, dim=-1))
-            if step % 100 == 99 or step == settings.steps - 1:
-                alphas = log_alphas.exp()
-                held = problem.held_out(filters, alphas, expert)
-                checkpoint.check(f"training of the {what}", step, held)
-                history.append((step + 1, value.item(), held, time.monotonic() - started))
-                if held < best[0]:
-                    best = held, filters.detach().clone(), alphas.clone()
-    return best[1], best[2], history
+    filters = nn.Parameter(start[0].to(where, torch.float32, copy=True))
+    log_alphas = nn.Parameter(start[1].to(where, torch.float32, copy=True).log_())
+    weights = nn.ParameterDict({"filters": filters, "log_alphas": log_alphas})
+    optimiser = torch.optim.Adam(weights.values(), lr=settings.rate, betas=(0.9, 0.99))
 
+    @torch.no_grad()
+    def gradient(step: int) -> tuple[torch.Tensor]:
+        alphas, draw = log_alphas.exp(), seeds.generator(seed, what, "batch", step)
+        value, by_filters, by_alphas = problem.gradient(
+            filters, alphas, expert, settings.batch, draw
+        )
+        if problem.span is not None:
+            by_filters = by_filters @ problem.span
+        if settings.unit:
+            by_filters -= (by_filters * filters).sum(-1, keepdim=True) * filters
+        filters.grad, log_alphas.grad = by_filters, by_alphas * alphas
+        return (value,)
 
-def _steps(first: int, settings: Settings, history: list[tuple], what: str) -> Iterator[int]:
-    """Steps to do, until the held-out objective has not been better for `patience` checks."""
-    for step in progress(range(first, settings.steps), what):
-        held = [row[2] for row in history]
-        if settings.patience and len(held) - 1 - int(np.argmin(held or [0])) >= settings.patience:
-            log.info("no better held-out objective for %d checks: stopped", settings.patience)
-            return
-        yield step
+    @torch.no_grad()
+    def constrain(*_) -> None:
+        if problem.span is not None:  # Adam's steps turn away from the gradient
+            filters.copy_(filters @ problem.span)
+        if settings.unit:
+            filters.copy_(F.normalize(filters, dim=-1))
+
+    def held_out() -> float:
+        return problem.held_out(filters, log_alphas.exp(), expert)
+
+    optimiser.register_step_post_hook(constrain)
+    options = Options(settings.steps, cosine, patience=settings.patience)
+    history = fit(what, weights, optimiser, gradient, options, checkpoint, held_out)
+    return filters.detach(), log_alphas.detach().exp(), history

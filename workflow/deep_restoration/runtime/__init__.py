@@ -1,4 +1,4 @@
-"""What every computation needs: devices, seeds, batches, progress, checkpoints. No Snakemake.
+"""What every computation needs: devices, seeds, batches, trainings, checkpoints. No Snakemake.
 
 Importing it before torch makes OpenMP wait passively, which beside busy neighbours is ten times faster
 than the default spinning.
