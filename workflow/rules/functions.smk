@@ -210,6 +210,12 @@ def naturalness_tables():
     return images + (features if priors_of("features") else [])
 
 
+def linear_inverses(extension):
+    """Tables of the linear inverses of every classifier, if the study has them."""
+    wanted = STUDY["classifiers"] if STUDY["linear_inverse"] else []
+    return [f"results/linear_inverse/{classifier}.{extension}" for classifier in wanted]
+
+
 def inverter_settings(wildcards):
     entry = STUDY["inverters"][wildcards.inverter]
     used = {key: value for key, value in entry.items() if key != "replicates"}
@@ -394,7 +400,7 @@ def figure_entries():
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
         for kind in ("stationarity", "sparsity", *["patches"] * bool(STUDY["patches"])):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
-        for kind in ("linear_inverse", "linear_restorations"):
+        for kind in ("linear_inverse", "linear_restorations") if STUDY["linear_inverse"] else ():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
     for classifier, kind, name in visualisation_figures():
         path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}

@@ -20,13 +20,11 @@ with job(snakemake):
         published=read_rows(inputs.published),
         quality=read_rows(inputs.quality),
         maps=read_rows(inputs.maps),
-        priors=read_rows(inputs.priors),
-        denoising=read_rows(inputs.denoising),
         linear=[row for path in inputs.linear for row in read_rows(path)],
         shapes=[row for path in inputs.shapes for row in read_rows(path)],
         **{
             name: [row for path in [inputs.get(name)] if path for row in read_rows(path)]
-            for name in ("starts", "adding")
+            for name in ("priors", "denoising", "starts", "adding")
         },
         accuracy={
             Path(path).name.removesuffix(".accuracy.csv"): read_rows(path)

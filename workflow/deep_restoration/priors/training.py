@@ -64,8 +64,8 @@ def fit(
     output: str | os.PathLike,
     key: list,
 ) -> tuple[LearnedPrior, list[tuple]]:
-    """Train and calibrate the prior that `settings` describe (those of its method in study/models.py; also `of`,
-    `held_out`, `seed`). `output` and `key` name its checkpoints.
+    """Train and calibrate the prior that `settings` describe (the keys of its method in study/models.py; also
+    `of`, `held_out`, `seed`). `output` and `key` name its checkpoints.
 
     Returns it and the history as rows (step, objective, held-out objective, seconds).
     """
