@@ -68,6 +68,15 @@ def test_null_drops_entries_and_keys_that_may_be_left_out(key):
     assert preflight.prepare(study({key: None})) == preflight.prepare(found)
 
 
+def test_null_drops_what_an_entry_of_another_kind_has():
+    given = {"method": "denoiser"} | dict.fromkeys(
+        ("expert", "filters", "patches", "unit", "noise")
+    )
+    given |= {"steps": 7}
+    found, _ = completed(study({f"priors.foe.{key}": value for key, value in given.items()}))
+    assert found["priors"]["foe"] == schema.filled("priors", {"method": "denoiser", "steps": 7})
+
+
 def test_null_in_one_place_of_a_search_drops_its_bounds():
     bounds = {"rate": [1.0, 2.0], "priors": {"tv": [0.1, 1.0], "foe": None}}
     found, _ = completed(study({"recipes.tv.search": bounds}))

@@ -40,7 +40,7 @@ class Settings:
     steps: int
     batch: int
     rate: float
-    precision: str = "float32"
+    precision: str
 
 
 class ExemplarNetwork(nn.Module):

@@ -55,26 +55,27 @@ def drop_null(value: Any, rule: Rule, dropped: Dropped, path: str = "") -> None:
     """Remove what is set to null and may be, in place, and note it in `dropped`."""
     for name, inner, its_rule in list(schema.inner_rules(rule, value)):
         key = f"{path}.{name}" if path else str(name)
-        if inner is None and isinstance(value, dict):
-            owner = schema.branch(rule, value)
-            known = owner.get("properties", {})
-            if "null" in its_rule.get("type", []):
-                continue  # null is a value here
-            if name not in known and its_rule:
-                del value[name]
-            elif isinstance(its_rule.get("additionalProperties"), dict):
-                value[name] = {}
-            elif (
-                name in known
-                and name not in owner.get("required", [])
-                and "default" not in its_rule
-            ):
-                del value[name]
-            else:
-                continue
-            dropped[key] = NULL
-        else:
+        if inner is not None or not isinstance(value, dict):
             drop_null(inner, its_rule, dropped, key)
+        elif "null" in its_rule.get("type", []):
+            continue  # a value
+        elif isinstance(its_rule.get("additionalProperties"), dict) and not path:
+            value[name], dropped[key] = {}, NULL
+        elif _may_lack(rule, value, name):
+            del value[name]
+            dropped[key] = NULL
+
+
+def _may_lack(rule: Rule, value: dict, name: str) -> bool:
+    """Whether a dictionary is as valid without this key, and the same with it nowhere: an entry by a
+    name, a key without a default, and one of another kind than the dictionary's, which a file over
+    another may change."""
+    own = schema.branch(rule, value)
+    if name not in own.get("properties", {}):
+        others = schema.kinds(rule).values() if "discriminator" in rule else ()
+        by_name = isinstance(own.get("additionalProperties"), dict)
+        return by_name or any(name in other["properties"] for other in others)
+    return name not in own.get("required", []) and "default" not in own["properties"][name]
 
 
 def keep_only(config: dict, dropped: Dropped) -> Iterable[str]:

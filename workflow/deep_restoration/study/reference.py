@@ -26,6 +26,7 @@ tables in JSON Schema, for editors. Numbers in powers of ten need a point and a 
 - a section of such entries (`visualisations: null`): it has none of them;
 - `linear_inverse`, `denoising`, `starts` or `adding`: the study goes without this part, and without its
   figures and tables;
+- a key of another `method` or `kind` than the entry's, in a file that changes it;
 - a key whose default is "left out" (`recipes: {tv: {bound: null}}`): as if it had never been written, in a
   file over another that has it.
 

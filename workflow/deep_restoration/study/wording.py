@@ -42,7 +42,11 @@ def yaml_hint(value: Any, wanted: set[str], least: int) -> str:
     of `least` entries or more."""
     if isinstance(value, float) and "integer" in wanted:
         return f" (write {int(value)})" if value.is_integer() else ""
-    if wanted <= {"array", "null"} and isinstance(value, int | float) and not isinstance(value, bool):
+    if (
+        wanted <= {"array", "null"}
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ):
         return f" (write a list: [{', '.join([str(value)] * least)}])"
     if not isinstance(value, str):
         return ""
