@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from deep_restoration.jobs import preflight
+from deep_restoration.jobs.fingerprint import Library
 from deep_restoration.study import models, schema
 from deep_restoration.study.completion import completed
 
@@ -118,3 +119,15 @@ def test_a_study_that_passed_is_planned_without_pydantic_and_jsonschema():
         check=True,
     )
     assert json.loads(done.stdout) == [expected, []]
+
+
+def test_no_job_depends_on_what_the_models_say():
+    """Another description or limit is no reason to make results again, and no job imports pydantic."""
+    library = Library(ROOT / "workflow" / "deep_restoration")
+    scripts = sorted((ROOT / "workflow" / "scripts").glob("*.py"))
+    assert len(scripts) > 40
+    for script in scripts:
+        pieces, packages = library.reached(script)
+        modules = {piece.partition(":")[0] for piece in pieces}
+        assert not {f"deep_restoration.study.{name}" for name in ("models", "schema")} & modules
+        assert not {"pydantic", "jsonschema"} & packages
