@@ -73,7 +73,7 @@ def fit(
     maps, kept = load_maps(maps_file, of, settings["held_out"])
     checkpoint = Checkpoint(output, key)
     if method := {"denoiser": denoiser, "autoregressive": autoregressive}.get(settings["method"]):
-        names = set(method.Settings.__dataclass_fields__) & set(settings)
+        names = method.Settings.__dataclass_fields__
         plan = method.Settings(**{name: settings[name] for name in names})
         prior, history = method.train(maps, kept, plan, seed, checkpoint)
     else:
