@@ -45,6 +45,9 @@ lint: $(VENV)/ready ## ruff, snakefmt and snakemake --lint
 report: $(VENV)/ready ## only what the report still needs
 	$(BIN)/python -m snakemake results/report.html
 
+schema: $(VENV)/ready ## write config/schema.json and config/README.md
+	$(BIN)/python -m deep_restoration.study
+
 lock: $(VENV)/ready ## pin the newest versions that pyproject.toml allows
 	PATH="$$PATH:$(BIN)" uv pip compile --quiet --universal --upgrade --extra dev --generate-hashes --no-emit-index-url \
 	  --custom-compile-command "make lock" pyproject.toml --output-file requirements.txt
@@ -52,4 +55,4 @@ lock: $(VENV)/ready ## pin the newest versions that pyproject.toml allows
 clean: ## delete results, logs and Snakemake's records (not .venv)
 	rm -rf results logs benchmarks/stages .snakemake
 
-.PHONY: help run cluster test test-all test-cluster lint report lock clean
+.PHONY: help run cluster test test-all test-cluster lint report schema lock clean

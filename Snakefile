@@ -27,12 +27,16 @@ include: "workflow/rules/classifiers.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/patches.smk"
 include: "workflow/rules/statistics.smk"
-include: "workflow/rules/linear_inverse.smk"
 include: "workflow/rules/priors.smk"
 include: "workflow/rules/denoising.smk"
 include: "workflow/rules/inverters.smk"
 include: "workflow/rules/reconstructions.smk"
 include: "workflow/rules/evaluation.smk"
+
+
+if STUDY["linear_inverse"]:
+
+    include: "workflow/rules/linear_inverse.smk"
 
 
 if STUDY["starts"]:
@@ -64,26 +68,26 @@ rule all:
         "results/report.html",
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
-        "results/tables/naturalness.csv",
-        "results/tables/inverters.csv",
         "results/tables/published.csv",
         "results/tables/time_to_quality.csv",
+        "results/tables/naturalness.csv" if STUDY["priors"] else [],
+        "results/tables/inverters.csv" if STUDY["inverters"] else [],
 
 
 rule statistics:
     "Target: the statistics of feature maps, and the linear inverses."
     input:
         every_layer("results/statistics/{classifier}/{layer}.h5"),
-        expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
+        linear_inverses("csv"),
 
 
 rule priors:
     "Target: the learned priors, and what they are worth."
     input:
         [f"{path}.safetensors" for path in prior_paths()],
-        "results/tables/priors.csv",
-        "results/tables/denoising.csv",
-        "results/tables/naturalness.csv",
+        expand("results/tables/{name}.csv", name=["priors", "denoising", "naturalness"])
+        if STUDY["priors"]
+        else [],
 
 
 rule denoising:
@@ -103,8 +107,10 @@ rule inverters:
         every_layer(
             "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("safetensors")
         ),
-        "results/tables/inverters.csv",
-        expand("results/figures/{classifier}/inverters.png", classifier=STUDY["classifiers"])
+        [
+            "results/tables/inverters.csv",
+            *expand("results/figures/{classifier}/inverters.png", classifier=STUDY["classifiers"]),
+        ]
         if STUDY["inverters"]
         else [],
 

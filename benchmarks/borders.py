@@ -44,7 +44,7 @@ from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.runtime import devices
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.statistics.moments import Moments
-from deep_restoration.study import configuration
+from deep_restoration.study import schema
 
 SIZE, LEARNED, TUNED, TESTED, ITERATIONS = 96, 400, 4, 12, 150
 SHARE, NEVER = 0.1, Checkpoint("/nonexistent/never", [], 1e9)
@@ -89,8 +89,7 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
         file.attrs.update({"dc": dc, "contrast": 0.0, "scale": scale})
         write_array(file, "mean", moments.mean)
         write_array(file, "covariance", moments.covariance)
-    defaults = configuration.METHODS[settings.get("method", "patch")]
-    plan = {"method": "patch", "seed": 0, "held_out": SHARE, **defaults, **settings}
+    plan = {"seed": 0, "held_out": SHARE, **schema.filled("priors", settings)}
     output = folder / f"{size}.{settings.get('method', 'patch')}.safetensors"
     prior, _ = training.fit(plan, folder / "maps.h5", folder / "patches.h5", output, [])
     prior.save(output, {})

@@ -28,6 +28,13 @@ from deep_restoration.networks import graph, receptive_fields, sources
 from deep_restoration.runtime.checkpoints import Checkpoint
 
 BATCH, WIDTH, IMAGES, ROUNDS, STEPS = 8, 16, 1000, 7, 3
+REST = {
+    "representation": 0.0,
+    "mirror": False,
+    "shift": 0,
+    "precision": "float32",
+    "schedule": "cosine",
+}
 torch.set_num_threads(2)
 
 
@@ -71,11 +78,11 @@ def main(architecture="squeezenet1_0", layer="features.7", size="128") -> None:
             return images.as_tensor(data[rows])
 
         def ours() -> None:
-            plan = training.Settings("joint", STEPS, BATCH, 1e-3, 1e-3)
+            plan = training.Settings("joint", STEPS, BATCH, 1e-3, 1e-3, **REST)
             training.train(network, specs, read, IMAGES, plan, 0, 0, NEVER)
 
         def start() -> None:  # what a training does once: scales, one validation
-            plan = training.Settings("joint", 1, BATCH, 1e-3, 1e-3)
+            plan = training.Settings("joint", 1, BATCH, 1e-3, 1e-3, **REST)
             training.train(network, specs, read, IMAGES, plan, 0, 0, NEVER)
 
         order = training.Epochs(IMAGES, BATCH, 0)

@@ -78,7 +78,7 @@ def study(*files: str | Path) -> dict:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     for file in files:
         config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    return preflight.prepare(config, ROOT / "config/schema.yaml", planning=True)
+    return preflight.prepare(config, planning=True)
 
 
 def _merged(base: dict, changes: dict) -> dict:

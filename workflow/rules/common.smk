@@ -31,8 +31,10 @@ if not PLANNING and (closed := launch.closed_folders("results", "logs")):
     )
 
 try:
-    SCHEMA = Path(workflow.basedir) / "config" / "schema.yaml"
-    STUDY = preflight.prepare(configuration.with_store(config), SCHEMA, PLANNING)
+    # What the user gave, without config/config.yaml, which Snakemake has put below it in `config`.
+    GIVEN = workflow.config_settings.overwrite_config
+    STUDY = configuration.with_store(configuration.based(config, GIVEN))
+    STUDY = preflight.prepare(STUDY, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None
 
@@ -56,7 +58,7 @@ wildcard_constraints:
     replicate=r"\d+",
     recipe=names(STUDY["recipes"]),
     visualisation=names(STUDY["visualisations"]),
-    kind=names(visualisations.KINDS),
+    kind=names(visualisations.kinds()),
 
 
 def canonical(value):
@@ -88,6 +90,12 @@ def layers_of(pattern, **more):
         return expand(pattern, layer=layers, **more, allow_missing=True)
 
     return paths
+
+
+def linear_inverses(extension):
+    """Tables of the linear inverses of every classifier, if the study has them."""
+    wanted = STUDY["classifiers"] if STUDY["linear_inverse"] else []
+    return [f"results/linear_inverse/{classifier}.{extension}" for classifier in wanted]
 
 
 def recipes_of(pattern):

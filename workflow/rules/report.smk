@@ -13,12 +13,10 @@ rule report:
         published="results/tables/published.csv",
         quality="results/tables/time_to_quality.csv",
         maps="results/tables/feature_statistics.csv",
-        priors="results/tables/priors.csv",
-        denoising="results/tables/denoising.csv",
-        linear=expand("results/linear_inverse/{classifier}.csv", classifier=STUDY["classifiers"]),
-        shapes=expand(
-            "results/linear_inverse/{classifier}.shapes.csv", classifier=STUDY["classifiers"]
-        ),
+        priors="results/tables/priors.csv" if STUDY["priors"] else [],
+        denoising="results/tables/denoising.csv" if STUDY["priors"] else [],
+        linear=linear_inverses("csv"),
+        shapes=linear_inverses("shapes.csv"),
         accuracy=expand(
             "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
         ),

@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
 import pytest
 
 from deep_restoration.evaluation import baselines
+from deep_restoration.study import schema
 
 
 def row(recipe, error, **values):
@@ -22,15 +25,9 @@ def test_baselines_are_the_mean_colour_and_the_mean_image():
 
 
 def test_no_recipe_can_be_called_like_a_baseline():
-    import re
-    from pathlib import Path
-
-    import yaml
-
-    schema = Path(__file__).parents[3] / "config/schema.yaml"
-    known = yaml.safe_load(schema.read_text())["properties"]
+    known = schema.of_study()["properties"]
     for entries in ("recipes", "inverters"):
-        allowed = re.compile(known[entries]["propertyNames"]["pattern"].replace("\\\\", "\\"))
+        allowed = re.compile(known[entries]["propertyNames"]["pattern"])
         assert allowed.search("tv")
         assert not any(allowed.search(name) for name in baselines.NAMES)
 

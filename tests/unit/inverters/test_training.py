@@ -25,6 +25,8 @@ def specs(small_plans):
 
 def settings(**changes):
     values = {"regime": "joint", "steps": 60, "batch": 6, "rate": 5e-3, "held_out": 0.2}
+    values |= {"representation": 0.0, "mirror": False, "shift": 0}
+    values |= {"precision": "float32", "schedule": "cosine"}
     return training.Settings(**values | changes)
 
 

@@ -40,6 +40,7 @@ def dropping_steps():
 
 def settings(**changes):
     values = {"exemplars": 10, "crop": 32, "steps": 6, "batch": 8, "rate": 1e-3}
+    values |= {"precision": "float32"}
     return exemplar.Settings(**values | changes)
 
 

@@ -180,7 +180,7 @@ def gradients(count, seed, size=16):
 def train(tmp_path):
     def run(seed=0, maps=None, **changes):
         values = {"width": 16, "blocks": 1, "context": 3, "steps": 300, "batch": 8, "rate": 1e-2}
-        plan = autoregressive.Settings(**values | {"crop": 12} | changes)
+        plan = autoregressive.Settings(**values | {"crop": 12, "precision": "float32"} | changes)
         checkpoint = Checkpoint(tmp_path / "prior", "key", 1e9)
         maps = gradients(40, 0) if maps is None else maps
         return autoregressive.train(maps, gradients(20, 1), plan, seed, checkpoint)

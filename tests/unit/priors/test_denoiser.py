@@ -216,7 +216,14 @@ def fields(count, seed, spread=1.0):
 
 def settings(**changes):
     values = {"width": 4, "blocks": 1, "fold": 1, "levels": (100 * LOW, 100 * HIGH), "sigma": 50}
-    values |= {"probes": 0, "steps": 12, "batch": 8, "rate": 1e-2, "crop": SIDE}
+    values |= {
+        "probes": 0,
+        "steps": 12,
+        "batch": 8,
+        "rate": 1e-2,
+        "crop": SIDE,
+        "precision": "float32",
+    }
     return denoiser.Settings(**values | changes)
 
 

@@ -285,7 +285,7 @@ def test_crops_without_a_middle_are_refused(crop):
 
 
 def settings(expert, steps, **changes):
-    values = {"filters": 6, "batch": 500, "rate": 0.03}
+    values = {"filters": 6, "batch": 500, "rate": 0.03, "unit": True, "patience": None}
     return score_matching.Settings(expert=expert, steps=steps, **values | changes)
 
 

@@ -14,7 +14,7 @@ from deep_restoration.priors.experts import EXPERTS
 from deep_restoration.priors.registry import load
 from deep_restoration.runtime.errors import DivergedError
 from deep_restoration.statistics.moments import Moments
-from deep_restoration.study import configuration
+from deep_restoration.study import schema
 
 SHARE = 0.25
 
@@ -70,7 +70,7 @@ def plan(method, of, **changes):
     rest = {"method": method, "of": of, "held_out": SHARE, "seed": 0}
     quick = {"steps": 12} if method == "denoiser" else {"steps": 12, "expert": "student_t"}
     given = {"batch": 16} | quick | ({} if method == "denoiser" else {"filters": 5})
-    return {**configuration.METHODS[method], **given, **rest, **changes}
+    return schema.filled("priors", {"method": method}) | given | rest | changes
 
 
 @pytest.fixture

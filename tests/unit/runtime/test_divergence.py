@@ -22,24 +22,24 @@ def photographs():
 
 def train_patches(rate, checkpoint, _):
     data = torch.randn(1, 200, 6, generator=torch.Generator().manual_seed(0))
-    plan = score_matching.Settings("logistic", 5, STEPS, 20, rate, unit=False)
+    plan = score_matching.Settings("logistic", 5, STEPS, 20, rate, unit=False, patience=None)
     score_matching.train(score_matching.Patches(data, data), plan, 0, checkpoint)
 
 
 def train_field(rate, checkpoint, _):
     matrix = torch.eye(27)
     problem = score_matching.Fields(photographs(), photographs(), matrix, 3, 4, torch.zeros(3))
-    plan = score_matching.Settings("student_t", 5, STEPS, 8, rate, unit=False)
+    plan = score_matching.Settings("student_t", 5, STEPS, 8, rate, unit=False, patience=None)
     score_matching.train(problem, plan, 0, checkpoint, what="field")
 
 
 def train_denoiser(rate, checkpoint, _):
-    plan = denoiser.Settings(4, 1, 2, (3.0, 30.0), 5.0, 1, STEPS, 4, rate, 12)
+    plan = denoiser.Settings(4, 1, 2, (3.0, 30.0), 5.0, 1, STEPS, 4, rate, 12, "float32")
     denoiser.train(photographs(), photographs(), plan, 0, checkpoint)
 
 
 def train_autoregressive(rate, checkpoint, _):
-    plan = autoregressive.Settings(4, 1, 3, STEPS, 4, rate, 12)
+    plan = autoregressive.Settings(4, 1, 3, STEPS, 4, rate, 12, "float32")
     autoregressive.train(photographs(), photographs(), plan, 0, checkpoint)
 
 
@@ -48,14 +48,14 @@ def train_inverter(rate, checkpoint, request):
     plan = request.getfixturevalue("small_plans")["layer"]
     network = graph.Network(steps, [spec.source for spec in plan]).load(state)
     pictures = images.as_tensor(photographs().transpose(0, 2, 3, 1))
-    settings = training.Settings("joint", STEPS, 4, rate, 0.1)
+    settings = training.Settings("joint", STEPS, 4, rate, 0.1, 0.0, False, 0, "float32", "cosine")
     training.train(network, plan, lambda i: pictures[i], 30, settings, 0, 0, checkpoint)
 
 
 def train_classifier(rate, checkpoint, request):
     steps, _ = request.getfixturevalue("small_classifier")
     pictures = torch.from_numpy(photographs())
-    settings = exemplar.Settings(8, 21, STEPS, 8, rate)
+    settings = exemplar.Settings(8, 21, STEPS, 8, rate, "float32")
     colours = ((0.5,) * 3, (0.2,) * 3)
     exemplar.train(steps, "conv2", pictures, settings, *colours, 0, checkpoint)
 

@@ -55,6 +55,7 @@ def train(small_classifier, small_pictures, tmp_path_factory):
     def run(name, processes, **changes):
         settings = {"regime": "joint", "steps": 30, "batch": 5, "rate": 5e-3, "held_out": 0.2}
         settings |= {"mirror": True, "shift": 2, "seed": 0, "width": 8, "kind": "deconv_relu_conv"}
+        settings |= {"representation": 0.0, "precision": "float32", "schedule": "cosine"}
         arguments = {
             "network": str(folder / "network.safetensors"),
             "images_file": str(folder / "images.h5"),

@@ -13,12 +13,11 @@ import yaml
 from deep_restoration.data import splits
 from deep_restoration.jobs import preflight
 from deep_restoration.jobs.preflight import describe
-from deep_restoration.study import configuration
+from deep_restoration.study import configuration, schema
 from deep_restoration.study.configuration import ConfigurationError
 from deep_restoration.study.wording import nearest
 
 CONFIG = Path(__file__).parents[3] / "config"
-SCHEMA = CONFIG / "schema.yaml"
 SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
 DROP = object()
 
@@ -40,7 +39,7 @@ def study(*changes):
 
 def refused(config, planning=False):
     with pytest.raises(ConfigurationError) as caught:
-        preflight.prepare(config, SCHEMA, planning)
+        preflight.prepare(config, planning)
     return str(caught.value)
 
 
@@ -58,7 +57,7 @@ def no_process(monkeypatch):
 
 
 def test_shipped_configuration_is_valid_and_complete():
-    found = preflight.prepare(SHIPPED, SCHEMA)
+    found = preflight.prepare(SHIPPED)
     for section, value in SHIPPED.items():
         if section != "recipes":
             assert value == found[section] or set(value) <= set(found[section])
@@ -80,12 +79,11 @@ def test_shipped_configuration_is_valid_and_complete():
 def test_configuration_given_stays_as_it_was():
     given = study(("recipes.pure", None))
     before = copy.deepcopy(given)
-    preflight.prepare(given, SCHEMA)
+    preflight.prepare(given)
     assert given == before
 
 
 def test_shortest_study_gets_every_default():
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
     config = {
         "images": {"train": "embedded", "test": "embedded", "size": 96},
         "classifiers": {
@@ -93,41 +91,41 @@ def test_shortest_study_gets_every_default():
         },
         "recipes": {"pure": {"optimiser": "adam", "phases": [{"iterations": 1, "rate": 1}]}},
     }
-    found = preflight.prepare(config, SCHEMA)
-    assert set(found) == set(schema["properties"])
+    found = preflight.prepare(config)
+    assert set(found) == set(schema.of_study()["properties"])
     assert found["seed"] == 0
     assert found["images"]["held_out"] == 0.05
     assert (found["shards"], found["batch"]) == (1, 64)
     assert found["patches"] == found["priors"] == found["inverters"] == {}
     assert found["denoising"]["images"] == "test"
     assert found["exemplar"]["rate"] == 5e-4
-    assert preflight.prepare(found, SCHEMA) == found
+    assert preflight.prepare(found) == found
 
 
 def test_filling_does_not_share_defaults():
     config = study(("classifiers.second", copy.deepcopy(SHIPPED["classifiers"]["alexnet"])))
-    found = preflight.prepare(config, SCHEMA)["classifiers"]
+    found = preflight.prepare(config)["classifiers"]
     assert found["alexnet"]["mean"] is not found["second"]["mean"]
 
 
 def test_studies_of_starts_and_of_added_priors_have_defaults():
     config = study(("starts", {"recipe": "tv"}), ("adding", {"recipe": "tv", "prior": "features"}))
-    found = preflight.prepare(config, SCHEMA)
+    found = preflight.prepare(config)
     assert found["starts"] == {"recipe": ["tv"], "count": 4, "images": 4}
     assert found["adding"] == config["adding"] | {
         "weights": [1e-4, 1e-3, 1e-2],
         "images": 4,
         "test": 8,
     }
-    assert preflight.prepare(found, SCHEMA) == found
-    without = preflight.prepare(study(("starts", DROP), ("adding", DROP)), SCHEMA)
+    assert preflight.prepare(found) == found
+    without = preflight.prepare(study(("starts", DROP), ("adding", DROP)))
     assert (without["starts"], without["adding"]) == (None, None)
 
 
 def test_priors_of_maps_may_have_a_weight_a_layer():
     weights = {"conv1": 1.0e-3, "conv2": 0}
     config = study(("recipes.tv.priors.features", {"weight": weights}))
-    found = preflight.prepare(config, SCHEMA)
+    found = preflight.prepare(config)
     assert found["recipes"]["tv"]["priors"]["features"] == {"weight": weights}
 
 
@@ -136,7 +134,7 @@ def test_sets_of_patches_have_defaults():
     config = study(
         ("patches.maps", {"of": "features", "size": 2}), ("patches.more", {"of": "grey"})
     )
-    found = preflight.prepare(config, SCHEMA)["patches"]
+    found = preflight.prepare(config)["patches"]
     assert found["more"] == default | {"of": "grey"}
     assert found["maps"] == default | {"of": "features", "size": 2}
     assert list(found) == ["images", "small", "features", "maps", "more"]
@@ -188,19 +186,23 @@ EXPERTS = {
     ids=["patch", "field", "denoiser", "autoregressive"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
-    found = preflight.prepare(study(("priors.new", given)), SCHEMA)
+    found = preflight.prepare(study(("priors.new", given)))
     assert found["priors"]["new"] == defaults | given
     changed = study(("priors.new", given | {"steps": 7}))
-    prepared = preflight.prepare(changed, SCHEMA)
+    prepared = preflight.prepare(changed)
     assert prepared["priors"]["new"] == defaults | given | {"steps": 7}
-    assert preflight.prepare(prepared, SCHEMA) == prepared
+    assert preflight.prepare(prepared) == prepared
 
 
 def test_priors_do_not_share_defaults():
     config = study(("priors.a", {"method": "denoiser"}), ("priors.b", {"method": "denoiser"}))
-    found = preflight.prepare(config, SCHEMA)["priors"]
+    found = preflight.prepare(config)["priors"]
     found["a"]["levels"][0] = 99.0
-    assert found["b"]["levels"] == configuration.METHODS["denoiser"]["levels"] == [3.0, 30.0]
+    assert (
+        found["b"]["levels"]
+        == schema.filled("priors", {"method": "denoiser"})["levels"]
+        == [3.0, 30.0]
+    )
 
 
 def test_priors_know_what_they_learn_from():
@@ -209,7 +211,7 @@ def test_priors_know_what_they_learn_from():
         ("priors.grey", {"patches": "fours", "expert": "logistic", "filters": 9}),
         ("priors.maps", {"method": "denoiser", "of": "features"}),
     )
-    found = preflight.prepare(config, SCHEMA)
+    found = preflight.prepare(config)
     sources = {name: configuration.source_of(found, name) for name in found["priors"]}
     assert sources == {
         **{"ica": "images", "foe": "images", "dae": "images", "features": "features"},
@@ -220,8 +222,8 @@ def test_priors_know_what_they_learn_from():
 def test_a_study_over_another_may_drop_a_search():
     bounds = {"rate": [1.0, 30.0]}
     for search in (bounds, None):
-        found = preflight.prepare(study(("recipes.tv.search", search)), SCHEMA)
-        assert found["recipes"]["tv"]["search"] == search
+        found = preflight.prepare(study(("recipes.tv.search", search)))
+        assert found["recipes"]["tv"].get("search") == search
 
 
 def test_a_recipe_sets_the_options_of_its_learned_priors():
@@ -230,7 +232,7 @@ def test_a_recipe_sets_the_options_of_its_learned_priors():
         "foe": {"weight": 1.0, "lattice": 2, "border": "valid"},
     }
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
-    found = preflight.prepare(study(*changes), SCHEMA)
+    found = preflight.prepare(study(*changes))
     assert found["recipes"]["tv"]["priors"] == priors
 
 
@@ -248,7 +250,7 @@ OPTIMISED = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 2.0}]}
     ],
 )
 def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe):
-    found = preflight.prepare(study(("recipes.tv", recipe)), SCHEMA)["recipes"]["tv"]
+    found = preflight.prepare(study(("recipes.tv", recipe)))["recipes"]["tv"]
     assert {key: found[key] for key in recipe if key != "phases"} == {
         key: value for key, value in recipe.items() if key != "phases"
     }
@@ -259,17 +261,20 @@ def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe):
 def test_the_denoising_test_has_its_folder_or_none(tmp_path):
     (tmp_path / "a.png").touch()
     for source in (str(tmp_path), "test", None):
-        found = preflight.prepare(study(("denoising.images", source)), SCHEMA)
+        found = preflight.prepare(study(("denoising.images", source)))
         assert found["denoising"] == {
             **{"images": source, "sigma": 25, "tuning": 2, "iterations": 60},
             **{"tolerance": 0.5, "shown": 3},
         }
 
 
-@pytest.mark.parametrize("section", configuration.NAMED)
+SECTIONS = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")
+
+
+@pytest.mark.parametrize("section", SECTIONS)
 def test_entries_set_to_null_are_left_out(section):
     config = study((f"{section}.unwanted", None))
-    assert "unwanted" not in preflight.prepare(config, SCHEMA)[section]
+    assert "unwanted" not in preflight.prepare(config)[section]
 
 
 def test_folders_of_images_and_files_of_weights_are_accepted(tmp_path):
@@ -281,21 +286,21 @@ def test_folders_of_images_and_files_of_weights_are_accepted(tmp_path):
         ("images.train", str(tmp_path / "photos")),
         ("classifiers.alexnet.weights", str(tmp_path / "net.pth")),
     )
-    preflight.prepare(config, SCHEMA)
+    preflight.prepare(config)
 
 
 def test_home_folder_is_understood(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos/a.jpg").touch()
-    preflight.prepare(study(("images.test", "~/photos")), SCHEMA)
+    preflight.prepare(study(("images.test", "~/photos")))
 
 
 def test_a_store_is_a_folder_there_or_not_and_none_by_default(tmp_path):
-    prepared = preflight.prepare(study(("store", DROP)), SCHEMA)
+    prepared = preflight.prepare(study(("store", DROP)))
     assert prepared["store"] is None
     for path in (tmp_path, tmp_path / "not there"):
-        prepared = preflight.prepare(study(("store", str(path))), SCHEMA)
+        prepared = preflight.prepare(study(("store", str(path))))
         assert prepared["store"] == str(path)
 
 
@@ -319,7 +324,7 @@ def test_a_file_is_no_store(tmp_path):
 
 
 def test_linear_inverses_and_statistics_have_defaults():
-    found = preflight.prepare(study(("linear_inverse", DROP), ("statistics", DROP)), SCHEMA)
+    found = preflight.prepare(study(("linear_inverse", DROP), ("statistics", DROP)))
     assert found["statistics"] == {"positions": 400, "radius": 2, "border": 1, "replicates": 40}
     assert found["linear_inverse"] == {
         "noise": [0.1],
@@ -332,13 +337,13 @@ def test_linear_inverses_and_statistics_have_defaults():
 
 def test_the_prior_of_linear_inverses_may_take_all_images():
     config = study(("linear_inverse.prior_images", None))
-    found = preflight.prepare(config, SCHEMA)
+    found = preflight.prepare(config)
     assert found["linear_inverse"]["prior_images"] is None
 
 
 # ------------------------------------------------------------------------------ plans
 
-FILES = {path.stem: path for path in CONFIG.glob("*.yaml") if path != SCHEMA}
+FILES = {path.stem: path for path in CONFIG.glob("*.yaml")}
 
 
 def merged(config, changes):
@@ -358,7 +363,7 @@ def shipped(name):
 @pytest.mark.parametrize("name", FILES)
 def test_shipped_studies_are_planned_before_their_images_are_there(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    found = preflight.prepare(shipped(name), SCHEMA, planning=True)
+    found = preflight.prepare(shipped(name), planning=True)
     assert found["images"]["train"] == shipped(name)["images"]["train"]
     folders = {f"images.{split}": found["images"][split] for split in ("train", "test")}
     folders["denoising.images"] = found["denoising"]["images"]
@@ -374,7 +379,7 @@ def test_shipped_studies_are_planned_before_their_images_are_there(name, tmp_pat
 
 def test_the_recipes_of_2017_and_2018_are_those_on_record():
     """Rates are on the scale 0..255; section 4.3 has them for images in 0..1."""
-    found = preflight.prepare(shipped("paper-harder"), SCHEMA, planning=True)
+    found = preflight.prepare(shipped("paper-harder"), planning=True)
     assert found["classifiers"]["alexnet"]["layers"] == ["relu1", "conv4"]
     recipes = {name: entry for name, entry in found["recipes"].items() if "harder" in name}
     assert set(recipes) == {"harder2017", "harder2017_conv4", "harder2018"}
@@ -408,7 +413,7 @@ def test_the_recipes_of_2017_and_2018_are_those_on_record():
 
 
 def test_the_study_at_full_size_inverts_the_studys_layer():
-    found = preflight.prepare(shipped("paper"), SCHEMA, planning=True)
+    found = preflight.prepare(shipped("paper"), planning=True)
     chosen = {name: c["layers"] for name, c in found["classifiers"].items()}
     assert set(chosen) == {"alexnet", "vgg16"}
     assert "pool5" in chosen["vgg16"]
@@ -1400,12 +1405,12 @@ def test_each_absent_key_is_told_once():
 
 def test_maps_of_vectors_take_any_patch():
     config = study(("classifiers.alexnet.layers", ["fc6"]), ("patches.features.size", 5))
-    preflight.prepare(config, SCHEMA)
+    preflight.prepare(config)
 
 
 def test_patches_as_large_as_the_next_kernel_fit_every_map():
     config = study(("classifiers.alexnet.layers", ["pool5"]), ("patches.features.size", "next"))
-    preflight.prepare(config, SCHEMA)
+    preflight.prepare(config)
 
 
 def test_no_feature_patches_fit_every_map():
@@ -1414,7 +1419,7 @@ def test_no_feature_patches_fit_every_map():
         ("patches.features", None),
         ("priors.features", None),
     )
-    assert list(preflight.prepare(config, SCHEMA)["patches"]) == ["images", "small"]
+    assert list(preflight.prepare(config)["patches"]) == ["images", "small"]
 
 
 # ------------------------------------------------------------------------------ pieces
@@ -1507,19 +1512,19 @@ def test_number_of_images_each_part_of_a_study_needs(tmp_path):
         (photos / f"{count}.png").touch()
         config = study(*given)
         if not faults:
-            preflight.prepare(config, SCHEMA)
+            preflight.prepare(config)
             continue
         (line,) = lines_of(refused(config, planning=True))
         assert f"images.train is '{photos}', which holds 1 image; statistics, classifiers" in line
         assert "(13 in all) need at least 2" in line
     (line,) = lines_of(refused(study(*given[:1])))
     assert "which holds 3 images; priors.dae needs at least 30" in line
-    preflight.prepare(study(*given[:1], ("images.held_out", 0.5)), SCHEMA)  # two of three
+    preflight.prepare(study(*given[:1], ("images.held_out", 0.5)))  # two of three
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.0123, 0.05, 0.1, 0.15, 0.3, 0.5])
 def test_the_least_number_of_which_two_are_held_out(share):
-    config = preflight.prepare(study(("images.embedded_train", 10**10)), SCHEMA)
+    config = preflight.prepare(study(("images.embedded_train", 10**10)))
     config["images"]["held_out"] = share
     needs = {who: least for _, who, least in preflight.image_needs(config)}
     least = needs["priors.dae"]
@@ -1533,28 +1538,12 @@ def test_names_that_tables_and_figures_use_themselves_are_taken():
 
     from deep_restoration.priors import discrimination
 
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))["properties"]
-    allowed = re.compile(schema["recipes"]["propertyNames"]["pattern"])
+    rules = schema.of_study()["properties"]
+    allowed = re.compile(rules["recipes"]["propertyNames"]["pattern"])
     sets = {discrimination.NATURAL, *discrimination.unnatural(torch.zeros(1, 3, 4, 4), ["x"], 0)}
     assert {name for name in sets if allowed.match(name)} <= configuration.TAKEN["recipes"]
 
 
 def test_folders_that_are_not_there_have_no_count():
-    config = preflight.prepare(study(("images.train", "/nowhere")), SCHEMA, planning=True)
+    config = preflight.prepare(study(("images.train", "/nowhere")), planning=True)
     assert preflight.image_counts(config) == {"test": 8}
-
-
-def test_every_key_of_the_schema_is_described():
-    def check(rule, where):
-        for name, inner in rule.get("properties", {}).items():
-            referred = schema if "$ref" in inner else {}
-            for part in inner.get("$ref", "").split("/")[1:]:
-                referred = referred[part]
-            described = {**referred, **inner}
-            assert described.get("description"), f"{where}.{name}"
-            check(inner, f"{where}.{name}")
-        if isinstance(rule.get("additionalProperties"), dict):
-            check(rule["additionalProperties"], f"{where}.*")
-
-    schema = yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
-    check(schema, "")

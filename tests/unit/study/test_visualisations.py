@@ -8,11 +8,10 @@ import yaml
 
 from deep_restoration.jobs import preflight
 from deep_restoration.jobs.preflight import describe
-from deep_restoration.study import visualisations
+from deep_restoration.study import schema, visualisations
 from deep_restoration.study.configuration import ConfigurationError
 
 CONFIG = Path(__file__).parents[3] / "config"
-SCHEMA = CONFIG / "schema.yaml"
 SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
 
 
@@ -24,7 +23,7 @@ def study(entry, **more):
 
 
 def prepared(entry, **more):
-    return preflight.prepare(study(entry, **more), SCHEMA)
+    return preflight.prepare(study(entry, **more))
 
 
 def refused(entry, **more):
@@ -44,7 +43,7 @@ EFFICIENTNET = {"architecture": "efficientnet_b0", "weights": "DEFAULT", "layers
 
 
 def test_shipped_visualisations_are_valid_and_those_absent_are_off():
-    config = preflight.prepare(SHIPPED, SCHEMA)
+    config = preflight.prepare(SHIPPED)
     assert {entry["kind"] for entry in config["visualisations"].values()} == {
         "activation_maximisation",
         "caricature",
@@ -52,10 +51,10 @@ def test_shipped_visualisations_are_valid_and_those_absent_are_off():
     }
     without = copy.deepcopy(SHIPPED)
     del without["visualisations"]
-    assert preflight.prepare(without, SCHEMA)["visualisations"] == {}
+    assert preflight.prepare(without)["visualisations"] == {}
     none = copy.deepcopy(SHIPPED)
     none["visualisations"]["channels"] = None
-    found = preflight.prepare(none, SCHEMA)["visualisations"]
+    found = preflight.prepare(none)["visualisations"]
     assert "channels" not in found
     assert "caricature" in found
 
@@ -71,17 +70,23 @@ def test_entries_have_the_defaults_of_their_kind():
         "training_images": 200,
         "leak": 0.05,
     }
-    assert preflight.prepare(config, SCHEMA) == config
+    assert preflight.prepare(config) == config
     found = prepared(ATTRIBUTION)["visualisations"]["it"]
     assert found["methods"] == list(visualisations.ATTRIBUTIONS)
     assert "recipe" not in found
 
 
-@pytest.mark.parametrize("kind", visualisations.KINDS)
+@pytest.mark.parametrize("kind", visualisations.kinds())
 def test_every_key_of_a_kind_reaches_what_makes_the_pictures(kind):
     script = (CONFIG.parent / "workflow/scripts/visualise.py").read_text(encoding="utf-8")
-    planned = {"layers", "recipe", "data_weight"}  # which the rules have made into layers and plan
-    for key in set(visualisations.KINDS[kind]) - planned:
+    planned = {
+        "kind",
+        "layers",
+        "recipe",
+        "data_weight",
+    }  # which the rules have made into layers and plan
+    own = schema.kinds(schema.entries("visualisations"))[kind]["properties"]
+    for key in set(own) - visualisations.planned(kind) - planned:
         assert f'entry["{key}"]' in script or f'entry.get("{key}")' in script, key
 
 

@@ -50,11 +50,11 @@ class Settings:
     batch: int
     rate: float
     held_out: float
-    representation: float = 0.0
-    mirror: bool = False
-    shift: int = 0
-    precision: str = "float32"
-    schedule: str = "cosine"
+    representation: float
+    mirror: bool
+    shift: int
+    precision: str
+    schedule: str
 
 
 SCHEDULES = {

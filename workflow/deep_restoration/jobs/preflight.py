@@ -14,26 +14,20 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-import yaml
-
 from ..data import inventory, splits
 from ..files.kept import kept
 from ..study import visualisations
+from ..study.completion import completed, keep_only
 from ..study.configuration import (
     EMBEDDED,
     EXEMPLAR,
-    METHODS,
-    NAMED,
     STORE,
     ConfigurationError,
     ImageFiles,
     adding_faults,
-    check_schema,
     figure_faults,
-    fill,
     folder,
     is_file,
-    method_faults,
     name_faults,
     prior_faults,
     recipe_faults,
@@ -42,55 +36,35 @@ from ..study.configuration import (
     starts_faults,
     visualisation_faults,
 )
-from ..study.wording import LOADER, nearest
+from ..study.wording import nearest
 from .fingerprint import installed, reached
 
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
-def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False) -> dict:
+def prepare(config: dict, planning: bool = False) -> dict:
     """The checked configuration with all defaults.
 
     When only `planning`, folders of images may be missing.
 
     Raises ConfigurationError with every fault found: schema first, then meaning.
     """
-    schema = yaml.load(Path(schema_file).read_text(encoding="utf-8"), LOADER)
     config = json.loads(json.dumps(config, default=str))  # YAML reads 2026-01-01 as a date
-    for section in NAMED:
-        if isinstance(config.get(section), dict):
-            config[section] = {k: v for k, v in config[section].items() if v is not None}
-    # Most plans are of a configuration that passed before: they need not even import jsonschema.
-    kept(
-        "schema",
-        [schema, config, *_rules()],
-        lambda: check_schema(config, schema),
-    )
-    faults = [*method_faults(config.get("priors") or {})]
-    faults += visualisations.kind_faults(config.get("visualisations") or {})
-    if faults:
+    config, dropped = completed(config)
+    if faults := list(keep_only(config, dropped)):
         raise ConfigurationError(faults)
-    fill(config, schema)
-    for name, prior in config["priors"].items():
-        defaults = json.loads(json.dumps(METHODS[prior["method"]]))
-        config["priors"][name] = {"method": prior["method"]} | defaults | prior
-    if config["starts"] and isinstance(config["starts"]["recipe"], str):
-        config["starts"]["recipe"] = [config["starts"]["recipe"]]
-    for name, entry in config["visualisations"].items():
-        config["visualisations"][name] = visualisations.complete(entry)
-    meaning = (
-        name_faults,
-        prior_faults,
-        recipe_faults,
-        search_faults,
-        starts_faults,
-        adding_faults,
-        figure_faults,
-        visualisation_faults,
-    )
     files = functools.cache(inventory.image_files)  # a folder may hold a million
-    faults = [*path_faults(config, planning, files)]
-    if faults := [*faults, *(f for check in meaning for f in check(config))]:
+    if faults := [
+        *path_faults(config, planning, files),
+        *name_faults(config),
+        *prior_faults(config, dropped),
+        *recipe_faults(config, dropped),
+        *search_faults(config, dropped),
+        *starts_faults(config, dropped),
+        *adding_faults(config, dropped),
+        *figure_faults(config, dropped),
+        *visualisation_faults(config, dropped),
+    ]:
         raise ConfigurationError(faults)
     if faults := list(count_faults(config, image_counts(config, files))):
         raise ConfigurationError(faults)
@@ -105,11 +79,6 @@ def prepare(config: dict, schema_file: str | os.PathLike, planning: bool = False
     if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
         raise ConfigurationError(faults)
     return config
-
-
-def _rules() -> list[str]:
-    """The sources that the check of a schema follows from."""
-    return [path.read_text("utf-8") for path in sorted((LIBRARY / "study").glob("*.py"))]
 
 
 def path_faults(

@@ -43,7 +43,7 @@ class Settings:
     steps: int
     batch: int
     rate: float
-    precision: str = "float32"
+    precision: str
 
 
 class ExemplarNetwork(nn.Module):

@@ -59,7 +59,7 @@ class Settings:
     batch: int
     rate: float
     crop: int
-    precision: str = "float32"
+    precision: str
 
 
 class Autoregressive(networks.Calibrating, LearnedPrior):

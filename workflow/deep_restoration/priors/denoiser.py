@@ -86,7 +86,7 @@ class Settings:
     batch: int
     rate: float
     crop: int
-    precision: str = "float32"
+    precision: str
 
 
 class _Prior(torch.autograd.Function):

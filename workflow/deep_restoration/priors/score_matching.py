@@ -141,8 +141,8 @@ class Settings:
     steps: int
     batch: int
     rate: float
-    unit: bool = True
-    patience: int | None = None
+    unit: bool
+    patience: int | None
 
 
 class Problem(Protocol):

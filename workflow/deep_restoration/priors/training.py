@@ -65,8 +65,8 @@ def fit(
     output: str | os.PathLike,
     key: list,
 ) -> tuple[LearnedPrior, list[tuple]]:
-    """Train and calibrate the prior that `settings` describe (configuration.METHODS; also `of`,
-    `held_out`, `seed`). `output` and `key` name its checkpoints.
+    """Train and calibrate the prior that `settings` describe (the keys of its method in study/models.py; also
+    `of`, `held_out`, `seed`). `output` and `key` name its checkpoints.
 
     Returns it and the history as rows (step, objective, held-out objective, seconds).
     """
@@ -74,7 +74,7 @@ def fit(
     maps, kept = load_maps(maps_file, of, settings["held_out"])
     checkpoint = Checkpoint(output, key)
     if method := {"denoiser": denoiser, "autoregressive": autoregressive}.get(settings["method"]):
-        names = set(method.Settings.__dataclass_fields__) & set(settings)
+        names = method.Settings.__dataclass_fields__
         plan = method.Settings(**{name: settings[name] for name in names})
         prior, history = method.train(maps, kept, plan, seed, checkpoint)
     else:

@@ -1,21 +1,13 @@
-"""The study's configuration: schema, meaning, and the words of the errors. Imports no torch.
-
-`prepare` is all that the workflow calls: it fills in defaults, drops entries set to null, and checks
-everything that can be checked before hours are spent.
-"""
+"""What a completed configuration means, and what of it cannot be, in words. Imports no torch."""
 
 from __future__ import annotations
 
-import json
-import math
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from . import searched, visualisations
-from .wording import limit, nearest, yaml_hint
+from .wording import nearest
 
 UNTRAINED = {  # the options of priors that are not learned
     "alpha_norm": {"alpha", "centre"},
@@ -23,56 +15,23 @@ UNTRAINED = {  # the options of priors that are not learned
     "tv": {"beta", "V"},
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
-NAMED = ("classifiers", "patches", "priors", "inverters", "recipes", "visualisations")  # by users
 TAKEN = {  # names that stand for something else beside the user's
     "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
     "recipes": {"blurred", "natural", "original"},  # in figures and the tables of naturalness
 }
-EXPERTS = {  # what score matching on patches and on fields have in common
-    "patches": "images",
-    "expert": None,
-    "filters": None,
-    "dimensions": None,
-    "floor": 1e-6,
-    "whitening": "pca",
-    "noise": 0.0,
-    "steps": 4000,
-    "batch": 500,
-    "rate": 2e-2,
-    "patience": None,
-}
-METHODS = {  # the keys of a learned prior, by how it is trained, with their defaults; None is required
-    "patch": EXPERTS | {"unit": True, "variant": "full", "groups": 1, "multiplier": 4},
-    "field": EXPERTS | {"start": 1000, "batch": 32, "rate": 1e-2, "middle": 16},
-    "denoiser": {
-        "of": "images",
-        "width": 32,
-        "blocks": 1,
-        "fold": 2,
-        "levels": [3.0, 30.0],
-        "sigma": 5.0,
-        "probes": 1,
-        "steps": 1000,
-        "batch": 32,
-        "crop": 64,
-        "rate": 1.5e-3,
-        "precision": "float32",
-    },
-    "autoregressive": {
-        "of": "images",
-        "width": 64,
-        "blocks": 2,
-        "context": 7,
-        "steps": 1500,
-        "batch": 16,
-        "crop": 64,
-        "rate": 2e-3,
-        "precision": "float32",
-    },
-}
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+Dropped = dict[str, str]  # dotted key -> why it is not there, and what to do
 ImageFiles = Callable[[Path], list[str]]
 STORE = "RESTORATION_STORE"  # an environment variable
+
+
+def why(dropped: Dropped, section: str, name: str) -> str:
+    """Why an entry is not there, to be added to a fault that names it; empty where it never was.
+    `dropped`: of `completion.completed`."""
+    for key in (f"{section}.{name}", section):
+        if key in dropped:
+            return f"; {key} {dropped[key]}"
+    return ""
 
 
 class ConfigurationError(ValueError):
@@ -84,91 +43,16 @@ class ConfigurationError(ValueError):
         )
 
 
-def check_schema(config: dict, schema: dict) -> bool:
-    if faults := list(dict.fromkeys([*finite_faults(config), *schema_faults(config, schema)])):
-        raise ConfigurationError(faults)
-    return True
-
-
 def with_store(config: dict) -> dict:
     """The configuration with the store that the environment names, if it does: it knows this machine,
     where a study may be another's. Set but empty, it stands for none."""
     return config | {"store": os.environ[STORE] or None} if STORE in os.environ else config
 
 
-def finite_faults(value: Any, key: str = "") -> Iterable[str]:
-    """NaN and infinities, which no limit of a schema refuses: comparisons with NaN are false."""
-    if isinstance(value, dict | list):
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        for name, inner in items:
-            yield from finite_faults(inner, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield f"{key} is {value}; it must be a finite number"
-
-
-def schema_faults(config: dict, schema: dict) -> Iterable[str]:
-    """A line for each fault: the key, the value, and what is allowed. Those of `finite_faults` aside."""
-    from jsonschema import Draft202012Validator, validators
-
-    # JSON Schema takes 96.0 for an integer; a size or a count in Python must be one.
-    def whole(_, value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool)
-
-    kinds = Draft202012Validator.TYPE_CHECKER.redefine("integer", whole)
-    errors = validators.extend(Draft202012Validator, type_checker=kinds)(schema).iter_errors(config)
-    for error in sorted(errors, key=lambda e: [str(part) for part in e.absolute_path]):
-        outer = error
-        while error.context:  # of the alternatives, the one that came furthest
-            error = max(error.context, key=lambda e: (len(e.absolute_path), e.validator != "type"))
-        key = ".".join(str(part) for part in error.absolute_path)
-        value = error.instance
-        rule = error.schema.get("description") or outer.schema.get("description", "")
-        rule = re.split(r"(?<!\.)(?<! al)\. ", rule)[0]  # its first sentence
-        rule = rule and f" ({rule})"
-        if isinstance(value, float) and not math.isfinite(value):
-            continue
-        hint = ""
-        if error.validator in ("type", "enum"):
-            wanted: set[str] = set()
-            for alternative in outer.schema.get("anyOf", [error.schema]):
-                named = alternative.get("type", [])
-                wanted |= {named} if isinstance(named, str) else set(named)
-            hint = yaml_hint(value, wanted, outer.schema.get("minItems", 1))
-        if error.validator == "additionalProperties":
-            allowed = error.schema.get("properties", {})
-            for name in sorted(set(value) - set(allowed)):
-                where = f"{key}.{name}" if key else name
-                yield f"{where} is not a key; did you mean {nearest(name, allowed)}?"
-        elif error.validator == "required":
-            missing = [name for name in error.validator_value if name not in value]
-            yield f"{key or 'the configuration'} lacks {', '.join(missing)}"
-        elif error.validator == "enum":
-            allowed = ", ".join(str(item) for item in error.validator_value)
-            yield f"{key} is {value!r}; allowed: {allowed}" + (hint + rule) * (error is not outer)
-        elif "propertyNames" in error.absolute_schema_path:
-            yield (
-                f"{key}: the name {value!r} is not allowed; it must start with a letter or a digit, "
-                "hold nothing but letters, digits, . _ + -, and have at most 100 of them"
-            )
-        else:
-            yield f"{key} is {value!r}; {limit(error)}{hint}{rule}"
-
-
-def fill(config: Any, schema: dict) -> None:
-    """Put the schema's defaults in place of missing keys, at every level."""
-    if not isinstance(config, dict):
-        return
-    known = schema.get("properties", {})
-    for name, rule in known.items():
-        if name not in config and "default" in rule:
-            config[name] = json.loads(json.dumps(rule["default"]))
-    rest = schema.get("additionalProperties")
-    for name, value in config.items():
-        rule = known.get(name, rest if isinstance(rest, dict) else {})
-        fill(value, rule)
-        if isinstance(value, list) and isinstance(rule.get("items"), dict):
-            for item in value:
-                fill(item, rule["items"])
+def based(config: dict, given: dict) -> dict:
+    """What a study starts from: the defaults of config/config.yaml with what the user has `given` over
+    them, or with `base: none` what the user has given alone."""
+    return dict(given) if given.get("base") == "none" else config
 
 
 def folder(path: str) -> Path:
@@ -180,21 +64,6 @@ def is_file(weights: str) -> bool:
     path = folder(weights)
     suffix = path.suffix and "_Weights." not in weights  # ResNet18_Weights.DEFAULT is a name
     return weights != EXEMPLAR and (os.sep in weights or bool(suffix) or path.is_file())
-
-
-def method_faults(priors: dict) -> Iterable[str]:
-    """Learned priors with keys of another method than theirs, or without what theirs needs."""
-    for name, prior in priors.items():
-        method = prior.get("method", "patch")
-        allowed = METHODS[method]
-        if foreign := sorted(set(prior) - set(allowed) - {"method"}):
-            yield (
-                f"priors.{name}.{foreign[0]} is not a key of method {method}; "
-                f"allowed: {', '.join(allowed)}"
-            )
-        needed = ("expert", "filters") if "expert" in allowed else ()
-        if missing := [key for key in needed if key not in prior]:
-            yield f"priors.{name} lacks {', '.join(missing)}"
 
 
 def name_faults(config: dict) -> Iterable[str]:
@@ -210,7 +79,7 @@ def source_of(config: dict, prior: str) -> str:
     return entry.get("of") or config["patches"].get(entry["patches"], {"of": ""})["of"]
 
 
-def prior_faults(config: dict) -> Iterable[str]:
+def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Patch sets that are not there or too large, and preprocessing that does not fit together."""
     sets, side = config["patches"], config["images"]["size"]
     for name, entry in sets.items():
@@ -235,7 +104,8 @@ def prior_faults(config: dict) -> Iterable[str]:
             continue
         if prior["patches"] not in sets:
             known = nearest(prior["patches"], sets) if sets else "none"
-            yield f"{where}.patches is {prior['patches']!r}; known patch sets: {known}"
+            lost = why(dropped, "patches", prior["patches"])
+            yield f"{where}.patches is {prior['patches']!r}; known patch sets: {known}{lost}"
             continue
         patches = sets[prior["patches"]]
         size, variant = patches["size"], prior.get("variant", "full")
@@ -263,13 +133,16 @@ def prior_faults(config: dict) -> Iterable[str]:
                 yield f"{where}.middle is {prior['middle']}; with its frame, {crop}, it must fit {side}"
 
 
-def recipe_faults(config: dict) -> Iterable[str]:
+def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     for name, recipe in config["recipes"].items():
         where = f"recipes.{name}"
         if recipe.get("inverter"):
             if recipe["inverter"] not in config["inverters"]:
                 known = nearest(recipe["inverter"], config["inverters"])
-                yield f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}"
+                lost = why(dropped, "inverters", recipe["inverter"])
+                yield (
+                    f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}{lost}"
+                )
             given = [key for key in recipe if key not in ("inverter", "unseen") and recipe[key]]
             if not given:
                 continue
@@ -292,7 +165,7 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
                 "with data mse give a number"
             )
-        yield from _used_priors(config, where, recipe)
+        yield from _used_priors(config, dropped, where, recipe)
         if unseen := recipe.get("unseen"):
             fit = [
                 name
@@ -303,18 +176,19 @@ def recipe_faults(config: dict) -> Iterable[str]:
                 known = nearest(unseen, fit) if fit else "none"
                 yield (
                     f"{where}.unseen is {unseen!r}, which is no autoregressive prior of images; "
-                    f"known ones: {known}"
+                    f"known ones: {known}{why(dropped, 'priors', unseen)}"
                 )
 
 
-def _used_priors(config: dict, where: str, recipe: dict) -> Iterable[str]:
+def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> Iterable[str]:
     """Priors of a recipe that are not there, or have options or weights of others."""
     for prior, options in (recipe.get("priors") or {}).items():
         known = [*UNTRAINED, *config["priors"]]
         if prior == "inverter" and not recipe.get("inverter"):
             yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
         if prior not in known:
-            yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}"
+            lost = why(dropped, "priors", prior)
+            yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}{lost}"
             continue
         kind = config["priors"].get(prior, {}).get("method")
         options_of = {"units"} | {"denoiser": {"sigma"}, "autoregressive": set()}.get(
@@ -363,7 +237,7 @@ def _layers_known(config: dict, where: str, layers: Iterable[str]) -> Iterable[s
             )
 
 
-def search_faults(config: dict) -> Iterable[str]:
+def search_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Bounds in the wrong order or for what the recipe lacks, and updates that cannot go together."""
     for name, recipe in config["recipes"].items():
         where, priors = f"recipes.{name}", recipe.get("priors") or {}
@@ -373,13 +247,14 @@ def search_faults(config: dict) -> Iterable[str]:
         for prior in ranges.get("priors") or {}:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"
-                yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}"
+                lost = why(dropped, f"{where}.priors", prior)
+                yield f"{where}.search.priors.{prior}: the recipe has no such prior; it has: {known}{lost}"
         for prior in ranges.get("sigma") or {}:
             denoisers = [entry for entry in priors if _is_denoiser(config, entry)]
             if prior not in denoisers:
                 yield (
                     f"{where}.search.sigma.{prior}: the recipe has no such denoiser; "
-                    f"it has: {', '.join(denoisers) or 'none'}"
+                    f"it has: {', '.join(denoisers) or 'none'}{why(dropped, f'{where}.priors', prior)}"
                 )
         for key, (low, high) in searched.parameters(ranges).items():
             if low >= high:
@@ -401,7 +276,7 @@ def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
             )
 
 
-def visualisation_faults(config: dict) -> Iterable[str]:
+def visualisation_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Recipes that are not there, optimisations that lack something or cannot be."""
     for name, entry in config["visualisations"].items():
         where = f"visualisations.{name}"
@@ -409,7 +284,8 @@ def visualisation_faults(config: dict) -> Iterable[str]:
             continue
         if entry["recipe"] is not None and entry["recipe"] not in config["recipes"]:
             known = nearest(entry["recipe"], config["recipes"])
-            yield f"{where}.recipe is {entry['recipe']!r}; known recipes: {known}"
+            lost = why(dropped, "recipes", entry["recipe"])
+            yield f"{where}.recipe is {entry['recipe']!r}; known recipes: {known}{lost}"
             continue
         plan = visualisations.plan(config, entry)
         if missing := [key for key in ("optimiser", "phases") if not plan.get(key)]:
@@ -423,16 +299,17 @@ def visualisation_faults(config: dict) -> Iterable[str]:
                 "give priors of its own"
             )
             continue
-        yield from _used_priors(config, where, plan)
+        yield from _used_priors(config, dropped, where, plan)
         yield from _restless_gradients(where, plan)
 
 
-def starts_faults(config: dict) -> Iterable[str]:
+def starts_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Recipes that are not there, and those whose start is always the same."""
     for name in config["starts"]["recipe"] if config["starts"] else []:
         recipe = config["recipes"].get(name)
         if recipe is None:
-            yield f"starts.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+            known = nearest(name, config["recipes"])
+            yield f"starts.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
             continue
         always = "the mean colour" if recipe.get("start") == "mean" else ""
         if recipe.get("inverter"):
@@ -444,14 +321,15 @@ def starts_faults(config: dict) -> Iterable[str]:
             )
 
 
-def adding_faults(config: dict) -> Iterable[str]:
+def adding_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """A recipe or prior that is not there or of another kind, and studies without a layer in front."""
     if not config["adding"]:
         return
     name, prior = config["adding"]["recipe"], config["adding"]["prior"]
     recipe = config["recipes"].get(name)
     if recipe is None:
-        yield f"adding.recipe is {name!r}; known recipes: {nearest(name, config['recipes'])}"
+        known = nearest(name, config["recipes"])
+        yield f"adding.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
     elif not recipe.get("phases"):
         yield f"adding.recipe is {name!r}, which is no optimisation: nothing can be added to it"
     elif prior in (recipe.get("priors") or {}):
@@ -459,10 +337,11 @@ def adding_faults(config: dict) -> Iterable[str]:
     known = [p for p in config["priors"] if source_of(config, p) == "features"]
     if prior not in known:
         of_maps = nearest(prior, known) if known else "none"
-        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}"
+        lost = why(dropped, "priors", prior)
+        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}{lost}"
 
 
-def figure_faults(config: dict) -> Iterable[str]:
+def figure_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Layers and recipes to be shown that the study does not have."""
     details = config["figures"]["details"]
     layers = {layer for entry in config["classifiers"].values() for layer in entry["layers"]}
@@ -471,7 +350,7 @@ def figure_faults(config: dict) -> Iterable[str]:
             if name not in known:
                 yield (
                     f"figures.details.{key}: {name!r} is not one of the study's {key}; "
-                    f"nearest: {nearest(name, sorted(known))}"
+                    f"nearest: {nearest(name, sorted(known))}{why(dropped, key, name)}"
                 )
 
 

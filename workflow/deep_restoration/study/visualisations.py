@@ -6,8 +6,9 @@ same keys in the entry itself, which come before those of the recipe.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
+
+from . import schema
 
 ATTRIBUTIONS = ("gradient", "deconvnet", "guided_backpropagation", "patternnet")
 # Names of ReLUs: modules, functions, methods.
@@ -19,30 +20,6 @@ UNRULED = (
     *("PReLU", "Mish", "mish", "Softmax", "softmax", "MultiheadAttention", "Softplus", "softplus"),
 )
 WEIGHTED = ("Conv2d", "Linear", "conv2d", "linear")
-
-# What an entry may take from a recipe; a recipe's weight of the data belongs to another data term.
-PLAN = ("priors", "optimiser", "phases", "start", "bound", "box", "precision")
-PLAN += ("parametrisation", "converged")
-OPTIMISED = {"layers": None, "recipe": None, "data_weight": 1.0}
-KINDS = {  # the keys of each kind with their defaults, besides those of PLAN; None is none
-    "activation_maximisation": OPTIMISED
-    | {"of": "channel", "units": 9, "training_images": 200, "leak": 0.05},
-    "caricature": OPTIMISED | {"images": 2},
-    "texture": OPTIMISED | {"images": 2, "relative": True, "content": None},
-    "attribution": {
-        "layers": None,
-        "methods": list(ATTRIBUTIONS),
-        "images": 3,
-        "channels": 2,
-        "training_images": 200,
-    },
-}
-
-
-def allowed(kind: str) -> list[str]:
-    """The keys of a kind. A caricature starts at its image."""
-    plan = [key for key in PLAN if (kind, key) != ("caricature", "start")]
-    return [*KINDS[kind], *(plan if "recipe" in KINDS[kind] else [])]
 
 
 def unruled(method: str, steps: Sequence[tuple[str, str]]) -> str | None:
@@ -57,33 +34,30 @@ def unruled(method: str, steps: Sequence[tuple[str, str]]) -> str | None:
     return None
 
 
-def kind_faults(entries: dict[str, dict]) -> Iterable[str]:
-    """Entries with keys of another kind than theirs."""
-    for name, entry in entries.items():
-        keys = allowed(entry["kind"])
-        for foreign in sorted(set(entry) - set(keys) - {"kind"}):
-            yield (
-                f"visualisations.{name}.{foreign} is not a key of kind {entry['kind']}; "
-                f"allowed: {', '.join(keys)}"
-            )
+def kinds() -> list[str]:
+    """What an entry may be."""
+    return list(schema.kinds(schema.entries("visualisations")))
 
 
-def complete(entry: dict) -> dict:
-    """The entry with the defaults of its kind."""
-    return {"kind": entry["kind"], **json.loads(json.dumps(KINDS[entry["kind"]])), **entry}
+def planned(kind: str) -> set[str]:
+    """The keys that an entry of a kind has in common with recipes, and takes from one where it has none
+    of its own. A recipe's weight of the data belongs to another data term; a caricature starts at its
+    image."""
+    own = schema.kinds(schema.entries("visualisations"))[kind]["properties"]
+    return set(own) & set(schema.entries("recipes")["properties"]) - {"data_weight"}
 
 
 def plan(config: dict, entry: dict) -> dict:
     """How an entry is optimised, as a recipe: its own keys before those of its recipe; {} for none."""
     if "recipe" not in entry:
         return {}
-    recipe = config["recipes"].get(entry["recipe"]) or {}
-    found = {key: recipe[key] for key in PLAN if key in recipe} | {
-        key: entry[key] for key in PLAN if key in entry
-    }
-    if entry["kind"] == "caricature":
-        found.pop("start", None)
-    return found | {"data_weight": entry["data_weight"]}
+    recipe, keys = config["recipes"].get(entry["recipe"]) or {}, planned(entry["kind"])
+    own = {key: value for key, value in entry.items() if key in keys}
+    return (
+        {key: value for key, value in recipe.items() if key in keys}
+        | own
+        | {"data_weight": entry["data_weight"]}
+    )
 
 
 def reachable(classifier: dict, known: dict[str, dict]) -> list[str]:

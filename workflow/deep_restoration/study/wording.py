@@ -42,7 +42,11 @@ def yaml_hint(value: Any, wanted: set[str], least: int) -> str:
     of `least` entries or more."""
     if isinstance(value, float) and "integer" in wanted:
         return f" (write {int(value)})" if value.is_integer() else ""
-    if wanted <= {"array"} and isinstance(value, int | float) and not isinstance(value, bool):
+    if (
+        wanted <= {"array", "null"}
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ):
         return f" (write a list: [{', '.join([str(value)] * least)}])"
     if not isinstance(value, str):
         return ""
@@ -70,7 +74,7 @@ def yaml_hint(value: Any, wanted: set[str], least: int) -> str:
             " (it is text: in a file, write it without quotes. Snakemake's --config makes text of "
             "all nested values: write them to a file, and give it to --configfile)"
         )
-    return f" (write a list: [{value}])" if wanted <= {"array"} and least == 1 else ""
+    return f" (write a list: [{value}])" if wanted <= {"array", "null"} and least == 1 else ""
 
 
 def _number(text: str) -> float | None:

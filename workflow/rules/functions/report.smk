@@ -34,7 +34,7 @@ def figure_entries():
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
         for kind in ("stationarity", "sparsity", *["patches"] * bool(STUDY["patches"])):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
-        for kind in ("linear_inverse", "linear_restorations"):
+        for kind in ("linear_inverse", "linear_restorations") if STUDY["linear_inverse"] else ():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
     for classifier, kind, name in visualisation_figures():
         path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}

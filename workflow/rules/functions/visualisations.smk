@@ -57,7 +57,7 @@ def visualisation_job(wildcards):
     own = {
         key: value
         for key, value in entry.items()
-        if key not in ("layers", "recipe", "data_weight", *visualisations.PLAN)
+        if key not in ("layers", "recipe", "data_weight", *visualisations.planned(entry["kind"]))
     }
     return canonical(
         more

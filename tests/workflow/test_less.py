@@ -1,0 +1,65 @@
+"""Studies that start from less than the default one plan the jobs that they need, and no others."""
+
+import pytest
+
+from tests.tree import Tree
+
+CLASSIFIER = "{architecture: squeezenet1_0, weights: exemplar, layers: [features.4, features.7]}"
+NOT_ASKED_FOR = {
+    *("linear_inverse", "plot_linear_inverse", "visualise", "plot_visualisations"),
+    *("train_feature_prior", "feature_patches", "naturalness_of_maps", "denoise", "plot_denoising"),
+    *("search", "restore_starts", "add_priors"),
+}
+OF_INVERTERS = {"train_inverter", "evaluate_inverters", "inverter_tables", "plot_inverters"}
+OF_PRIORS = {
+    *("image_patches", "train_prior", "describe_filters", "prior_tables", "plot_prior"),
+    *("naturalness", "plot_naturalness", "plot_patches"),
+}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return Tree.fresh(tmp_path_factory.mktemp("less") / "tree")
+
+
+def test_three_recipes_on_two_layers_plan_what_these_need(tree):
+    study = f"""
+        classifiers: {{alexnet: null, net: {CLASSIFIER}}}
+        only: [tv, foe, inverter_joint]
+    """
+    jobs = tree.plan("--configfile", tree.config("only.yaml", study))
+    assert not NOT_ASKED_FOR & set(jobs)
+    assert set(jobs) >= OF_INVERTERS | OF_PRIORS | {"report"}
+    expected = {
+        **{"reconstruct": 3 * 2, "evaluate": 2, "images": 2, "classifier": 1},
+        **{"train_prior": 1, "image_patches": 1},  # foe, on the patches `small`
+        **{"train_inverter": 2 * 2},  # two replicates of joint a layer
+    }
+    assert {rule: jobs.get(rule) for rule in expected} == expected
+
+
+def test_a_study_that_starts_from_nothing_plans_what_it_names(tree):
+    study = f"""
+        base: none
+        images: {{train: embedded, test: embedded, size: 96}}
+        classifiers: {{net: {CLASSIFIER}}}
+        linear_inverse: null
+        recipes:
+          mine:
+            priors: {{tv: {{weight: mahendran2015}}}}
+            optimiser: adam
+            phases: [{{iterations: 9, rate: 5.0}}]
+    """
+    jobs = tree.plan("--configfile", tree.config("none.yaml", study))
+    assert not (NOT_ASKED_FOR | OF_INVERTERS | OF_PRIORS) & set(jobs)
+    assert (jobs["reconstruct"], jobs["images"], jobs["report"]) == (2, 2, 1)
+
+
+def test_null_drops_the_linear_inverses_of_the_default_study(tree):
+    jobs = tree.plan(
+        "--configfile", tree.config("null.yaml", "{linear_inverse: null, priors: {dae: null}}")
+    )
+    assert "linear_inverse" not in jobs
+    assert "plot_linear_inverse" not in jobs
+    assert jobs["visualise"] > 0
+    assert jobs["train_prior"] == 2
