@@ -228,7 +228,7 @@ def speaking(usual):
     ("old", "new"),
     [
         ("side %d of a figure", "a figure's side is %d"),
-        ("f\"a {what} of side {side} is none; give", "f\"{what}, {side}: give"),
+        ('f"a {what} of side {side} is none; give', 'f"{what}, {side}: give'),
         ('"square" if', '"rectangle" if'),
         ('"there is no "', '"missing: "'),
         ('log.info("side %d', 'log.info("sides: %d'),

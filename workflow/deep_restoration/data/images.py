@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -70,7 +71,7 @@ class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about t
     """An image file that cannot be used; the message says why."""
 
 
-def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
+def decode(path: str | os.PathLike | IO[bytes], shorter_side: int | None = None) -> np.ndarray:
     """Read any photograph as H x W x 3 uint8 sRGB.
 
     Grey, 16-bit, float, palette, CMYK and transparent images are converted (transparency over white),
@@ -87,13 +88,13 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
         if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
             raise UnusableImage("no file but a pipe, a device or a folder")
         with _open(path) as image:
-            if shorter_side and min(image.size) < shorter_side:
-                width, height = image.size
+            width, height = image.size
+            if shorter_side and min(width, height) < shorter_side:
                 raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
-            large = math.prod(image.size) > LARGE
+            large = width * height > LARGE
             if shorter_side and image.format == "JPEG":
-                scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
-                image.draft(None, tuple(int(side * scale) for side in image.size))
+                scale = 2 * shorter_side / min(width, height)  # twice the size keeps it sharp
+                image.draft(None, (int(width * scale), int(height * scale)))
             with _large if large else nullcontext():
                 cut = _is_cut_to_8_bits(image)
                 with suppress(SyntaxError):  # EXIF that is none says nothing of the orientation
@@ -136,7 +137,7 @@ def read(path: str) -> np.ndarray:
 
 def _open(path):
     """The Pillow image of a file, not decoded yet but where Pillow does not know its kind of TIFF."""
-    from PIL import Image, UnidentifiedImageError, features
+    from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
     try:
         image = Image.open(path)
@@ -152,7 +153,7 @@ def _open(path):
         else:
             found = f"{what}, cut off or of an unknown kind" if what else _no_image(start)
         raise UnusableImage(f"not readable: {found}") from None
-    if image.format != "TIFF":
+    if image.format != "TIFF" or not isinstance(image, TiffImagePlugin.TiffImageFile):
         return image
     image.filename = (
         ""  # or Pillow maps the file into memory, and makes noise of those that are turned
@@ -186,7 +187,7 @@ def _open_tiff(path):
         import imagecodecs  # noqa: F401 (tifffile's own; named for the fingerprint, as it decides what is read)
 
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = file.pages.first
         form, colours = " x ".join(map(str, page.shape)), page.photometric
         kind = f"a TIFF of {form} values of {page.dtype}, {getattr(colours, 'name', colours)}"
         if page.subfiletype & 1 or page.photometric not in (WHITE_IS_ZERO, 1, 2):

@@ -8,6 +8,7 @@ of all training images. And a recipe wins only if its image also explains the la
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,7 +16,7 @@ COLOUR, IMAGE = "baseline: mean colour", "baseline: mean image"  # no recipe can
 NAMES = (COLOUR, IMAGE)
 MARK = "†"  # beside a winner that does not explain the layer
 EXPLAINED = 0.5  # the largest representation error of an image that explains a layer
-Row = Mapping[str, str | float]
+Row = TypeVar("Row", bound=Mapping[str, Any])  # of a table: names and numbers by column
 
 
 def pictures(mean: np.ndarray) -> dict[str, np.ndarray]:
@@ -30,7 +31,7 @@ def of_recipes(rows: Iterable[Row], column: str = "recipe") -> list[Row]:
     return [row for row in rows if row[column] not in NAMES]
 
 
-def explains(row: Row) -> bool:
+def explains(row: Mapping[str, Any]) -> bool:
     """Whether a row's representation error leaves at least half of the layer's energy explained."""
     return float(row["representation_error"]) <= EXPLAINED
 

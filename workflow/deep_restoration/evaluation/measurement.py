@@ -159,11 +159,13 @@ class MapStatistics:
 
         def see(start: int, target: torch.Tensor, maps: torch.Tensor) -> None:
             nonlocal restored
-            if restored is None:
-                restored, self.natural = self._like(maps), self.natural or self._like(maps)
+            natural, restored = self.natural or self._like(maps), restored or self._like(maps)
+            self.natural = natural
             restored.add(maps, start)
             if first:
-                self.natural.add(target, start)
+                natural.add(target, start)
 
         rows = measuring.images(found, see)
+        assert self.natural is not None  # there are images
+        assert restored is not None
         return rows, compare(self.natural, restored)

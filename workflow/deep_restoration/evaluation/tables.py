@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -72,7 +73,7 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
         place.setdefault(row["recipe"], []).append(row)
     result = []
     for key, recipes in groups.items():
-        means = [
+        means: list[dict[str, Any]] = [
             {"recipe": recipe}
             | {m: float(np.mean([float(row[m]) for row in group])) for m in COMPARED}
             for recipe, group in recipes.items()
@@ -147,8 +148,8 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
             if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
         ]
         if len(rivals) == 1 and regime != "end_to_end":
-            errors = (found[..., 0].mean(0) for found in (table, rivals[0]))
-            line += cells(ratio_interval(*errors, names, seed))
+            ours, theirs = (found[..., 0].mean(0) for found in (table, rivals[0]))
+            line += cells(ratio_interval(ours, theirs, names, seed))
         else:
             line += ["", "", ""]
         summary.append([*line, note(names)])

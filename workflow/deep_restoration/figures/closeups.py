@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..evaluation import baselines
 from ..evaluation.time_to_quality import HAND_CRAFTED
@@ -28,7 +30,7 @@ def choose(
     if wanted:
         return list(wanted)
     recipes = dict.fromkeys(row["recipe"] for row in baselines.of_recipes(rows))
-    means = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
+    means: list[dict[str, Any]] = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
     chosen = []
     for hand_crafted in (False, True):
         side = [row for row in means if (sides[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
@@ -107,7 +109,7 @@ def details(
                     axis.set_ylabel(f"{row}, {side} x {side}" if row == "detail" else row)
             for colour, width in (("black", 2.2), ("white", 1.0)):
                 corner = (left - 0.5, top - 0.5)
-                box = plt.Rectangle(corner, side, side, fill=False, ec=colour, lw=width)
+                box = Rectangle(corner, side, side, fill=False, ec=colour, lw=width)
                 axes[0, column].add_patch(box)
             axes[0, column].set_title(labels.get(name, name), fontsize=8.5)
             if name in scores:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..evaluation import baselines
 from ..evaluation import time_to_quality as timing
@@ -51,9 +53,8 @@ def quality_against_time(
             if first is not None:
                 ring = {"ms": 10, "mfc": "none", "mec": "black", "mew": 1.1}
                 axis.plot(seconds[first], value[first], "o", **ring, zorder=5)
-        if best is not None:
+        if best is not None and (name := timing.best_hand_crafted(curves, sides)):
             axis.axhline(best, color="0.4", ls="--", lw=0.9, zorder=0)
-            name = timing.best_hand_crafted(curves, sides)
             axis.annotate(
                 f"dashed: {spoken(name)} ends at {best:.2f}",
                 (0.99, 0.03),
@@ -72,7 +73,7 @@ def quality_against_time(
         drawn[-1].tick_params(labelbottom=True)
     for row in range(rows):
         axes[row, 0].set_ylabel("SSIM")
-    handles = {recipe: plt.Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
+    handles = {recipe: Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -101,7 +102,7 @@ def measures_of_papers(
         _origin(row) for row in published if row["published"] and row["measure"] in PANELS
     )
     signs = {key: SIGNS[index % len(SIGNS)] for index, key in enumerate(methods)}
-    told: dict[str, object] = {}
+    told: dict[str, Artist] = {}
     for axis, (measure, (label, factor, scale)) in zip(axes.flat, PANELS.items(), strict=True):
         values: dict[tuple[str, str], list[float]] = {}
         for row in rows:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import FancyBboxPatch
 
 from ..evaluation import baselines
 from .recipes import draw_baselines, legends, styles
@@ -38,7 +40,7 @@ def traces(
             axes[2].semilogx(seconds, value, marker=marker, ms=6 if len(value) == 1 else 3, **style)
         # What the legend shows: the marker, too, which not every panel has.
         if terms:
-            handles[recipe] = plt.Line2D([], [], marker=marker, ms=4, **style)
+            handles[recipe] = Line2D([], [], marker=marker, ms=4, **style)
     axes[0].set(xlabel="iteration", ylabel="representation error")
     axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
     axes[2].set(xlabel="seconds, all images at once", ylabel="SSIM")
@@ -87,7 +89,7 @@ def measures_by_layer(
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
     draw_baselines(figure, heights)
-    handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
+    handles = {r: Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -137,7 +139,7 @@ def rule_graph(edges: Sequence[tuple[str, str]]) -> Figure:
             zorder=0,
         )
     for node in graph:
-        box = plt.matplotlib.patches.FancyBboxPatch(
+        box = FancyBboxPatch(
             (column[node] - 0.38, -row[node] - 0.24),
             0.76,
             0.48,

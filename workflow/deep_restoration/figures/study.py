@@ -92,8 +92,8 @@ def _line(axis, rows: Rows, measure: str, layers, colour: str, style: str, label
         for end in ("", "_low", "_high")
     )
     places = np.arange(len(layers))
-    label = label.replace("_", " ") or None
-    axis.plot(places, mean, style, color=colour, marker="o", ms=4, lw=1.3, label=label)
+    words = label.replace("_", " ") or None
+    axis.plot(places, mean, style, color=colour, marker="o", ms=4, lw=1.3, label=words)
     axis.fill_between(places, low, high, color=colour, alpha=0.12, lw=0)
 
 

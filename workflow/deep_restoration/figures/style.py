@@ -15,18 +15,19 @@ import numpy as np
 from ..files.atomic import atomic
 from .recipes import COLOURS
 
-STYLE = {
-    "figure.dpi": 100,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "savefig.bbox": "tight",
-}
-plt.rcParams.update(STYLE)
+plt.rcParams.update(
+    {
+        "figure.dpi": 100,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "savefig.bbox": "tight",
+    }
+)
 
 # What the words of the tables mean on an axis.
 LABELS = {

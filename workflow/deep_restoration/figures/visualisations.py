@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from .recipes import COLOURS
 from .style import plt
@@ -82,7 +83,7 @@ def attribution(truth: np.ndarray, layers: dict[str, Attributions], title: str) 
             top, left, bottom, right = found.extents[place]
             frame = (left - 0.5, top - 0.5), right - left, bottom - top
             colour = COLOURS[unit + 1]
-            axes[row, 0].add_patch(plt.Rectangle(*frame, fill=False, ec=colour, lw=1.5))
+            axes[row, 0].add_patch(Rectangle(*frame, fill=False, ec=colour, lw=1.5))
             column = 1 + unit * (1 + len(methods))
             inside = slice(top, bottom), slice(left, right)
             pictures = [truth[index][inside]]

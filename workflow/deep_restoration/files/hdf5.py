@@ -229,7 +229,7 @@ def _checksum_of_chunks(file) -> int:
     not notice where a copy or a disk left zeros, nor chunks of an older version of the file."""
     descriptor, result = file.id.get_vfd_handle(), 0
     for item in _objects(file):
-        places: list[tuple] = []
+        places: list = []  # of h5py's StoreInfo
         if getattr(item, "chunks", None):
             item.id.chunk_iter(lambda chunk, places=places: places.append(chunk))
         for chunk in sorted(places, key=lambda chunk: chunk.chunk_offset):

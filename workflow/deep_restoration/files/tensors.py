@@ -63,7 +63,7 @@ def _checksum(tensor) -> int:
         import torch
 
         flat = flat.view(torch.uint8).numpy()
-    return zlib.crc32(flat.view(np.uint8), zlib.crc32(kind.encode()))
+    return zlib.crc32(flat.view(np.uint8).data, zlib.crc32(kind.encode()))
 
 
 def _checksum_of_facts(facts: dict) -> int:

@@ -8,6 +8,7 @@ lower is better. `scale` (N,) is its size where nothing is achieved, by which di
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -101,6 +102,10 @@ def gram(maps: torch.Tensor) -> torch.Tensor:
     return flat @ flat.transpose(1, 2)
 
 
+def _content(maps: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (maps.float() - wanted).square().flatten(1).sum(1)
+
+
 class Gram:
     """Style and texture of Gatys et al. 2015: sum over layers of w_l E_l, and the content of a layer.
 
@@ -131,10 +136,10 @@ class Gram:
         zero = {layer: torch.zeros_like(values) for layer, values in maps.items()}
         empty = {layer: self._style(layer, values) for layer, values in zero.items()}
         if content is not None:
-            empty["content"] = self._content(torch.zeros_like(content[1]))
+            empty["content"] = _content(torch.zeros_like(content[1]), content[1])
         for layer, values in empty.items():
             if not (values > 0).all():
-                name = content[0] if layer == "content" else layer
+                name = content[0] if content is not None and layer == "content" else layer
                 raise ValueError(f"the maps of {name} are all zero; there is no texture in them")
         self.units = empty if relative else {k: torch.ones_like(v) for k, v in empty.items()}
         self.scale = self._sum(empty)
@@ -143,17 +148,16 @@ class Gram:
         difference = gram(values) - self.grams[layer]
         return difference.square().flatten(1).sum(1) / self.sizes[layer]
 
-    def _content(self, values: torch.Tensor) -> torch.Tensor:
-        return 0.5 * (values.float() - self.content[1]).square().flatten(1).sum(1)
-
     def _sum(self, terms: Maps) -> torch.Tensor:
         weights = {**self.weights, "content": self.content_weight}
-        return sum(weights[name] * value / self.units[name] for name, value in terms.items())
+        parts = (weights[name] * value / self.units[name] for name, value in terms.items())
+        return functools.reduce(torch.add, parts)
 
     def energy(self, found: Maps) -> torch.Tensor:
         terms = {layer: self._style(layer, found[layer]) for layer in self.grams}
         if self.content is not None:
-            terms["content"] = self._content(found[self.content[0]])
+            layer, wanted = self.content
+            terms["content"] = _content(found[layer], wanted)
         return self._sum(terms)
 
     def select(self, index: torch.Tensor) -> Gram:

@@ -26,7 +26,7 @@ from torch import nn
 
 from ..evaluation import metrics
 from ..networks.graph import in_bfloat16
-from ..priors import Prior
+from ..priors import Annealing, Prior
 from ..runtime import batches, devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.errors import DivergedError
@@ -234,7 +234,7 @@ class _Run:
         self.colour = self.mean.flatten().tolist()
         self.schedule = moments(plan.phases)
         self.draws = seeds.generator(seed, "preimage", "jitter")
-        self.annealed = [t.prior for t in terms.values() if hasattr(t.prior, "anneal")]
+        self.annealed = [t.prior for t in terms.values() if isinstance(t.prior, Annealing)]
         self.labels = ("total", "data", *terms, *["image"] * (truth is not None))
         self.trace: list[tuple] = []
         self.recent: list[tuple[int, float, torch.Tensor]] = []
@@ -449,7 +449,7 @@ class _Run:
         """A quarter of the rate for those that diverged, from the start of the phase."""
         share = self.rows["share"]
         for index in diverged.nonzero().flatten().tolist():
-            place = f"{self.names[self.rows.active[index]]} at iteration {iteration + 1}"
+            place = f"{self.names[int(self.rows.active[index])]} at iteration {iteration + 1}"
             if share[index].item() <= 4**-5:
                 objective, data = measured[:2, index].tolist()
                 error = (
@@ -515,9 +515,11 @@ class _Run:
 
     def _watch(self, iteration: int) -> None:
         """SSIM with the truth; the clock stands while we look."""
+        truth = self.all[2]
+        assert truth is not None
         self._flush()
         paused = time.monotonic()
-        similar = similarity(self.all[2], self._images().clamp(0, 1))
+        similar = similarity(truth, self._images().clamp(0, 1))
         self.trace.append((iteration + 1, "ssim", similar, paused - self.started))
         self.started += time.monotonic() - paused
 
@@ -528,7 +530,8 @@ class _Run:
             error = self.data_term.energy(self.network(x))
         lost = ~(torch.isfinite(error) & (self.plan.data_weight * error <= limit))
         if lost.any():
-            named = ", ".join(self.names[index] for index in lost.nonzero().flatten().tolist())
+            gone = lost.tolist()
+            named = ", ".join(n for n, is_lost in zip(self.names, gone, strict=True) if is_lost)
             count = len(self.schedule)
             place = f"the optimisation of {named} diverged at iteration {count}"
             self._give_up(count, place, lost)

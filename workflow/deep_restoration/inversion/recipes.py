@@ -11,7 +11,7 @@ import torch
 
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
-from ..priors import UNITS, Prior, load
+from ..priors import UNITS, Completing, Prior, load
 from ..priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from ..priors.total_variation import TotalVariation
 from ..runtime import batches, devices
@@ -64,6 +64,7 @@ def build(
             prior = AlphaNorm(mean, **options)
             weight = alpha_weight_2015() if weight == "mahendran2015" else weight
         elif name == "inverter":
+            assert predicted is not None  # a recipe with this prior has an inverse network
             prior = DistanceTo(predicted)
         elif name == "colour_norm":
             prior = ColourNorm(mean, **options)
@@ -104,7 +105,7 @@ class Restorer:
         self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
-        self.network.to(self.where, memory_format=torch.channels_last)
+        self.network.to(self.where).to(memory_format=torch.channels_last)
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
@@ -133,15 +134,16 @@ class Restorer:
         with torch.no_grad():
             target = seen.join(lambda part: self.network(truth[part])[self.layer], count)
         began, predicted = time.monotonic(), None
-        if self.inverter is not None:
+        if (inverter := self.inverter) is not None:
             with torch.no_grad():
                 predicted = seen.join(
-                    lambda part: complete(self.inverter.image(target[part]).clamp(0, 1)), count
+                    lambda part: complete(inverter.image(target[part]).clamp(0, 1)), count
                 )
             if predicted.is_cuda:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began
         if not recipe.get("phases"):
+            assert predicted is not None  # one of the two, a recipe has
             return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
         mean = self.network.mean
         result = preimage.reconstruct(
@@ -175,6 +177,7 @@ class Restorer:
         key = (recipe["unseen"], size)
         if key not in self._completes:  # the trials of a search ask again and again
             prior = load(self.learned[recipe["unseen"]][None])
+            assert isinstance(prior, Completing)  # as study.configuration sees to
             seen = receptive_fields.seen(self.network, self.layer, size)
             self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
         return self._completes[key]

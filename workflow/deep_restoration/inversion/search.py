@@ -34,7 +34,9 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     bounds = parameters(ranges)
-    spaces = {n: optuna.distributions.FloatDistribution(*bounds[n], log=True) for n in bounds}
+    spaces: dict[str, optuna.distributions.BaseDistribution] = {
+        n: optuna.distributions.FloatDistribution(*bounds[n], log=True) for n in bounds
+    }
     study = optuna.create_study()
     done: list[tuple[Values, float]] = []
     if saved := checkpoint.load():

@@ -45,7 +45,7 @@ class Projections(NamedTuple):
     K x 3 x H x W."""
 
     image: list[int]
-    units: list[tuple[int, int, int]]
+    units: list[tuple[int, ...]]
     extents: list[tuple[int, int, int, int]]
     maps: dict[str, torch.Tensor]
 
@@ -142,7 +142,7 @@ class Visualiser:
         inside = {place for files in self.learned.values() for place in files if place}
         needed = [layer, *sorted({*inside, *more} - {layer})]
         self.network = saved.load(network_file, needed)
-        self.network.to(self.where, memory_format=torch.channels_last)
+        self.network.to(self.where).to(memory_format=torch.channels_last)
 
     def maps(self, batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """The layer's maps of batches of images."""

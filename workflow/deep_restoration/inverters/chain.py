@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -70,13 +71,15 @@ def save_chain(path: str | os.PathLike, chain: Chain, provenance: dict) -> None:
     save_tensors(path, chain.state_dict(), "inverter", {**provenance, "specs": specs})
 
 
+def _spec(entry: dict[str, Any]) -> ModuleSpec:
+    """Of what JSON made of one: it has lists in place of tuples."""
+    entry = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+    return ModuleSpec(**entry)
+
+
 def load_chain(path: str | os.PathLike) -> Chain:
     """The chain that `save` wrote, frozen."""
     tensors, facts = load_tensors(path, "inverter")
-    specs = [
-        ModuleSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
-        for spec in facts["specs"]
-    ]
-    chain = Chain(specs)
+    chain = Chain([_spec(entry) for entry in facts["specs"]])
     chain.load_state_dict(tensors)
     return chain.eval().requires_grad_(False)

@@ -26,6 +26,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ..files.kept import kept
 
@@ -179,12 +180,18 @@ class _Walk:
             for statement in statements:
                 self.follow(owner, statement)
 
+    def entered_module(self, name: str) -> Module:
+        """One that was reached before."""
+        module = self.module(name)
+        assert module is not None
+        return module
+
     def define(self, owner: str, name: str) -> None:
-        module = self.module(owner)
+        module = self.entered_module(owner)
         self.add(owner, name, [module.statements[index] for index in module.definitions[name]])
 
     def follow(self, owner: str, statement: Statement) -> None:
-        here = self.module(owner)
+        here = self.entered_module(owner)
         bound = here.imports | statement.imports
         for target, name in statement.imports.values():
             self.reach(target, name, used=False)
@@ -332,7 +339,7 @@ def _text(statement: ast.stmt) -> str:
     words = _words(statement)
 
     class Strip(ast.NodeTransformer):
-        def generic_visit(self, node: ast.AST) -> ast.AST:
+        def generic_visit(self, node: Any) -> ast.AST:  # of any class: many have a body
             if node in words:
                 return ast.Constant("")
             super().generic_visit(node)

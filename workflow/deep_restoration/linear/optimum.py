@@ -15,9 +15,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch.nn import functional as F
+from torch.nn import grad
 
 MOST_ENTRIES = 50_000_000  # complex numbers in a preconditioner
 Shapes = tuple[tuple[int, int], tuple[int, int]]  # of an image (H, W) and of its maps (H', W')
@@ -49,9 +51,9 @@ class Convolution:
             )
         return cls(
             module.weight.detach().double(),
-            module.stride,
-            module.padding,
-            module.dilation,
+            _pair(module.stride),
+            _pair(module.padding),
+            _pair(module.dilation),
             module.groups,
         )
 
@@ -121,7 +123,7 @@ class Convolution:
             rows, columns = height + self.span[0] - 1, width + self.span[1] - 1
             padding = (0, 0)
         shape = (len(maps), self.channels, rows, columns)
-        images = torch.nn.grad.conv2d_input(
+        images = _conv2d_input(
             shape, self.weight, maps, self.stride, padding, self.dilation, self.groups
         )
         if self.periodic:
@@ -198,7 +200,7 @@ class StationaryPrior:
         towards 0 as d nears `window`. `floor` is a variance added to each value, by default about
         that of rounding to 8 bits.
         """
-        total, count = 0.0, 0
+        total, count = torch.zeros((), dtype=torch.float64), 0
         for batch in images:
             total = total + batch.double().sum((0, 2, 3))
             count += batch[:, 0].numel()
@@ -208,7 +210,7 @@ class StationaryPrior:
         taper = torch.hann_window(window + 2, False, dtype=torch.float64, device=mean.device)
         taper = taper[1:-1]
         taper = torch.outer(taper, taper)
-        power, pieces, side = 0.0, 0, 2 * window
+        power, pieces, side = torch.zeros((), dtype=torch.complex128), 0, 2 * window
         for batch in images:
             centred = batch.double() - mean[:, None, None]
             steps = [range(0, s - window + 1, max(1, window // 2)) for s in batch.shape[2:]]
@@ -368,6 +370,15 @@ def restore(
     return Solution(root(solution)[:, :, :height, :width], iterations, left)
 
 
+# Its defaults are all that says its types, and they are numbers where it takes pairs, too.
+_conv2d_input: Callable[..., torch.Tensor] = grad.conv2d_input
+
+
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = values
+    return rows, columns
+
+
 def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first * second).sum((1, 2, 3), keepdim=True)
 
@@ -376,7 +387,7 @@ def _fast(side: int, multiple: int) -> int:
     """The next side whose FFT is fast, a multiple of `multiple`."""
     from scipy.fft import next_fast_len
 
-    return multiple * next_fast_len(-(-side // multiple), real=True)
+    return multiple * cast(int, next_fast_len(-(-side // multiple), real=True))
 
 
 def _periodic_inverse(

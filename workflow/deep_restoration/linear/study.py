@@ -35,9 +35,10 @@ def of_network(network: graph.Network) -> li.Convolution:
     """
     last = network.steps[-1]
     error = ValueError(f"{last['name']} is not a convolution of the image alone")
-    if not last.get("target", "").endswith(".Conv2d"):
+    module = network.weights.get_submodule(last["path"]) if last["kind"] == "module" else None
+    if not isinstance(module, torch.nn.Conv2d):
         raise error
-    found = li.Convolution.of(network.weights.get_submodule(last["path"]))
+    found = li.Convolution.of(module)
     mean, std = (value.flatten().tolist() for value in (network.mean, network.std))
     front = graph.Network(network.steps, graph.inputs_of(last), mean, std)
     if front.tensors():

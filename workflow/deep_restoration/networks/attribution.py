@@ -91,6 +91,8 @@ class _Substituted(torch.autograd.Function):
 def rules(network: graph.Network, method: str, patterns: Patterns | None = None) -> graph.Call:
     """What takes the place of the network's functions for a method; `patterns` by path of the module."""
 
+    learned = patterns or {}
+
     def call(step: dict, function: Callable, arguments: list, keywords: dict) -> Any:
         kind = operation(step)
         if kind in RECTIFIERS:
@@ -102,7 +104,7 @@ def rules(network: graph.Network, method: str, patterns: Patterns | None = None)
         if method == "patternnet" and step["kind"] == "module":
             if isinstance(function, CONVOLUTIONS):
                 return _Substituted.apply(
-                    value, _linear(function, arguments[0], patterns[step["path"]])
+                    value, _linear(function, arguments[0], learned[step["path"]])
                 )
             if isinstance(function, NORMALISATIONS):
                 # A linear neuron of one weight w a channel: w a = 1.
@@ -115,14 +117,15 @@ def rules(network: graph.Network, method: str, patterns: Patterns | None = None)
     return call
 
 
-def _linear(module: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _linear(module: nn.Conv2d | nn.Linear, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The convolution or linear map of a module with another weight, without bias."""
     if isinstance(module, nn.Linear):
         return F.linear(x, weight)
     return F.conv2d(x, weight, None, module.stride, module.padding, module.dilation, module.groups)
 
 
-def _slope(module: nn.BatchNorm2d) -> torch.Tensor:
+def _slope(module: nn.BatchNorm1d | nn.BatchNorm2d) -> torch.Tensor:
+    assert module.running_var is not None  # a trained classifier's
     scale = torch.rsqrt(module.running_var + module.eps)
     return scale if module.weight is None else scale * module.weight
 
@@ -161,7 +164,7 @@ class _Sums:
     and of y and the number of all; in float64. x is what the weights see, so that sums over x have the
     weights' shape: they are the gradients of a convolution by its weights."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Conv2d | nn.Linear):
         weight = module.weight
         self.module = module
         self.xy, self.x = (torch.zeros_like(weight, dtype=torch.float64) for _ in range(2))
@@ -269,6 +272,6 @@ def extent(signal: torch.Tensor) -> tuple[int, int, int, int]:
     """Top, left, bottom, right of the pixels of 3 x H x W that are not zero; the whole image if none is."""
     seen = signal.abs().sum(0) > 0
     if not seen.any():
-        return 0, 0, *signal.shape[1:]
+        return 0, 0, signal.shape[1], signal.shape[2]
     rows, columns = (seen.any(axis).nonzero().flatten() for axis in (1, 0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

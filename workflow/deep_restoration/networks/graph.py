@@ -31,6 +31,7 @@ TRUSTED = (
     "_operator",
     "math",
 )
+OPERATORS = vars(torch._C)["_VariableFunctions"]  # which torch's type stubs do not know
 INPUT = "image"
 # (step, function, arguments, keywords) -> value
 Call = Callable[[dict, Callable, list, dict], Any]
@@ -47,9 +48,7 @@ def look_up(name: str) -> Any:
     if name == "getattr":
         return _attribute
     *place, last = name.split(".")
-    operator = place == ["torch"] and (
-        hasattr(torch._C._VariableFunctions, last) or last == "_assert"
-    )
+    operator = place == ["torch"] and (hasattr(OPERATORS, last) or last == "_assert")
     if not (operator or name.startswith(tuple(f"{prefix}." for prefix in TRUSTED))):
         raise ValueError(f"a network may not call {name}; allowed places: {', '.join(TRUSTED)}")
     parts = name.split(".")
@@ -150,7 +149,11 @@ class Network(nn.Module):
 
     Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary. Weights
     keep their architecture's names. Frozen and in evaluation mode unless trained on purpose.
+    `mean` and `std` of the colours are 1 x 3 x 1 x 1.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -173,9 +176,9 @@ class Network(nn.Module):
                 settings = {key: decode(value, {}) for key, value in step["settings"].items()}
                 module = FASTER.get(step["target"]) or look_up(step["target"])
                 _attach(self.weights, step["path"], module(**settings))
-        mean, std = (torch.tensor(v, device="cpu").view(1, 3, 1, 1) for v in (mean, std))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        for name, colour in (("mean", mean), ("std", std)):
+            values = torch.tensor(colour, device="cpu").view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def tensors(self) -> set[str]:
         """Names of the weights that this cut of the network needs."""
@@ -242,9 +245,11 @@ def _has(root: nn.Module, path: str) -> bool:
 def _attach(root: nn.Module, path: str, thing: Any) -> None:
     *folders, last = path.split(".")
     for folder in folders:
-        if folder not in root._modules:
-            root.add_module(folder, nn.Module())
-        root = root._modules[folder]
+        inner = root._modules.get(folder)
+        if inner is None:
+            inner = nn.Module()
+            root.add_module(folder, inner)
+        root = inner
     setattr(root, last, thing)
 
 

@@ -81,7 +81,7 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     return state
 
 
-def _harmless() -> list[type | tuple[object, str]]:
+def _harmless() -> list:
     """What many checkpoints hold beside tensors, and what only stores what it is given: the arguments of a
     training, and numbers of NumPy such as its best accuracy."""
     kinds = [np.dtype(kind) for kind in "?bhilqBHILQefd"]

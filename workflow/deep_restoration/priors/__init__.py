@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -50,6 +50,24 @@ class LearnedPrior(Prior, Protocol):
     def save(self, path: str | os.PathLike, provenance: dict) -> None: ...
 
 
+@runtime_checkable
+class Annealing(Protocol):
+    """A prior that changes while an image is optimised."""
+
+    def anneal(self, progress: float) -> None:
+        """Told before each iteration how far the optimisation is, 0..1."""
+        ...
+
+
+@runtime_checkable
+class Completing(Protocol):
+    """A prior of images that can say what lies beyond a part of them."""
+
+    def complete(self, images: torch.Tensor, seen: tuple[slice, slice]) -> torch.Tensor:
+        """The images, N x C x H x W, with new values outside of the rows and columns `seen`."""
+        ...
+
+
 class PerPosition:
     """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
 
@@ -72,8 +90,7 @@ class PerPosition:
         return getattr(self.prior, "lattice", 1) > 1 or getattr(self.prior, "probes", 0) > 0
 
     def anneal(self, progress: float) -> None:
-        """Told before each iteration how far the optimisation is, 0..1."""
-        if hasattr(self.prior, "anneal"):
+        if isinstance(self.prior, Annealing):
             self.prior.anneal(progress)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:

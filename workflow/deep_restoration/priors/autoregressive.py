@@ -33,8 +33,8 @@ class Network(nn.Module):
         self.enter = nn.Conv2d(channels, width, (context, 2 * context - 1))
         self.blocks = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(blocks))
         self.leave = nn.Conv2d(width, channels, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         aside = self.context - 1
@@ -170,7 +170,7 @@ def train(
         raise ValueError(f"images of {side} pixels have no row behind a context of {context}")
     torch.manual_seed(seeds.seed_of(seed, "autoregressive", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, context)
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
 
     def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
         data = networks.crops(source, count, side, draw).div_(scale)

@@ -103,6 +103,7 @@ class FieldOfExperts:
         if border not in borders.BORDERS:
             raise ValueError(f"border is {border!r}; allowed: {', '.join(borders.BORDERS)}")
         self.lattice, self.border = lattice, border
+        self.calibration: dict[str, tuple[float, float]]
         self.calibration = dict.fromkeys(borders.BORDERS, (mean, spread))
         self.patterns = filters if patterns is None else patterns
         self.facts = facts or {}
@@ -110,7 +111,8 @@ class FieldOfExperts:
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the patches."""
-        return tuple((self.filters if self.depthwise is None else self.depthwise).shape[2:])
+        height, width = (self.filters if self.depthwise is None else self.depthwise).shape[2:]
+        return height, width
 
     @property
     def channels(self) -> int:
@@ -132,15 +134,15 @@ class FieldOfExperts:
 
     def _places(self, x: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of the patches of each map of x. Raises ValueError where there are none."""
-        (height, width), size = self.size, tuple(x.shape[2:])
+        (height, width), (rows, columns) = self.size, x.shape[2:]
         if self.border == "reflect":
-            return size
-        if size[0] < height or size[1] < width:
+            return rows, columns
+        if rows < height or columns < width:
             raise ValueError(
-                f"maps of {size[0]} x {size[1]} hold no whole patch of {height} x {width}; "
+                f"maps of {rows} x {columns} hold no whole patch of {height} x {width}; "
                 "take a prior of smaller patches, or border: reflect"
             )
-        return size[0] - height + 1, size[1] - width + 1
+        return rows - height + 1, columns - width + 1
 
     def _framed(self, x: torch.Tensor) -> torch.Tensor:
         """Maps whose whole patches are those of x."""
@@ -165,18 +167,18 @@ class FieldOfExperts:
             inner = F.conv2d(x, self.depthwise.to(x), None, step, groups=self.groups)
             result = F.conv2d(inner, filters, None if self.contrast else bias)
         if self.contrast:
-            result = result / self._contrast_of(x, step) + bias[:, None, None]
+            result = result / self._contrast_of(x, step, self.contrast) + bias[:, None, None]
         return result
 
-    def _contrast_of(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """Root mean square of each patch without its DC, at least `contrast`: N x 1 x H' x W'."""
+    def _contrast_of(self, x: torch.Tensor, step: int, least: float) -> torch.Tensor:
+        """Root mean square of each patch without its DC, at least `least`: N x 1 x H' x W'."""
         square = F.avg_pool2d(x.square().mean(1, keepdim=True), self.size, step)
         if self.dc == "patch":
             square = square - F.avg_pool2d(x.mean(1, keepdim=True), self.size, step).square()
         elif self.dc == "channel":
             means = F.avg_pool2d(x, self.size, step)
             square = square - means.square().mean(1, keepdim=True)
-        return square.clamp_min(self.contrast**2).sqrt()
+        return square.clamp_min(least**2).sqrt()
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy (N,) over all positions.

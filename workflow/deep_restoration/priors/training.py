@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -124,12 +125,14 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
     noisy = torch.from_numpy(noise * linear).to(where) if noise and not contrast else None
     span = projection.span()
     span = None if span is None else torch.from_numpy(span).float().to(where)
-    start, history = None, []
+    start: tuple[torch.Tensor, torch.Tensor] | None = None
+    history: list[tuple] = []
     if plan.steps:
         problem = score_matching.Patches(data.to(where), held.to(where), noisy, span)
-        *start, history = score_matching.train(
+        filters, alphas, history = score_matching.train(
             problem, plan, settings["seed"], early if field else checkpoint
         )
+        start = filters, alphas
     if field:
         # Every pixel has as many patches as one has positions: together they count once.
         area = shape[1] * shape[2]
@@ -155,15 +158,17 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
             False,
             settings["patience"],
         )
-        *start, history = score_matching.train(
+        filters, alphas, history = score_matching.train(
             problem, plan, settings["seed"], checkpoint, start, "field"
         )
+        start = filters, alphas
+    assert start is not None  # one of the two was trained
     filters, alphas = (tensor.double().cpu().numpy() for tensor in start)
     folded = projection.fold(filters)
     if field:  # the mean that was subtracted is one colour
         colour = np.repeat(centre, area)
         folded["bias"] = -(filters[0] @ projection.linear()[0]) @ colour
-    tensors = {
+    tensors: dict[str, Any] = {
         name: None if folded[name] is None else torch.from_numpy(folded[name]).float()
         for name in ("filters", "bias", "depthwise", "patterns")
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -126,7 +127,7 @@ class Projection:
         parts = flat.reshape(len(flat), self.groups, -1) - self.centre.astype(flat.dtype)
         return parts.transpose(1, 0, 2) @ self.matrix.astype(flat.dtype).transpose(0, 2, 1)
 
-    def fold(self, filters: np.ndarray) -> dict[str, np.ndarray | int | None]:
+    def fold(self, filters: np.ndarray) -> dict[str, Any]:
         """What a field of experts needs of filters G x K x d on whitened values: `filters`, `bias`,
         `groups`, `depthwise`, `patterns`, those of all groups one after the other."""
         count, (channels, height, width) = filters.shape[1], self.shape

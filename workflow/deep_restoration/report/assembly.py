@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import yaml
 
@@ -93,7 +94,8 @@ def caption(path: Path, wildcards: dict[str, str]) -> str:
         "file_insertion_enabled": False,
         "raw_enabled": False,
     }
-    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+    parts = publish_parts(text, writer="html5", settings_overrides=settings)
+    return cast(dict[str, str], parts)["body"]
 
 
 def data_uri(png: Path) -> str:

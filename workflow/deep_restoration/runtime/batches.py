@@ -99,6 +99,7 @@ class Batches:
         """Set the gradients of the first of the `losses`, means over the images of a part, for the mean over
         all `count`. Returns these means, detached."""
         total: list[torch.Tensor] = []
+        sums: list[torch.Tensor] = []
 
         # Not by `backward`, which might be interrupted with half of the gradients added.
         def compute(part: slice) -> tuple:
@@ -114,10 +115,11 @@ class Batches:
                 break
             if not total:
                 total = [torch.zeros_like(loss) for loss in found]
-                for parameter in parameters:
-                    parameter.grad = torch.zeros_like(parameter)
+                sums = [torch.zeros_like(parameter) for parameter in parameters]
+                for parameter, own in zip(parameters, sums, strict=True):
+                    parameter.grad = own
             for loss, value in zip(total, found, strict=True):
                 loss.add_(value, alpha=share)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad.add_(gradient, alpha=share)
+            for own, gradient in zip(sums, gradients, strict=True):
+                own.add_(gradient, alpha=share)
         return total

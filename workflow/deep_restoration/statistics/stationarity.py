@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -183,7 +184,7 @@ def _attenuation(own: np.ndarray, added: float, samples: float) -> float:
         return delta - float((own / (own / (1 + delta) + added)).sum()) / samples
 
     most = float(own.sum()) / (added * samples)
-    return 1 / (1 + brentq(excess, 0, most)) if most > 0 else 1.0
+    return 1 / (1 + cast(float, brentq(excess, 0, most))) if most > 0 else 1.0
 
 
 def _samples_an_image(moments: SpatialMoments) -> float:

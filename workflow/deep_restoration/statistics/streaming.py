@@ -166,7 +166,10 @@ class FeatureStatistics:
         sums, flat, block = self.sums, image.flatten(1), number % BLOCKS
         channels, count = flat.shape
         chunk = CACHED // channels + 1 if flat.device.type == "cpu" else count
-        gram, powers, absolute, zeros, population = (0.0,) * 5
+        gram = flat.new_zeros(channels, channels, dtype=torch.float64)
+        powers = flat.new_zeros(channels, 4, dtype=torch.float64)
+        absolute, zeros = flat.new_zeros(2, channels, dtype=torch.float64)
+        population = flat.new_zeros((), dtype=torch.float64)
         signed = bool(image.min() < 0)
         for start in range(0, count, chunk):  # pieces that stay in the CPU's cache
             part = flat[:, start : start + chunk].double()
