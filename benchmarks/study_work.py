@@ -265,20 +265,8 @@ class Classifier:
                 patch = self._patch(study["patches"][entry["patches"]], layer)
             work = training(study, entry, patch, shape[1])
             yield Job("train_feature_prior", f"{here}/{name}", work)
-        chains = {name: self._inverter(layer, entry) for name, entry in study["inverters"].items()}
-        for name, entry in study["inverters"].items():
-            for replicate in range(entry["replicates"]):
-                work = self._inverter_training(layer, entry, chains[name])
-                yield Job("train_inverter", f"{here}/{name}/{replicate}", work)
-        if chains:
-            count = sum(entry["replicates"] for entry in study["inverters"].values())
-            each = Work()
-            for name, entry in study["inverters"].items():
-                each = each + chains[name].times(entry["replicates"])
-            work = (once + each).times(counter.test, count * counter.test / 64)
-            shown = min(counter.test, study["figures"]["images"])
-            disk = count * dataset_bytes(shown, counter.pixels)
-            yield Job("evaluate_inverters", here, replace(work, disk=disk))
+        if study["inverters"]:
+            yield from self._inverse_networks(layer, here)
         for recipe, entry in study["recipes"].items():
             yield from self._restorations(layer, recipe, entry)
         restored = len(study["recipes"]) * counter.test
@@ -288,20 +276,38 @@ class Classifier:
         yield Job("evaluate", here, table)
         yield Job("paper_measures", here, table)
         if counter.priors_of("features"):
-            total = (len(study["recipes"]) + 4) * counter.test
-            asked = Work()
-            for name in counter.priors_of("features"):
-                entry = study["priors"][name]
-                one = energy(entry, self._prior_patch(entry, layer), shape)
-                asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
-            work = asked.times(total, total / 16)
-            memory = 4 * 16 * (total // counter.test) * counter.pixels
-            yield Job("naturalness", here, replace(work, memory=memory, disk=0))
+            yield Job("naturalness", here, self._naturalness(layer))
         if study["starts"]:
             seen = study["starts"]["count"] * min(study["starts"]["images"], counter.test)
             seen *= len(study["starts"]["recipe"])
             yield Job("measure_starts", here, replace(once.times(seen, seen / BATCH), disk=0))
         yield from self._pictures(layer)
+
+    def _inverse_networks(self, layer: str, here: str) -> Iterator[Job]:
+        """The jobs of a layer's inverse networks."""
+        counter, inverters = self.counter, self.study["inverters"]
+        each, count = Work(), sum(entry["replicates"] for entry in inverters.values())
+        for name, entry in inverters.items():
+            chain = self._inverter(layer, entry)
+            each = each + chain.times(entry["replicates"])
+            for replicate in range(entry["replicates"]):
+                work = self._inverter_training(layer, entry, chain)
+                yield Job("train_inverter", f"{here}/{name}/{replicate}", work)
+        work = (self.forward(layer) + each).times(counter.test, count * counter.test / 64)
+        shown = min(counter.test, self.study["figures"]["images"])
+        disk = count * dataset_bytes(shown, counter.pixels)
+        yield Job("evaluate_inverters", here, replace(work, disk=disk))
+
+    def _naturalness(self, layer: str) -> Work:
+        """Energies of a layer's priors for the maps of all restored images."""
+        study, counter, once = self.study, self.counter, self.forward(layer)
+        total, asked = (len(study["recipes"]) + 4) * counter.test, Work()
+        for name in counter.priors_of("features"):
+            entry = study["priors"][name]
+            one = energy(entry, self._prior_patch(entry, layer), self.shape(layer))
+            asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
+        memory = 4 * 16 * (total // counter.test) * counter.pixels
+        return replace(asked.times(total, total / 16), memory=memory, disk=0)
 
     # -------------------------------------------------------------------------- restorations
 

@@ -85,40 +85,10 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     and at the end when it was written to meanwhile.
     """
     require_file(path)
-    try:
-        file = _open_locked(path)
-    except OSError as error:
-        if "already open for write" in str(error):
-            raise UnreadableError(
-                f"{path} is marked as open for writing: another program has it open, or was killed while it "
-                "had. Close it there, or take the mark away (h5clear -s FILE), or move the file elsewhere, "
-                "and run again"
-            ) from None
-        raise damaged(path, f"not a readable HDF5 file: {error}") from None
-    with file:
-        descriptor, altered = file.id.get_vfd_handle(), ""
+    with _opened(path) as file:
+        descriptor = file.id.get_vfd_handle()
         before = _state(descriptor)
-        try:
-            with reading(path):
-                found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
-                check_stage(path, found, stage)
-                if complete:
-                    _check_plain(file)
-                    complete = file.attrs["complete"]
-                    if file.attrs["checksum"] != _checksum_of_attributes(file):
-                        altered = "its attributes do not have their checksum"
-                    elif file.attrs.get("chunks") not in (None, _checksum_of_chunks(file)):
-                        altered = "its values are others"
-        except (StorageError, MemoryError):
-            raise
-        except ForeignError as error:
-            altered = str(error)
-        except Exception as error:  # what h5py raises on damaged files is not one family
-            raise damaged(path, error) from None
-        if altered:
-            raise damaged(path, altered, proven=False)
-        if not complete:
-            raise damaged(path, "unfinished")
+        _check(file, path, stage)
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:
@@ -132,6 +102,46 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
                     raise damaged(path, fault) from error
             raise
         _require_unchanged(path, descriptor, before)
+
+
+def _opened(path: str | os.PathLike):
+    """The h5py file, not looked at yet. Raises as `open_hdf5`."""
+    try:
+        return _open_locked(path)
+    except OSError as error:
+        if "already open for write" in str(error):
+            raise UnreadableError(
+                f"{path} is marked as open for writing: another program has it open, or was killed while it "
+                "had. Close it there, or take the mark away (h5clear -s FILE), or move the file elsewhere, "
+                "and run again"
+            ) from None
+        raise damaged(path, f"not a readable HDF5 file: {error}") from None
+
+
+def _check(file, path: str | os.PathLike, stage: str) -> None:
+    """Raise as `open_hdf5` where a file is of another stage, unfinished, changed or damaged."""
+    altered = ""
+    try:
+        with reading(path):
+            found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
+            check_stage(path, found, stage)
+            if complete:
+                _check_plain(file)
+                complete = file.attrs["complete"]
+                if file.attrs["checksum"] != _checksum_of_attributes(file):
+                    altered = "its attributes do not have their checksum"
+                elif file.attrs.get("chunks") not in (None, _checksum_of_chunks(file)):
+                    altered = "its values are others"
+    except (StorageError, MemoryError):
+        raise
+    except ForeignError as error:
+        altered = str(error)
+    except Exception as error:  # what h5py raises on damaged files is not one family
+        raise damaged(path, error) from None
+    if altered:
+        raise damaged(path, altered, proven=False)
+    if not complete:
+        raise damaged(path, "unfinished")
 
 
 def _state(descriptor: int) -> tuple[int, int]:

@@ -354,40 +354,53 @@ def _text(statement: ast.stmt) -> str:
 def _words(statement: ast.stmt) -> set[ast.AST]:
     """The string constants that only go into errors, warnings and the log: what is raised, what makes an
     error, arguments of a log's methods, and local variables that are used for nothing else."""
-    found: set[ast.AST] = set()
     inside: set[ast.AST] = set()  # all nodes of such places
-
-    def take(node: ast.AST) -> None:
-        for part in ast.walk(node):
-            inside.add(part)
-            if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                found.add(part)
-
     for node in ast.walk(statement):
-        if isinstance(node, ast.Raise) and node.exc is not None:
-            take(node.exc)
-        elif isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            owner = getattr(getattr(node.func, "value", None), "id", "")
-            if name.endswith("Error"):
-                for argument in node.args:
-                    take(argument)
-            elif owner in LOGS and not name.startswith("get"):
-                for argument in node.args:  # what is called in there may do more than write
-                    if isinstance(argument, ast.Constant | ast.JoinedStr):
-                        take(argument)
-    for function in ast.walk(statement):
-        if isinstance(function, ast.FunctionDef):
-            uses: dict[str, list[ast.Name]] = {}
-            kept: set[str] = set()
-            for node in ast.walk(function):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                    uses.setdefault(node.id, []).append(node)
-                elif isinstance(node, ast.Nonlocal | ast.Global):
-                    kept.update(node.names)
-            for node in ast.walk(function):
-                if isinstance(node, ast.Assign) and len(node.targets) == 1:
-                    name = getattr(node.targets[0], "id", None)
-                    if name in uses and name not in kept and inside.issuperset(uses[name]):
-                        take(node.value)
-    return found
+        for place in _told(node):
+            inside.update(ast.walk(place))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef):
+            uses = _uses(node)
+            for name, value in _assignments(node):
+                if name in uses and inside.issuperset(uses[name]):
+                    inside.update(ast.walk(value))
+    return {n for n in inside if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def _told(node: ast.AST) -> list[ast.expr]:
+    """The parts of a node, but not of those within it, that only go into an error or the log."""
+    if isinstance(node, ast.Raise):
+        return [node.exc] if node.exc is not None else []
+    if not isinstance(node, ast.Call):
+        return []
+    name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    owner = getattr(getattr(node.func, "value", None), "id", "")
+    if name.endswith("Error"):
+        return node.args
+    if owner in LOGS and not name.startswith("get"):
+        # What is called in an argument may do more than write.
+        return [a for a in node.args if isinstance(a, ast.Constant | ast.JoinedStr)]
+    return []
+
+
+def _uses(function: ast.FunctionDef) -> dict[str, list[ast.Name]]:
+    """Where a function reads each of its local variables."""
+    uses: dict[str, list[ast.Name]] = {}
+    kept: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            uses.setdefault(node.id, []).append(node)
+        elif isinstance(node, ast.Nonlocal | ast.Global):
+            kept.update(node.names)
+    return {name: places for name, places in uses.items() if name not in kept}
+
+
+def _assignments(function: ast.FunctionDef) -> list[tuple[str, ast.expr]]:
+    """Names that a function assigns to, one at a time, and the values."""
+    return [
+        (node.targets[0].id, node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and len(node.targets) == 1
+        and isinstance(node.targets[0], ast.Name)
+    ]
