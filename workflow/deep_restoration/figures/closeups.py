@@ -23,7 +23,7 @@ def choose(
 ) -> list[str]:
     """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
 
-    `rows` are those of a layer's table of images; best is the least mean squared error over all of them
+    `rows` are the rows of a layer's table of images; best is the least mean squared error over all of them
     among recipes that explain the layer (`baselines.winner`). Anything learned is on the learned side,
     inverse networks too; a side without recipes has no best.
     """
@@ -74,9 +74,9 @@ def details(
     title: str,
     across: int = 2,
 ) -> Figure:
-    """Every image (n x H x W x 3) whole, in detail, and its signed error, a column a recipe.
+    """Every image (n x H x W x 3) whole, in detail, and its signed error, one column per recipe.
 
-    `labels` stand over the columns, `scores` (of each image) under the whole ones. The detail is the square
+    `labels` stand over the columns, `scores` (of each image) below the whole ones. The detail is the square
     of `side` pixels with the most contrast in the original, its pixels enlarged and not smoothed. Errors
     are original minus restored and share one scale over the whole figure: grey is none, and what is
     beyond the 99.5 % quantile of their magnitude is white or black. `across` images stand side by side.

@@ -51,7 +51,7 @@ def gallery(
     title: str,
     labels: Sequence[str] = (),
 ) -> Figure:
-    """Originals beside every recipe's images (n x H x W x 3), a row an image, its score under each.
+    """Originals beside every recipe's images (n x H x W x 3), one row per image, the score below each.
 
     `labels` name the rows.
     """

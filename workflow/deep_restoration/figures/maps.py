@@ -64,7 +64,7 @@ def statistics(
 
 
 def stationarity(curves: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
-    """Distance from stationary against the number of images, a line a layer.
+    """Distance from stationary against the number of images, one line per layer.
 
     `curves[layer]` holds the columns of `stationarity.COLUMNS`. Left to right the three matrices, top
     to bottom without and with a border left out. Solid: as measured; dashed: without the noise

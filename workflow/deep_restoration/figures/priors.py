@@ -1,4 +1,4 @@
-"""Figures of learned priors: a function a figure, data in, matplotlib Figure out."""
+"""Figures of learned priors: one function per figure, data in, matplotlib Figure out."""
 
 from __future__ import annotations
 

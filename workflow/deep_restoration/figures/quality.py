@@ -1,4 +1,4 @@
-"""Quality against time, and measures of the papers beside what they report, a line a recipe."""
+"""Quality against time, and measures of the papers beside what they report, one line per recipe."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ SIGNS = "XPv^<>*d"  # of published figures, by method
 def quality_against_time(
     layers: dict[str, dict[str, timing.Curve]], sides: dict[str, str], title: str
 ) -> Figure:
-    """SSIM against seconds an image, a panel a layer, a line a recipe; `layers[layer][recipe]` = curve.
+    """SSIM against seconds per image: one panel per layer, one line per recipe.
 
-    A dashed line says with which SSIM the best hand-crafted recipe ends, and a ring where any recipe first
-    gets there.
+    `layers[layer][recipe]` is a curve.
+    A dashed line marks the SSIM with which the best hand-crafted recipe ends, and a ring the first point of
+    each recipe that reaches it.
     """
     columns = 2 if len(layers) == 4 else min(3, len(layers))
     rows = -(-len(layers) // columns)
@@ -85,10 +86,10 @@ def measures_of_papers(
     sides: dict[str, str],
     title: str,
 ) -> Figure:
-    """The papers' measures against layer, a line a recipe, grey ones of baselines, and in black what the
-    papers report.
+    """The papers' measures against layer: one line per recipe, grey lines for baselines, and the published
+    values in black.
 
-    `rows` are those of a classifier in the table of the papers' measures, `published` those of the table of
+    `rows` are a classifier's rows of the table of the papers' measures, `published` its rows of the table of
     published figures. Where there is nothing to compare with, its note stands below the title.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
@@ -153,10 +154,10 @@ def measures_of_papers(
 
 
 def moved(rows: Sequence[dict[str, str]], title: str) -> Figure:
-    """SSIM, MSE and, a line a layer, representation error of photographs against themselves, against the
-    pixels by which they are moved; bands of 95 % intervals.
+    """SSIM, MSE and representation error (one line per layer) between a photograph and itself moved, against
+    the number of pixels by which it is moved; bands are 95 % intervals.
 
-    `rows` are those of a classifier in the table of moved photographs.
+    `rows` are a classifier's rows of the table of moved photographs.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.9), layout="constrained")
@@ -181,7 +182,7 @@ def moved(rows: Sequence[dict[str, str]], title: str) -> Figure:
 
 
 def _origin(row: dict[str, str]) -> str:
-    """Source and method of a published figure, as the legend has it."""
+    """Source and method of a published figure, as they stand in the legend."""
     source, method = row["source"].split(" (")[0], row["method"]
     chosen = source if " = " in method else f"{source}: {method}"  # a weight chosen by layer
     return f"{chosen} (unverified)" if "unverified" in row["sure"] else chosen

@@ -37,7 +37,7 @@ def spoken(name: str) -> str:
 
 
 def heading(name: str, width: int = 13) -> str:
-    """A name over a column of `width` letters, broken at spaces and behind a plus, a longer word in front of
+    """A name over a column of `width` letters, broken at spaces and after a plus, a longer word before
     its number, then anywhere."""
     words = [
         re.sub(r"(?<=[a-z])(?=\d)", " ", word, count=1) if len(word) > width else word
@@ -47,8 +47,8 @@ def heading(name: str, width: int = 13) -> str:
 
 
 def draw_baselines(figure, heights: Mapping[str, Sequence]) -> None:
-    """Grey lines over the layers of a figure, and their legend: `heights` hold of each baseline, by name, a
-    value a layer for each of the figure's axes."""
+    """Grey lines over the layers of a figure, and their legend: `heights` hold, by name of
+    the baseline, one list of values by layer for each of the figure's axes."""
     lines = {}
     for name, values in heights.items():
         for axis, line in zip(figure.axes, values, strict=True):
@@ -68,7 +68,7 @@ def draw_baselines(figure, heights: Mapping[str, Sequence]) -> None:
 
 
 def legends(figure, handles: Mapping[str, Artist], sides: dict[str, str], columns: int = 2) -> None:
-    """A legend for each side below a figure of constrained layout: `handles` by recipe."""
+    """One legend per side below a figure of constrained layout: `handles` by recipe."""
     present = [side for side in MARKERS if any(sides[recipe] == side for recipe in handles)]
     for side, place in zip(present, PLACES.get(len(present), ()), strict=True):
         mine = [recipe for recipe in handles if sides[recipe] == side]

@@ -20,8 +20,8 @@ def traces(
 ) -> Figure:
     """Every recipe's representation error against iterations, image error and SSIM against seconds.
 
-    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides` says of
-    each whether it is hand-crafted, learned, or of an inverter.
+    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides`
+    names the side of each: hand-crafted, learned, or inverter.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 5.0), layout="constrained")
     look, handles = styles(list(curves), sides), {}
@@ -56,9 +56,9 @@ def measures_by_layer(
     sides: dict[str, str],
     title: str,
 ) -> Figure:
-    """MSE, PSNR, SSIM and representation error against layer, a line a recipe, bars of 95 % intervals.
+    """MSE, PSNR, SSIM and representation error against layer: one line per recipe, bars of 95 % intervals.
 
-    `rows` are those of the summary of one classifier; where it has no intervals, there are no bars. Baselines
+    `rows` are the summary's rows of one classifier; where it has no intervals, there are no bars. Baselines
     are grey lines. `sides` as for `traces`.
     """
     look = styles(recipes, sides)

@@ -48,7 +48,7 @@ def number(cell: str) -> float:
 
 
 def palette(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, told apart by colour-blind readers, the same in every figure."""
+    """A colour for each name, which colour-blind readers can tell apart; the same in every figure."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 

@@ -59,7 +59,7 @@ def maximisation(
 
 
 def attribution(truth: np.ndarray, layers: dict[str, Attributions], title: str) -> Figure:
-    """A row a layer and image (n x H x W x 3): the image with the frames of its units, then for each unit
+    """One row per layer and image (n x H x W x 3): the image with the frames of its units, then for each unit
     the framed patch and what every method projects to it, stretched around grey."""
     first = next(iter(layers.values()))
     methods = list(first.maps)

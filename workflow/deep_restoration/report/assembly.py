@@ -143,7 +143,7 @@ def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
 
 
 def mark(row: dict[str, str]) -> str:
-    """What stands beside a recipe that does not explain the layer; nothing beside others and baselines."""
+    """The mark beside a recipe that does not explain the layer; empty for others and for baselines."""
     recipe = row["recipe"] not in baselines.NAMES
     return baselines.MARK if recipe and not baselines.explains(row) else ""
 
@@ -181,7 +181,7 @@ def beside(published: list[dict[str, str]]) -> dict:
 
 
 def seconds_to(quality: list[dict[str, str]]) -> dict:
-    """Seconds an image to each SSIM: a line a layer and recipe, a column a threshold, the last one the SSIM
+    """Seconds per image to each SSIM: a line per layer and recipe, a column per threshold, the last the SSIM
     with which the layer's best hand-crafted recipe ends."""
     last = [t for t in dict.fromkeys(r["target"] for r in quality) if not t[0].isdigit()]
     targets = sorted({row["target"] for row in quality} - set(last)) + last
@@ -216,7 +216,7 @@ def claims(stationarity: list[dict[str, str]]) -> list[dict]:
 
 
 def verdict(row: dict[str, str]) -> str:
-    """What an interval of the noise-free distance says of the claim that feature maps are stationary."""
+    """What an interval of the noise-free distance means for the claim that feature maps are stationary."""
     low, middle, high = (float(row[f"noise_free{end}"]) for end in ("_low", "", "_high"))
     if math.isnan(middle):
         return "too small to tell"
@@ -230,7 +230,7 @@ def verdict(row: dict[str, str]) -> str:
 
 
 def pivot(maps: list[dict[str, str]]) -> dict:
-    """The distances of restored images' feature maps: a line a layer and recipe, a column a measure."""
+    """The distances of restored images' feature maps: a line per layer and recipe, a column per measure."""
     measures = list(dict.fromkeys(row["measure"] for row in maps))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in maps:
