@@ -45,17 +45,17 @@ EMBEDDED = {
 QUARTERS = ((0.1, 0.2), (0.9, 0.8), (0.9, 0.2), (0.1, 0.8))
 
 # Larger ones, in pixels, are decoded one at a time, whatever the number of threads: they take up to
-# 8 bytes a pixel, and Pillow refuses those of more than 179 million.
+# 8 bytes per pixel, and Pillow refuses images of more than 179 million.
 LARGE = 40_000_000
 _large = threading.Lock()
 
 
-# What TIFF says of its values, by the numbers of its tags.
+# Tags of TIFF that describe its values, by number.
 PREVIEW, BITS, PHOTOMETRIC, ORIENTATION, PLANAR, KIND = 254, 258, 262, 274, 284, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 
 
-# How files begin that are called images and are none, in small letters.
+# How files begin that are named like images but hold something else, in small letters.
 INSTEAD = {
     b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file)",
     b"<!doctype html": "a web page",
@@ -79,7 +79,7 @@ def decode(path: str | os.PathLike | IO[bytes], shorter_side: int | None = None)
     trained: wide colours are a little paler. With `shorter_side`, the image is reduced so that its shorter
     side has that many pixels; large JPEGs are then decoded at reduced size, which is much faster.
     Raises UnusableImage when the file cannot be read, is smaller than `shorter_side`, or holds numbers
-    that fit no range of brightness (see `white`), and OSError for what disks and networks do to any file.
+    that fit no range of brightness (see `white`), and OSError for faults of a disk or network.
     """
     from PIL import Image, ImageOps
 
@@ -97,7 +97,7 @@ def decode(path: str | os.PathLike | IO[bytes], shorter_side: int | None = None)
                 image.draft(None, (int(width * scale), int(height * scale)))
             with _large if large else nullcontext():
                 cut = _is_cut_to_8_bits(image)
-                with suppress(SyntaxError):  # EXIF that is none says nothing of the orientation
+                with suppress(SyntaxError):  # malformed EXIF gives no orientation
                     ImageOps.exif_transpose(image, in_place=True)
                 rgb = _to_rgb(image, shorter_side)
                 if cut and not _shows(np.asarray(rgb), 64):
@@ -136,7 +136,7 @@ def read(path: str) -> np.ndarray:
 
 
 def _open(path):
-    """The Pillow image of a file, not decoded yet but where Pillow does not know its kind of TIFF."""
+    """The Pillow image of a file, not decoded yet, except for kinds of TIFF that Pillow does not read."""
     from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
     try:
@@ -155,11 +155,9 @@ def _open(path):
         raise UnusableImage(f"not readable: {found}") from None
     if image.format != "TIFF" or not isinstance(image, TiffImagePlugin.TiffImageFile):
         return image
-    image.filename = (
-        ""  # or Pillow maps the file into memory, and makes noise of those that are turned
-    )
+    image.filename = ""  # else Pillow maps the file into memory, and reads turned images as noise
     bits, tags = max(image.tag_v2.get(BITS, (1,))), image.tag_v2
-    # Of planes of more than 8 bits it makes noise, too, and of signed bytes unsigned ones.
+    # It also reads planes of more than 8 bits as noise, and signed bytes as unsigned ones.
     if (tags.get(PLANAR) == 2 and bits > 8) or (SIGNED in tags.get(KIND, ()) and bits == 8):
         image.close()
         return _open_tiff(path)
@@ -170,7 +168,7 @@ def _open(path):
 
 
 def _no_image(start: bytes) -> str:
-    """What a file that begins like this is, where it is called an image and is none."""
+    """What a file with this beginning is, if its name is that of an image but its content is not."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for sign, what in INSTEAD.items():
         if text.startswith(sign):
@@ -223,7 +221,7 @@ def _is_cut_to_8_bits(image) -> bool:
 
 
 def _to_rgb(image, shorter_side: int | None):
-    """In few copies, because an image may be large: most of it happens when it is reduced."""
+    """A Pillow image in RGB, made in few copies because an image may be large: reduced first where possible."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -260,7 +258,7 @@ def _in_8_bits(image):
 
 
 def _whites(kind: np.dtype) -> tuple[float, ...]:
-    """What may be white among values of a type: nothing in the file says it."""
+    """The values that may be white for a type of number: the file itself does not define it."""
     if kind.kind == "f":
         return 1, 255, 65535
     most = int(np.iinfo(kind).max)
@@ -270,10 +268,10 @@ def _whites(kind: np.dtype) -> tuple[float, ...]:
 def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
     """What is white among finite values: the first of `whites` that they fit, if any.
 
-    They fit when they leave 0..white by a quarter of it at most, as resampling and sharpening do, and when
-    one in a thousand is a quarter of white at least: otherwise 14 bits in 16, or floats in 0..1 with one
-    bright pixel, would be dark without a word. Of 1, than which there is none less, a 64th will do, and of
-    a single white, which the file declares, values may be as dark as they are.
+    They fit when they exceed 0..white by at most a quarter of white, as after resampling and sharpening, and
+    when at least one in a thousand reaches a quarter of white: otherwise 14 bits in 16, or floats in 0..1 with
+    one bright pixel, would become dark images without a warning. For white 1, the smallest candidate, a 64th is
+    enough; where there is a single candidate, because the file declares it, values may be of any darkness.
     """
     low, high = values.min(), values.max()
     for top in whites:
@@ -285,7 +283,7 @@ def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
 
 
 def _shows(values: np.ndarray, least: float) -> bool:
-    """Whether one value in a thousand is so bright."""
+    """Whether at least one value in a thousand is as bright as this."""
     return 1000 * int(np.count_nonzero(values >= least)) >= values.size
 
 
@@ -371,7 +369,7 @@ def embedded_crops(
         height, width = image.shape[:2]
         side, round_ = min(height, width), index // len(names)
         if split == "test":
-            zoom, quarter = divmod(round_ + 3, 4)  # round 0: the whole; then four a zoom
+            zoom, quarter = divmod(round_ + 3, 4)  # round 0: the whole; then four per zoom
             side = int(side * 0.6**zoom)
             across, down = QUARTERS[quarter] if round_ else (0.5, 0.5)
         else:
@@ -397,7 +395,7 @@ def _photograph(package: str, file: str) -> np.ndarray:
 
 
 def photograph_of(package: str, file: str, shorter_side: int) -> np.ndarray:
-    """An embedded photograph, H x W x 3 uint8, reduced so that its shorter side has so many pixels."""
+    """An embedded photograph, H x W x 3 uint8, reduced so that its shorter side has `shorter_side` pixels."""
     image = _photograph(package, file)
     height, width = image.shape[:2]
     scale = shorter_side / min(height, width)

@@ -1,4 +1,4 @@
-"""What a restored image must beat: images that know nothing of the original, beside every recipe's.
+"""What a restored image must beat: images that do not depend on the original.
 
 A blurred guess has a small squared error and a high SSIM where the original is smooth, without any of
 its content. Two such guesses are measured as if a recipe had restored them: the mean colour and the mean
@@ -43,12 +43,12 @@ def best(rows: Iterable[Row], measure: str) -> Row:
 
 
 def eligible(rows: Iterable[Row]) -> list[Row]:
-    """Of the rows of a layer those that may win: of recipes that explain it, or, where none does, of all
-    recipes; never those of baselines."""
+    """The rows of a layer that may win: those of recipes that explain it, or of all recipes where none
+    does; never those of baselines."""
     recipes = of_recipes(rows)
     return list(filter(explains, recipes)) or recipes
 
 
 def winner(rows: Iterable[Row], measure: str) -> Row:
-    """Of the rows of a layer, means over images, the best one by a measure that may win."""
+    """The best row by a measure among the eligible rows of a layer, means over images."""
     return best(eligible(rows), measure)

@@ -13,7 +13,7 @@ from .style import LABELS, absolute_difference, number, palette, plt, signed_dif
 
 
 def training(histories: dict[str, dict[str, list[dict]]], title: str) -> Figure:
-    """Validation image error against updates: one panel per layer, a colour per network, a line per replicate.
+    """Validation image error against updates: a panel per layer, a colour per network, a line per replicate.
 
     `histories[layer][inverter]` is a list of tables, one per replicate.
     """

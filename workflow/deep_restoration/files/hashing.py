@@ -46,7 +46,7 @@ def content_hashes(
 
 
 def require(content: str, folder: str | os.PathLike, files: list[str], cache: Path) -> None:
-    """Raise ValueError when files that were just read no longer hold what the run was planned with."""
+    """Raise ValueError when files that were just read differ from those that the run was planned with."""
     if digest(content_hashes(folder, files, cache)) != content:
         raise ValueError(f"images of {folder} changed since the run was planned; run again")
 
