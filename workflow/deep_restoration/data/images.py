@@ -221,7 +221,8 @@ def _is_cut_to_8_bits(image) -> bool:
 
 
 def _to_rgb(image, shorter_side: int | None):
-    """A Pillow image in RGB, made in few copies because an image may be large: reduced first where possible."""
+    """A Pillow image in RGB, made in few copies because an image may be large: reduced first where
+    possible."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -269,9 +270,10 @@ def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
     """What is white among finite values: the first of `whites` that they fit, if any.
 
     They fit when they exceed 0..white by at most a quarter of white, as after resampling and sharpening, and
-    when at least one in a thousand reaches a quarter of white: otherwise 14 bits in 16, or floats in 0..1 with
-    one bright pixel, would become dark images without a warning. For white 1, the smallest candidate, a 64th is
-    enough; where there is a single candidate, because the file declares it, values may be of any darkness.
+    when at least one in a thousand reaches a quarter of white: otherwise 14 bits in 16, or floats in 0..1
+    with one bright pixel, would become dark images without a warning. For white 1, the smallest candidate, a
+    64th is enough; where there is a single candidate, because the file declares it, values may be of any
+    darkness.
     """
     low, high = values.min(), values.max()
     for top in whites:

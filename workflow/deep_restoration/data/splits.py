@@ -6,7 +6,8 @@ import numpy as np
 
 
 def held_out(count: int, share: float) -> np.ndarray:
-    """Which of `count` images are held out from all learning, (count,): a share, spread evenly, at least one."""
+    """Which of `count` images are held out from all learning, (count,): a share, spread evenly, at least
+    one."""
     chosen = held_out_count(count, share)
     result = np.zeros(count, bool)
     result[(np.arange(chosen) * count) // chosen] = True

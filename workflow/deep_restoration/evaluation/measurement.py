@@ -90,8 +90,8 @@ class Measuring:
 
     def images(self, found: np.ndarray, see: See | None = None) -> list[tuple]:
         """Rows (name, mse, psnr, ssim, its parts, representation error), one for each of the images `found`,
-        N x H x W x 3 (an array, or one of a file, read in parts). `see` is called for each part with the index
-        of its first image, its target maps and its maps."""
+        N x H x W x 3 (an array, or one of a file, read in parts). `see` is called for each part with the
+        index of its first image, its target maps and its maps."""
         rows = []
 
         def both(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -115,8 +115,8 @@ class Measuring:
     def inversions(
         self, image_of: Callable[[torch.Tensor], torch.Tensor]
     ) -> tuple[list[tuple], np.ndarray]:
-        """Measures of the images, clipped to [0, 1], that `image_of` makes of the target maps: rows (name, values
-        of tables.INVERTER_MEASURES), one per image, and the first image, 1 x H x W x 3."""
+        """Measures of the images, clipped to [0, 1], that `image_of` makes of the target maps: rows (name,
+        values of tables.INVERTER_MEASURES), one per image, and the first image, 1 x H x W x 3."""
 
         def invert(part: slice) -> tuple[np.ndarray, list[float]]:
             with torch.inference_mode():

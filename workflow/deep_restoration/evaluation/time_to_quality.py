@@ -20,10 +20,10 @@ Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 def curve(trace: Iterable[dict[str, str]], term: str = "ssim") -> tuple[Curve, int]:
     """(iteration, value, seconds per image) of a trace's term over all its batches, and the number of images.
 
-    `trace` are rows of batch, iteration, term, value, seconds; a batch is named by its first image.
-    The value is the mean over images: a batch has the weight of its number of images. Batches run one after the
-    other, so that seconds add up. One that stopped earlier counts as it was then. Raises ValueError where
-    the trace lacks the term or the number of images.
+    `trace` are rows of batch, iteration, term, value, seconds; a batch is named by its first image. The value
+    is the mean over images: a batch has the weight of its number of images. Batches run one after the other,
+    so that seconds add up. One that stopped earlier counts as it was then. Raises ValueError where the trace
+    lacks the term or the number of images.
     """
     marks: dict[int, list[tuple[int, float, float]]] = {}
     count = 0

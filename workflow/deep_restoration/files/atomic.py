@@ -97,14 +97,15 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 
 def error_code(error: Exception) -> int:
-    """The system's number of an error, 0 if it has none; HDF5 and safetensors give it in their message only."""
+    """The system's number of an error, 0 if it has none; HDF5 and safetensors give it in their message
+    only."""
     words = re.search(r"\b(?:errno = |os error )(\d+)", str(error))
     return getattr(error, "errno", None) or (int(words[1]) if words else 0)
 
 
 def damaged(path: str | os.PathLike, reason: object, proven: bool = True) -> StorageError:
-    """The error for content that differs from what was written, or is not complete yet. Damage is not `proven`
-    where another program, such as a notebook, may have added to the file or changed it."""
+    """The error for content that differs from what was written, or is not complete yet. Damage is not
+    `proven` where another program, such as a notebook, may have added to the file or changed it."""
     with reading(path):
         age = time.time() - os.stat(path).st_mtime
     if abs(age) < SETTLED:

@@ -1,7 +1,7 @@
-"""What a pre-image is to do to the classifier's maps: one class a term, one protocol.
+"""What the maps of a pre-image should be: one class per data term, one protocol.
 
 `energy(found)` takes the maps of a batch by layer name and returns one value per image, shape (N,),
-lower is better. `scale` (N,) is its size where nothing is achieved, by which divergence is judged.
+lower is better. `scale` (N,) is its size before any progress, the measure of divergence.
 `select(index)` is the same term for some of the images, when others have left the batch.
 """
 
@@ -58,8 +58,8 @@ class Matching(PerImage):
 class MeanSquared(PerImage):
     """Mean over elements of (Phi(x) - Phi_0)^2 for one layer, in the units of its maps (Harder's code, 2018).
 
-    Arguments and errors as those of Matching. A weight beside it holds for one layer of one classifier:
-    the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.
+    Arguments and errors as those of Matching. A prior's weight beside it holds for one layer of one
+    classifier: the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.
     """
 
     PER_IMAGE = ("target", "scale")
@@ -111,7 +111,7 @@ class Gram:
 
     E_l = 1 / (4 C^2 M^2) |G_l - A_l|^2 with C channels and M positions, the content is 1/2 |F - P|^2.
     maps: those whose Gram matrices are A_l, N x ..., by layer. weights: w_l by layer, 1 / layers each
-    where not given. content: layer and P; content_weight: in front of it. relative: each E_l and the
+    where not given. content: layer and P; content_weight: its factor. relative: each E_l and the
     content are divided by their value where all maps are zero, so that layers of any scale count alike;
     a content weight of 1 then counts like all Gram matrices together.
 

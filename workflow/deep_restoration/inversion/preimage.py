@@ -483,7 +483,7 @@ class _Run:
                 u[:, channel].clamp_(-255 * mean, 255 * (1 - mean))
         return u
 
-    # -------------------------------------------------------------------------- what is told
+    # -------------------------------------------------------------------------- results and trace
 
     def _inner(self, canvas: torch.Tensor) -> torch.Tensor:
         end = self.middle + self.size

@@ -1,4 +1,4 @@
-"""Recipes: what the configuration says of a way to restore images, made into priors, plan and images."""
+"""Recipes: from the configuration of a way to restore images to priors, a plan, and images."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def build(
         elif name == "colour_norm":
             prior = ColourNorm(mean, **options)
         else:
-            continue  # of feature maps, and no layer is in front of this one
+            continue  # of feature maps, and this layer has no earlier one
         result[name] = Term(float(weight), prior)
     return result
 
@@ -126,7 +126,7 @@ class Restorer:
     ) -> preimage.Result:
         """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps.
 
-        If `watched`, an optimisation's trace tells how far from `truth` it is on its way.
+        If `watched`, the trace of an optimisation holds its distance from `truth` on the way.
         """
         truth, count = truth.to(self.where), len(names)
         complete = self._completing(recipe, truth.shape[-1])
@@ -143,7 +143,7 @@ class Restorer:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began
         if not recipe.get("phases"):
-            assert predicted is not None  # one of the two, a recipe has
+            assert predicted is not None  # a recipe has phases, an inverse network, or both
             return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
         mean = self.network.mean
         result = preimage.reconstruct(
@@ -171,13 +171,14 @@ class Restorer:
         return result
 
     def _completing(self, recipe: dict, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
-        """What puts into images what the recipe's prior expects where the layer sees nothing."""
+        """A function that fills images, where the layer sees nothing, with what the recipe's prior
+        expects."""
         if not recipe.get("unseen"):
             return lambda images: images
         key = (recipe["unseen"], size)
-        if key not in self._completes:  # the trials of a search ask again and again
+        if key not in self._completes:  # because the trials of a search need it again
             prior = load(self.learned[recipe["unseen"]][None])
-            assert isinstance(prior, Completing)  # as study.configuration sees to
+            assert isinstance(prior, Completing)  # study.configuration accepts no other
             seen = receptive_fields.seen(self.network, self.layer, size)
             self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
         return self._completes[key]
@@ -186,7 +187,7 @@ class Restorer:
 def _compared(
     iteration: int, truth: torch.Tensor, images: torch.Tensor, seconds: float
 ) -> list[tuple]:
-    """Rows of a trace that tell how far images are from `truth`."""
+    """Rows of a trace with the distance of images from `truth`."""
     error = float((images - truth).square().mean())
     similar = preimage.similarity(truth, images)
     return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]

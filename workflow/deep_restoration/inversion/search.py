@@ -1,4 +1,4 @@
-"""Weights and rates of recipes, searched on training images that nothing has learned from."""
+"""Weights and rates of recipes, searched on training images that are held out from all learning."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ Training = Callable[[], Iterable[torch.Tensor]]
 
 
 class Pictures(NamedTuple):
-    """images: N x 3 x H x W in [0, 1]. labels: of each. values: (N,), what `measure` says of each."""
+    """images: N x 3 x H x W in [0, 1]. labels: of each. values: (N,), of each, in the unit that `measure`
+    names."""
 
     images: torch.Tensor
     labels: list[str]
@@ -63,7 +64,8 @@ def largest(maps: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def chosen_units(units: int | Sequence[int], activations: torch.Tensor) -> list[int]:
-    """The channels to show: those given, or so many spread evenly over those that are ever active.
+    """The channels to show: those given, or that number of channels, spread evenly over those that are ever
+    active.
 
     Raises ValueError naming a given channel that no training image activates.
     """
@@ -94,8 +96,8 @@ def one_hot(shape: Sequence[int], channels: Sequence[int], of: str) -> torch.Ten
 
 
 class Leaky(nn.Module):
-    """A network whose last ReLUs in front of a layer have a slope below zero; those in front of them,
-    where other units speak, stay as they are."""
+    """A network whose last ReLUs before a layer have a slope below zero; earlier ones, which belong to other
+    units, stay as they are."""
 
     def __init__(self, network: graph.Network, layer: str, slope: float):
         super().__init__()
@@ -166,7 +168,7 @@ class Visualiser:
 
         The objective is -10000 / rf^2 * activation / largest activation on training images, plus the
         priors of `plan`, a recipe, as means over the image. `of`: `unit`, whose image is its tile of the
-        paper's mosaics, of at most `size` pixels a side; `channel`, the mean over positions, as of a mosaic
+        paper's mosaics, of at most `size` pixels per side; `channel`, the mean over positions, as of a mosaic
         that repeats the unit; or `class`, in an image of `size`. `names`: of all channels, for the labels.
         `leak`: slope below zero of the layer's last ReLUs while the image is sought, without which a unit
         that is silent at the start has no gradient. Each unit is divided by its own largest activation;
@@ -193,7 +195,7 @@ class Visualiser:
     def _scale(self, of: str, size: int) -> tuple[int, float]:
         """Side of the image in which a unit, channel or class is maximised, and the weight of activations.
 
-        Where a unit sees the whole image, there is no tile but that.
+        Where a unit sees the whole image, the image is the tile.
         """
         field, tile = self.sees["receptive_field"], size
         if field is None:
@@ -213,7 +215,7 @@ class Visualiser:
         seed: int,
         checkpoint: Checkpoint,
     ) -> Pictures:
-        """Images that say more loudly what the layer sees in them (Mahendran & Vedaldi 2016).
+        """Images in which what the layer sees is exaggerated (Mahendran & Vedaldi 2016).
 
         -<Phi(x), Phi_0> with Phi_0 = max(Phi(x_0), 0) / |max(Phi(x_0), 0)|^2, from x_0 itself. The
         released code takes Phi_0 alone from an x_0 without the mean colour subtracted, which is not followed
@@ -243,10 +245,11 @@ class Visualiser:
         relative: bool = True,
         content: dict | None = None,
     ) -> Pictures:
-        """Images with the Gram matrices of `layers` of others (Gatys et al. 2015).
+        """Images with the Gram matrices that other images have in `layers` (Gatys et al. 2015).
 
-        Of the same image each; with `content` (layer, weight), of the next one, while the maps of that
-        layer are kept. Values are the losses reached, as shares of those where all maps are zero.
+        One new image for each of `images`, with its Gram matrices; with `content` (layer, weight), with those
+        of the next one, while the maps of that layer are kept. Values are the losses reached, as shares of
+        those where all maps are zero.
         """
         images = images.to(self.where)
         maps = self._look(images)
@@ -324,7 +327,7 @@ class Visualiser:
 def training_batches(file, count: int, held_out: float, batch: int = 32) -> Iterator[torch.Tensor]:
     """Batches of `count` of the images of an open file, spread evenly, N x 3 x H x W in [0, 1].
 
-    Of those alone that learning may use: no held-out ones.
+    None of them is held out from learning.
     """
     from ..data import images, splits
 

@@ -24,7 +24,7 @@ class Chain(nn.Module):
         self.specs = specs
         self.parts = nn.ModuleList(KINDS[spec.kind](spec) for spec in specs)
         # Per channel mean and per layer scale of every layer on the way: modules see and predict
-        # numbers of about unit size, so that no layer's loss drowns another's.
+        # numbers of about unit size, so that no layer's loss dominates.
         channels = [*(spec.source_shape[0] for spec in specs), specs[-1].target_shape[0]]
         for index, count in enumerate(channels):
             self.register_buffer(f"mean_{index}", torch.zeros(1, count, 1, 1))
@@ -55,7 +55,7 @@ class Chain(nn.Module):
         return results
 
     def apart(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The same, every module fed with the true maps of its source: one a module, raw."""
+        """The same, every module fed with the true maps of its source: one tensor per module, raw."""
         return [
             part(self.normalise(own, index))
             for index, (part, own) in enumerate(zip(self.parts, maps, strict=True))
@@ -72,7 +72,7 @@ def save_chain(path: str | os.PathLike, chain: Chain, provenance: dict) -> None:
 
 
 def _spec(entry: dict[str, Any]) -> ModuleSpec:
-    """Of what JSON made of one: it has lists in place of tuples."""
+    """The specification that JSON holds with lists in place of tuples."""
     entry = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
     return ModuleSpec(**entry)
 

@@ -75,7 +75,7 @@ class Residual(nn.Module):
 
 
 class SubPixel(nn.Module):
-    """Convolution to stride^2 maps for each one wanted, interleaved (Shi et al. 2016), then cut, or its
+    """Convolution to stride^2 maps for each map wanted, interleaved (Shi et al. 2016), then cut, or its
     edge repeated, to `size`."""
 
     def __init__(self, channels: int, into: int, stride: int, size: int):

@@ -193,7 +193,7 @@ class StationaryPrior:
     def fit(
         cls, images: Sequence[torch.Tensor], window: int, floor: float = 1e-6
     ) -> StationaryPrior:
-        """Welch's method: windows of `window` pixels a side, half overlapping, under a Hann taper.
+        """Welch's method: windows of `window` pixels per side, half overlapping, under a Hann taper.
 
         `images` are batches N x C x H x W, gone through twice, first for the mean. The taper
         makes the spectrum positive and keeps edges out of it; it draws the covariance at displacement d
@@ -331,7 +331,7 @@ def restore(
     periodic. Elsewhere edges make it wrong by as much as the condition number; its square root is
     wrong only by the root of that, and serves edges and middle alike.
     `residual` is relative, in the preconditioner's norm: with little noise the edges of the image
-    may still be further from the solution than it says. Raises ValueError without noise.
+    may still be further from the solution than that. Raises ValueError without noise.
     """
     if not noise > 0:
         raise ValueError(f"noise is {noise}; its variance must be positive")
@@ -370,7 +370,7 @@ def restore(
     return Solution(root(solution)[:, :, :height, :width], iterations, left)
 
 
-# Its defaults are all that says its types, and they are numbers where it takes pairs, too.
+# Its types are inferred from its defaults, which are numbers, although it takes pairs, too.
 _conv2d_input: Callable[..., torch.Tensor] = grad.conv2d_input
 
 
@@ -472,7 +472,7 @@ class Kernel:
 
 
 def centre_of(convolution: Convolution) -> float:
-    """Displacement of the middle of what an output sees from stride times its position."""
+    """Displacement of the middle of an output's window from stride times the output's position."""
     return (convolution.span[0] - 1) / 2 - convolution.padding[0]
 
 
@@ -616,7 +616,7 @@ def best_resize_kernel(moments: Moments, size: int) -> tuple[Kernel, float]:
     """The best single convolution on the maps enlarged by nearest neighbours to the image's grid (Odena et
     al. 2016), as the transposed convolution of `size` that it equals, and its error.
 
-    The convolution has size - stride + 1 taps a side. They serve all phases of a pixel alike: one
+    The convolution has size - stride + 1 taps per side. They serve all phases of a pixel alike: one
     regression. For stride 1 it is `best_kernel`. Raises ValueError for a size below the stride.
     """
     if size < moments.stride:
@@ -682,7 +682,7 @@ def transposed_distance(
 
 
 def toeplitz_distance(matrix: torch.Tensor, shape: tuple[int, int], border: int = 0) -> float:
-    """Distance of what happens to an image, F W, from the nearest convolution on its own grid."""
+    """Distance of F W, image to restored image, from the nearest convolution on the image's grid."""
     height, width = shape
     parts = matrix.reshape(-1, height, width, matrix.shape[1] // (height * width), height, width)
     inside = slice(border, height - border), slice(border, width - border)
