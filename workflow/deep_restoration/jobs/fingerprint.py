@@ -6,13 +6,13 @@ that it reaches, directly or not, from the parsed source. Comments, docstrings, 
 words of errors and of the log, and definitions that the script never reaches do not count; the versions
 of packages that change numbers do.
 
-How reach is found: a top-level definition is reached when its name is mentioned by reached code, in its
-own module or through an import. Module-level statements other than definitions, assignments and imports
-always count, for every module that is imported, but those aside. What cannot be seen this way does not occur
+How reach is found: a top-level definition is reached when its name is mentioned by reached code, in its own
+module or through an import. Module-level statements other than definitions, assignments and imports always
+count, for every module that is imported, except those of ASIDE. What cannot be seen this way does not occur
 in the project: imports by computed name, and data files opened by path.
 
-Parsing all sources takes seconds, and every job of a cluster needs them: what each statement of a file says
-and mentions is kept by the file's content (see `kept`).
+Parsing all sources takes seconds, and every job of a cluster needs them: the text of each statement of
+a file and what it mentions are kept by the file's content (see `kept`).
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ class _Walk:
                 submodule = f"{target}.{member}" if member else target
                 if (inner := self.module(submodule)) is not None:
                     wanted = set(statement.attributes.get(name, ()))
-                    if name in statement.plain:  # the module itself is handed on: all of it counts
+                    if name in statement.plain:  # the module itself is passed on: all of it counts
                         wanted |= set(inner.definitions)
                     for attribute in wanted:
                         self.reach(submodule, attribute)

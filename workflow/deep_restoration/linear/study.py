@@ -93,7 +93,7 @@ def restorations(
     the maps' root mean square added.
 
     `sizes` are kernel sizes in pixels; one that would need a regression of more than LARGEST unknowns
-    is left out, which the log says.
+    is left out; the log names it.
     """
     height, width = images.shape[2:]
     noise = noise_variance(li.Moments(convolution, prior, 0.0), share)

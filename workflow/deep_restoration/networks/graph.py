@@ -1,8 +1,8 @@
 """A network as data: named steps that can be listed, cut, measured and run without its library.
 
 torch.fx traces any torchvision or own architecture once; the trace is kept as plain JSON beside the
-weights. Later stages rebuild just the part in front of the layers they need, load just those weights,
-and never import torchvision (seconds a process) or unpickle anything. Every layer of the trace has a
+weights. Later stages rebuild only the part before the layers they need, load only those weights,
+and never import torchvision (seconds per process) or unpickle anything. Every layer of the trace has a
 readable name, and in-place operations are traced as out-of-place ones: what is recorded at a layer is
 what the layer computed, not what a later ReLU left of it.
 """
@@ -31,7 +31,7 @@ TRUSTED = (
     "_operator",
     "math",
 )
-OPERATORS = vars(torch._C)["_VariableFunctions"]  # which torch's type stubs do not know
+OPERATORS = vars(torch._C)["_VariableFunctions"]  # torch's own; its type stubs lack the name
 INPUT = "image"
 # (step, function, arguments, keywords) -> value
 Call = Callable[[dict, Callable, list, dict], Any]
@@ -121,7 +121,7 @@ def blocks(steps: Sequence[dict]) -> dict[str, str]:
 
 
 def resolve(steps: Sequence[dict], layer: str) -> str:
-    """The step that a layer's or a block's name means.
+    """The step that the name of a layer or block stands for.
 
     Raises ValueError for a name that is neither.
     """
@@ -145,7 +145,7 @@ def cut(steps: Sequence[dict], layers: Sequence[str]) -> list[dict]:
 
 
 class Network(nn.Module):
-    """A runnable list of steps, cut behind `layers`, with the classifier's normalisation in front.
+    """A runnable list of steps that ends at `layers` and begins with the classifier's normalisation.
 
     Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary. Weights
     keep their architecture's names. Frozen and in evaluation mode unless trained on purpose.

@@ -24,7 +24,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def alexnet_lrn(num_classes: int = 1000) -> nn.Sequential:
     """The network of Krizhevsky et al. 2012: grouped convolutions, response normalisation, then pooling.
 
-    The convolutional part takes any image from 67 pixels a side; the fully connected one sees its
+    The convolutional part takes any image from 67 pixels per side; the fully connected part takes its
     last map pooled to 6 x 6, which at 227 x 227 changes nothing.
     """
     layers: list[tuple[str, nn.Module]] = []
@@ -135,7 +135,7 @@ def published_names(architecture: str) -> list[str]:
 def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     """Weights that torchvision publishes, downloaded or from its cache.
 
-    Raises ValueError naming the file and its place when they cannot be downloaded or are others.
+    Raises ValueError naming the file and its place when they cannot be downloaded or differ.
     """
     import torchvision.models as zoo
 

@@ -1,4 +1,4 @@
-"""Priors on images and feature maps: one class a prior, one protocol.
+"""Priors on images and feature maps: one class per prior, one protocol.
 
 `energy(x)` takes N x C x H x W and returns one value per image, shape (N,): lower is more natural.
 Images are in [0, 1]. Learned priors are files, which `load` reads.
@@ -20,7 +20,7 @@ class Prior(Protocol):
 
 
 class Descending(Prior, Protocol):
-    """A prior of images that knows its gradient: no autograd graph, no full-size temporaries."""
+    """A prior of images that computes its own gradient: no autograd graph, no full-size temporaries."""
 
     def descend(self, x: torch.Tensor, weight: float, into: torch.Tensor) -> torch.Tensor:
         """Add weight * gradient by x to `into`, N x 3 x H x W, in place; returns the energy, (N,)."""
@@ -55,13 +55,13 @@ class Annealing(Protocol):
     """A prior that changes while an image is optimised."""
 
     def anneal(self, progress: float) -> None:
-        """Told before each iteration how far the optimisation is, 0..1."""
+        """Called before each iteration with the progress of the optimisation, 0..1."""
         ...
 
 
 @runtime_checkable
 class Completing(Protocol):
-    """A prior of images that can say what lies beyond a part of them."""
+    """A prior of images that predicts what lies beyond a known part of them."""
 
     def complete(self, images: torch.Tensor, seen: tuple[slice, slice]) -> torch.Tensor:
         """The images, N x C x H x W, with new values outside of the rows and columns `seen`."""
@@ -71,14 +71,14 @@ class Completing(Protocol):
 class PerPosition:
     """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
 
-    These are the units of Harder, whose weights stand beside the normalised error in 2017 (1e-4 and 1e-3)
-    and beside the data term `mse` in his code of 2018 (1e-6 to 3e-3). His priors saw images in 0..255, ours
-    see them in 0..1, which does not matter: both whiten patches before the experts see them, so that
-    responses have no units. (He removed the mean of each channel over all patches; whether that of each
-    patch goes as well is for the patch set's `dc` to say.) What the weights of 2018 do depend on is the size
-    of the feature maps, squared in `mse`. His came from classifiers of images in 0..255 around a mean
-    colour; their size is not on record. Maps of a classifier of standardised images are some 57 times
-    smaller up to its first normalisation; `data_weight` can make up for that.
+    These are the units of Harder, whose weights stand beside the normalised error in 2017 (1e-4 and 1e-3) and
+    beside the data term `mse` in his code of 2018 (1e-6 to 3e-3). His priors saw images in 0..255, ours see
+    them in 0..1, which does not matter: both whiten patches before the experts see them, so that responses
+    have no units. (He removed the mean of each channel over all patches; here the patch set's `dc` decides
+    whether the mean of each patch is removed as well.) What the weights of 2018 do depend on is the size of
+    the feature maps, squared in `mse`. His came from classifiers of images in 0..255 around a mean colour;
+    their size is not on record. Maps of a classifier of standardised images are some 57 times smaller up to
+    its first normalisation; `data_weight` can make up for that.
     """
 
     def __init__(self, prior: LearnedPrior):
@@ -113,7 +113,7 @@ def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
     `sigma` of a denoiser, its noise level at the first iteration and at the last. An autoregressive one
     has none.
 
-    Raises storage.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
+    Raises files.atomic.StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """
     from ..files.tensors import load_tensors
     from .autoregressive import Autoregressive

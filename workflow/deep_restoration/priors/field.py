@@ -18,7 +18,7 @@ BLOCK = 1_500_000  # responses held at a time for each thread of a CPU: they sta
 
 
 class _Energy(torch.autograd.Function):
-    """FieldOfExperts._descend as a function that autograd knows."""
+    """FieldOfExperts._descend as a function of autograd."""
 
     @staticmethod
     def forward(ctx, x, field, step, corner):
@@ -36,7 +36,7 @@ class _Energy(torch.autograd.Function):
 class _Summed(torch.autograd.Function):
     """Sum over positions and experts of alpha_k G(s_k), (N,), from responses s, N x K x H x W.
 
-    An expert knows its derivative, so that nothing but the responses is kept for it.
+    An expert computes its own derivative, so that only the responses are kept for it.
     """
 
     @staticmethod
@@ -70,7 +70,7 @@ class FieldOfExperts:
     C); its `filters` are K x C*m x 1 x 1. With `contrast` every patch is divided by its root mean
     square, at least `contrast`, after the DC that `dc` names was removed.
 
-    `border`, one of borders.BORDERS, says which patches there are at the edge of a map. `calibration` has
+    `border`, one of borders.BORDERS, decides which patches there are at the edge of a map. `calibration` has
     the mean and the spread of the energy per position on held-out natural data for each border; `mean` and
     `spread` are those for the field's own. `patterns` (K x C/groups x k x k) are what the filters respond
     to, for pictures: filters undo the correlation of neighbours and look like noise, their patterns have it.

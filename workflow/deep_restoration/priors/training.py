@@ -20,7 +20,7 @@ from .field import FieldOfExperts
 log = logging.getLogger(__name__)
 
 MEMORY = 2 << 30  # bytes of maps held at a time; more are thinned out evenly
-CALIBRATION = 64  # held-out maps, at most, behind mean and spread
+CALIBRATION = 64  # held-out maps, at most, for mean and spread
 
 
 def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -134,7 +134,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
         )
         start = filters, alphas
     if field:
-        # Every pixel has as many patches as one has positions: together they count once.
+        # Every pixel is in as many patches as a patch has positions: together they count once.
         area = shape[1] * shape[2]
         if start:
             start = start[0], start[1] / area
@@ -184,7 +184,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
 
 
 def _whitened(file, name: str, projection: whitening.Projection, contrast: float | None):
-    """Patches of a file as whitened data, G x n x d, a block at a time."""
+    """Patches of a file as whitened data, G x n x d, read block by block."""
     source, scale, dc = file[name], float(file.attrs["scale"]), str(file.attrs["dc"])
     groups, dimensions = projection.matrix.shape[:2]
     result = np.empty((groups, len(source), dimensions), np.float32)

@@ -1,9 +1,9 @@
 """Images in batches that fit into memory: one that does not is halved.
 
 Images do not depend on each other, so that halves give what the whole gives, but for the last digits:
-libraries choose other algorithms, and take sums in another order, for other sizes of a batch. A GPU says
-when its memory is not enough; for the machine's own, Linux does where it is limited (ulimit -v), and
-otherwise kills the process.
+libraries choose other algorithms, and take sums in another order, for other sizes of a batch. A GPU
+reports when its memory is not enough; for the machine's own memory, Linux does so where it is limited
+(ulimit -v), and otherwise kills the process.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 
 log = logging.getLogger(__name__)
 
-# What the CPU's allocator, cuBLAS and cuDNN say in a RuntimeError of no kind of its own; and oneDNN, which
-# does not tell why, but hardly ever has another reason.
+# Messages of plain RuntimeErrors of the CPU's allocator, cuBLAS and cuDNN; and of oneDNN, which gives no
+# reason, but hardly ever has another one.
 WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 WORDS += (
     "could not create a primitive",
@@ -33,7 +33,7 @@ class TooLargeError(ValueError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not enough, the GPU's or the machine's."""
+    """Whether an error means that memory was not enough, the GPU's or the machine's."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
@@ -41,7 +41,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 class Batches:
     """Batches of at most `size` images. Where memory is not enough for one, `size` becomes half of it and
-    stays so; `what` says in the log and in errors what is done with them."""
+    stays so; `what` names in the log and in errors what is done with them."""
 
     def __init__(self, size: int, what: str):
         self.size, self.what = size, what
@@ -86,7 +86,7 @@ class Batches:
         )
 
     def join(self, compute: Callable[[slice], torch.Tensor], count: int) -> torch.Tensor:
-        """What `compute` gives of all `count` images, a row each."""
+        """The results of `compute` for all `count` images, one row per image."""
         rows = [found for _, found in self(compute, count)]
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
