@@ -6,7 +6,7 @@ The plain loop is what cannot be left out in float32: the network's forward pass
 backward pass to the image and a step along the gradient, all by torch's own modules; in torch's
 ordinary memory layout, as most tools run it, with channels last, and so in bfloat16. Recipes run as the
 workflow runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of
-8 x 8 with random values. Everything is measured in turn, in CPU seconds of this process an iteration
+8 x 8 with random values. Everything is measured in turn, in CPU seconds of this process per iteration
 and image; medians of rounds, ratios to the plain loops of the same round; freed memory is kept,
 as in the workflow's jobs, for the plain loops as well. Then the final error of a recipe in either
 precision, measured in float32, and the peak of memory. Where the CPU only emulates bfloat16, it is left

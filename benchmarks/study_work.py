@@ -29,7 +29,7 @@ from deep_restoration.study import configuration, visualisations
 
 ROOT = Path(__file__).parents[1]
 BATCH = 64  # images restored at once
-CHUNK = 1 << 20  # storage.dataset
+CHUNK = 1 << 20  # hdf5.create_dataset
 STATISTICS_BLOCKS = 32  # statistics.BLOCKS
 HALVES = 6  # matrices inverted for a draw of blocks (stationarity)
 
@@ -91,7 +91,7 @@ def _merged(base: dict, changes: dict) -> dict:
 
 @functools.cache
 def steps_of(architecture: str) -> list[dict]:
-    """As classifiers.steps_of; kept, because importing torchvision takes seconds."""
+    """As sources.steps_of; kept, because importing torchvision takes seconds."""
 
     def trace() -> list[dict]:
         with torch.device("meta"):
@@ -170,7 +170,7 @@ def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
 
 
 def dataset_bytes(count: int, *sample: int, item: int = 4) -> int:
-    """Size in the file of `storage.dataset`: whole chunks, each with its checksum."""
+    """Size in the file of `hdf5.create_dataset`: whole chunks, each with its checksum."""
     one = math.prod(sample) * item
     rows = min(max(1, CHUNK // max(one, 1)), max(1, count))
     return math.ceil(count / rows) * (rows * one + 4)
@@ -539,7 +539,7 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
 
 
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
-    """Training a prior: whitening, then five products a step on patches, five convolutions on fields,
+    """Training a prior: whitening, then five products per step on patches, five convolutions on fields,
     three passes of the network for a denoiser or an autoregressive prior."""
     crop = min(entry.get("crop", side), side)
     if one := _network(entry, shape[0], crop, crop):
@@ -597,7 +597,7 @@ def energy(
 
 
 def statistics(settings: dict, shape: tuple[int, int, int], images: int) -> Work:
-    """One pass of products, and the inverses behind intervals of stationarity (9 P^3 each)."""
+    """One pass of products, and the inverses for intervals of stationarity (9 P^3 each)."""
     from deep_restoration.statistics.streaming import Grid, displacements
 
     channels, height, width = shape

@@ -40,9 +40,8 @@ NUMERIC = {
     "imagecodecs": "imagecodecs",
 }
 PACKAGE = "deep_restoration"
-# What a job needs around the mathematics moves results and decides nothing in them, but for the samples of
-# a shard: an edit there reruns nothing.
-# Nor do words.
+# What surrounds the mathematics of a job does not change results, except for the samples of a shard: an edit
+# there reruns nothing. Nor does an edit of words.
 ASIDE = re.compile(rf"{PACKAGE}\.(jobs(?!\.shards$)\b.*|files\.kept|\w+\.wording)")
 LOGS = {"log", "logging", "warnings"}
 

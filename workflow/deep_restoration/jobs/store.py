@@ -255,7 +255,7 @@ def _stamps(paths: Iterable[str | os.PathLike]) -> dict:
 
 
 def _unique(name: str) -> str:
-    """As in storage.atomic, which sweeps away what a dead process left beside a result."""
+    """As in atomic.atomic, which removes what a dead process left beside a result."""
     return f"{name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 
