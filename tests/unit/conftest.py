@@ -55,7 +55,7 @@ def bfloat16(monkeypatch):
 
 @pytest.fixture
 def stopping_after(monkeypatch):
-    """A block in which a training breaks off behind its n-th step, as if it were killed."""
+    """A block in which a training breaks off after its n-th step, as if it were killed."""
 
     class Killed(Exception):
         pass
