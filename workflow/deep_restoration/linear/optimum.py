@@ -21,6 +21,8 @@ import torch
 from torch.nn import functional as F
 from torch.nn import grad
 
+# Annotated, because its types are inferred from its defaults: numbers, although it takes pairs, too.
+_conv2d_input: Callable[..., torch.Tensor] = grad.conv2d_input
 MOST_ENTRIES = 50_000_000  # complex numbers in a preconditioner
 Shapes = tuple[tuple[int, int], tuple[int, int]]  # of an image (H, W) and of its maps (H', W')
 
@@ -368,10 +370,6 @@ def restore(
         iterations += 1
     left = float(torch.where(start == 0, 0.0, slope / start).clamp_min(0).sqrt().max())
     return Solution(root(solution)[:, :, :height, :width], iterations, left)
-
-
-# Its types are inferred from its defaults, which are numbers, although it takes pairs, too.
-_conv2d_input: Callable[..., torch.Tensor] = grad.conv2d_input
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:
