@@ -62,14 +62,14 @@ def stopping_after(monkeypatch):
 
     @contextmanager
     def block(count):
-        def progress(steps, what):
+        def bar(steps, **options):
             for index, step in enumerate(steps):
                 if index == count:
                     raise Killed
                 yield step
 
         with monkeypatch.context() as patch:
-            patch.setattr(progress, "progress", progress)
+            patch.setattr("tqdm.tqdm", bar)
             with pytest.raises(Killed):
                 yield
 
