@@ -36,10 +36,13 @@ test-cluster: $(VENV)/ready ## tests on a real SLURM, started on this machine (r
 	tests/cluster/install
 	$(BIN)/python -m pytest tests/cluster
 
-lint: $(VENV)/ready ## ruff, snakefmt and snakemake --lint
+lint: $(VENV)/ready ## ruff, snakefmt, pyright, snakemake --lint, and the CI file
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/pyright
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
+	$(BIN)/zizmor --offline --quiet .github/workflows/ci.yml
 	$(BIN)/python -m snakemake --lint
 
 report: $(VENV)/ready ## only what the report still needs

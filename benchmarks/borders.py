@@ -9,7 +9,7 @@ WEIGHTS are those of torchvision's squeezenet1_0; TRAIN and TEST are folders of 
 trained with the settings of config/config.yaml and config/denoising.yaml, once; both borders use the same
 one. `images` restores test photographs from three layers under a prior of images; `features` under total
 variation of one weight and a prior of the maps of a layer in between. Weights are tuned for each border on
-other training photographs, on one grid, which grows until it brackets the best of both. Errors are told by
+other training photographs, on one grid, which grows until it brackets the best of both. Errors are given by
 region: the outermost 4 pixels, the outermost 8, and what is inside of these; ratios are of means over
 images, reflect by valid, with paired bootstrap intervals of 95 %. `speed`: CPU milliseconds of an energy
 and its gradient, medians of rounds in which both are measured side by side.

@@ -23,7 +23,7 @@ LAYERS = {1: (96, 111, 111), 6: (256, 27, 27), 11: (512, 13, 13)}
 
 
 def maps_of(shape: tuple[int, ...], count: int) -> torch.Tensor:
-    """Sparse and smooth, as maps behind a ReLU are."""
+    """Sparse and smooth, as maps after a ReLU are."""
     noise = torch.randn(count, *shape, generator=torch.Generator().manual_seed(count))
     return torch.relu(torch.nn.functional.avg_pool2d(noise, 3, 1, 1))
 

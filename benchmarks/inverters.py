@@ -3,10 +3,10 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/inverters.py [ARCHITECTURE LAYER SIZE]
 
 The plain loop is what cannot be left out: the classifier's forward pass, the chain's forward and backward
-pass with one squared error a module, and Adam, on images that lie in memory. Ours also reads, checks,
-normalises and logs. Both are timed in turn, in wall seconds, medians. Then the seconds an epoch of 1000
-images takes to read alone, and for comparison the reading of its feature maps from HDF5, which would
-save the classifier's pass.
+pass with one squared error per module, and Adam, on images that lie in memory. Ours also reads, checks,
+normalises and logs. Both are timed in turn, in wall seconds, medians. Then the seconds that reading an epoch
+of 1000 images takes alone, and for comparison the reading of its feature maps from HDF5, which would save the
+classifier's pass.
 """
 
 import sys

@@ -1,5 +1,5 @@
 """Layers with an equal of our own against torch's: CPU time of forward and backward, side by side; then
-pixel_unshuffle and pixel_shuffle, as they stand in front of and behind folded convolutions.
+pixel_unshuffle and pixel_shuffle, as they are used before and after folded convolutions.
 
 OMP_WAIT_POLICY=PASSIVE python benchmarks/layers.py
 """

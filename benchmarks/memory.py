@@ -3,7 +3,7 @@
     OMP_WAIT_POLICY=PASSIVE python benchmarks/memory.py [ARCHITECTURE LAYER SIZE BATCH]
 
 Pre-image optimisation with total variation; each measurement in a process of its own, in turn: CPU
-milliseconds an iteration and image, pages asked for in an iteration, and the peak of memory.
+milliseconds per iteration and image, pages asked for in an iteration, and the peak of memory.
 """
 
 import resource

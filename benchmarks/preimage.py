@@ -6,7 +6,7 @@ The plain loop is what cannot be left out in float32: the network's forward pass
 backward pass to the image and a step along the gradient, all by torch's own modules; in torch's
 ordinary memory layout, as most tools run it, with channels last, and so in bfloat16. Recipes run as the
 workflow runs them, with their priors, jitter, bounds and trace; the learned one has 256 filters of
-8 x 8 with random values. Everything is measured in turn, in CPU seconds of this process an iteration
+8 x 8 with random values. Everything is measured in turn, in CPU seconds of this process per iteration
 and image; medians of rounds, ratios to the plain loops of the same round; freed memory is kept,
 as in the workflow's jobs, for the plain loops as well. Then the final error of a recipe in either
 precision, measured in float32, and the peak of memory. Where the CPU only emulates bfloat16, it is left
@@ -16,6 +16,7 @@ out.
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import patch
 
@@ -45,6 +46,42 @@ torch.set_num_threads(2)
 devices.keep_memory()
 MIXED = devices.computes_in_bfloat16(torch.device("cpu"))
 PRECISIONS = ("float32", "mixed") if MIXED else ("float32",)
+Run = Callable[[int], object]  # does so many iterations
+
+
+def plain_loop(maps_of, truth, target, layout, mixed: bool, iterations: int) -> None:
+    """Gradient descent as anybody would write it."""
+    x, aim = truth.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
+    for _ in range(iterations):
+        x = x.detach().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            maps = maps_of(x)
+        loss = (maps - aim).square().sum()
+        x = x - 1e-9 * torch.autograd.grad(loss, x)[0]
+
+
+def cost(run: Run, batch: int) -> float:
+    """Milliseconds per iteration and image, without what a run does once."""
+    took = []
+    for iterations in (SHORT, LONG):
+        started = time.process_time()
+        run(iterations)
+        took.append(time.process_time() - started)
+    return 1000 * (took[1] - took[0]) / (LONG - SHORT) / batch
+
+
+def print_costs(runs: dict[str, Run], bases: list[str], batch: int) -> None:
+    """The median cost of each run, and its ratios to those of the bases, round by round."""
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for round_ in range(ROUNDS + 1):
+        for name, run in runs.items():
+            value = cost(run, batch)
+            if round_:  # the first warms up
+                times[name].append(value)
+    for name, values in times.items():
+        ratios = [np.median(np.divide(values, times[base])) for base in bases]
+        shown = " ".join(f"{ratio:7.2f} x" for ratio in ratios)
+        print(f"{name:28s} {np.median(values):7.1f} {shown}")
 
 
 def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
@@ -97,47 +134,23 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
             truth=truth,
         )
 
-    def loop(net, layout, mixed: bool, iterations: int) -> None:
-        x, aim = truth.contiguous(memory_format=layout), target.contiguous(memory_format=layout)
-        for _ in range(iterations):
-            x = x.detach().requires_grad_()
-            with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
-                maps = net(x)[layer]
-            loss = (maps - aim).square().sum()
-            x = x - 1e-9 * torch.autograd.grad(loss, x)[0]
+    def loop(net, layout, mixed: bool) -> Run:
+        return lambda n: plain_loop(lambda x: net(x)[layer], truth, target, layout, mixed, n)
 
-    def cost(run) -> float:
-        """Milliseconds an iteration and image, without what a run does once."""
-        took = []
-        for iterations in (SHORT, LONG):
-            started = time.process_time()
-            run(iterations)
-            took.append(time.process_time() - started)
-        return 1000 * (took[1] - took[0]) / (LONG - SHORT) / batch
-
-    runs = {
-        "plain loop": lambda n: loop(plain, torch.contiguous_format, False, n),
-        "plain loop, channels last": lambda n: loop(last, torch.channels_last, False, n),
+    runs: dict[str, Run] = {
+        "plain loop": loop(plain, torch.contiguous_format, False),
+        "plain loop, channels last": loop(last, torch.channels_last, False),
     }
     if MIXED:
-        runs["plain loop, last, bfloat16"] = lambda n: loop(last, torch.channels_last, True, n)
+        runs["plain loop, last, bfloat16"] = loop(last, torch.channels_last, True)
     bases = list(runs)
     for name in ways:
         for precision in PRECISIONS:
             runs[f"{name}, {precision}"] = lambda n, a=name, b=precision: ours(a, b, n)
-    times = {name: [] for name in runs}
-    for round_ in range(ROUNDS + 1):
-        for name, run in runs.items():
-            value = cost(run)
-            if round_:  # the first warms up
-                times[name].append(value)
     print(
-        f"{architecture} {layer}, {batch} images of {size} x {size}, CPU ms an iteration and image"
+        f"{architecture} {layer}, {batch} images of {size} x {size}, CPU ms per iteration and image"
     )
-    for name, values in times.items():
-        ratios = [np.median(np.divide(values, times[base])) for base in bases]
-        shown = " ".join(f"{ratio:7.2f} x" for ratio in ratios)
-        print(f"{name:28s} {np.median(values):7.1f} {shown}")
+    print_costs(runs, bases, batch)
     for name in ("tv", "mahendran2016"):
         ends = []
         for precision in PRECISIONS:

@@ -3,7 +3,7 @@
 python benchmarks/shards.py                            about two minutes on two idle cores
 python benchmarks/shards.py overhead [folder]          of a finished run, from its logs/, default: here
 
-The first runs a small study through Snakemake on two cores in a temporary folder, one thread a job: 16
+The first runs a small study through Snakemake on two cores in a temporary folder, one thread per job: 16
 images of 96 x 96 pixels in batches of 4 from the conv2 of an AlexNet trained on the spot, 1000 iterations
 under total variation. It prints the seconds of the whole command, start of Snakemake and of Python, reading
 torch and gathering included, and of the scripts alone; and whether the restored images are the same, bit
@@ -35,7 +35,7 @@ RESTORED = "results/reconstructions/alexnet/conv2/tv.h5"
 
 
 def seconds_of(folder: Path) -> list[tuple[str, float, float]]:
-    """Rule, seconds of the job and of its script, of every job that says both."""
+    """Rule, seconds of the job and of its script, of every job that has both."""
     found = []
     for path in sorted((folder / "logs" / "benchmarks").rglob("*.tsv")):
         relative = path.relative_to(folder / "logs" / "benchmarks")

@@ -29,7 +29,7 @@ from deep_restoration.study import configuration, visualisations
 
 ROOT = Path(__file__).parents[1]
 BATCH = 64  # images restored at once
-CHUNK = 1 << 20  # storage.dataset
+CHUNK = 1 << 20  # hdf5.create_dataset
 STATISTICS_BLOCKS = 32  # statistics.BLOCKS
 HALVES = 6  # matrices inverted for a draw of blocks (stationarity)
 
@@ -91,7 +91,7 @@ def _merged(base: dict, changes: dict) -> dict:
 
 @functools.cache
 def steps_of(architecture: str) -> list[dict]:
-    """As classifiers.steps_of; kept, because importing torchvision takes seconds."""
+    """As sources.steps_of; kept, because importing torchvision takes seconds."""
 
     def trace() -> list[dict]:
         with torch.device("meta"):
@@ -159,7 +159,7 @@ def module_work(module: torch.nn.Module, *inputs: torch.Tensor) -> Work:
 
 
 def dataset_bytes(count: int, *sample: int, item: int = 4) -> int:
-    """Size in the file of `storage.dataset`: whole chunks, each with its checksum."""
+    """Size in the file of `hdf5.create_dataset`: whole chunks, each with its checksum."""
     one = math.prod(sample) * item
     rows = min(max(1, CHUNK // max(one, 1)), max(1, count))
     return math.ceil(count / rows) * (rows * one + 4)
@@ -254,20 +254,8 @@ class Classifier:
                 patch = self._patch(study["patches"][entry["patches"]], layer)
             work = training(study, entry, patch, shape[1])
             yield Job("train_feature_prior", f"{here}/{name}", work)
-        chains = {name: self._inverter(layer, entry) for name, entry in study["inverters"].items()}
-        for name, entry in study["inverters"].items():
-            for replicate in range(entry["replicates"]):
-                work = self._inverter_training(layer, entry, chains[name])
-                yield Job("train_inverter", f"{here}/{name}/{replicate}", work)
-        if chains:
-            count = sum(entry["replicates"] for entry in study["inverters"].values())
-            each = Work()
-            for name, entry in study["inverters"].items():
-                each = each + chains[name].times(entry["replicates"])
-            work = (once + each).times(counter.test, count * counter.test / 64)
-            shown = min(counter.test, study["figures"]["images"])
-            disk = count * dataset_bytes(shown, counter.pixels)
-            yield Job("evaluate_inverters", here, replace(work, disk=disk))
+        if study["inverters"]:
+            yield from self._inverse_networks(layer, here)
         for recipe, entry in study["recipes"].items():
             yield from self._restorations(layer, recipe, entry)
         restored = len(study["recipes"]) * counter.test
@@ -277,20 +265,38 @@ class Classifier:
         yield Job("evaluate", here, table)
         yield Job("paper_measures", here, table)
         if counter.priors_of("features"):
-            total = (len(study["recipes"]) + 4) * counter.test
-            asked = Work()
-            for name in counter.priors_of("features"):
-                entry = study["priors"][name]
-                one = energy(entry, self._prior_patch(entry, layer), shape)
-                asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
-            work = asked.times(total, total / 16)
-            memory = 4 * 16 * (total // counter.test) * counter.pixels
-            yield Job("naturalness", here, replace(work, memory=memory, disk=0))
+            yield Job("naturalness", here, self._naturalness(layer))
         if study["starts"]:
             seen = study["starts"]["count"] * min(study["starts"]["images"], counter.test)
             seen *= len(study["starts"]["recipe"])
             yield Job("measure_starts", here, replace(once.times(seen, seen / BATCH), disk=0))
         yield from self._pictures(layer)
+
+    def _inverse_networks(self, layer: str, here: str) -> Iterator[Job]:
+        """The jobs of a layer's inverse networks."""
+        counter, inverters = self.counter, self.study["inverters"]
+        each, count = Work(), sum(entry["replicates"] for entry in inverters.values())
+        for name, entry in inverters.items():
+            chain = self._inverter(layer, entry)
+            each = each + chain.times(entry["replicates"])
+            for replicate in range(entry["replicates"]):
+                work = self._inverter_training(layer, entry, chain)
+                yield Job("train_inverter", f"{here}/{name}/{replicate}", work)
+        work = (self.forward(layer) + each).times(counter.test, count * counter.test / 64)
+        shown = min(counter.test, self.study["figures"]["images"])
+        disk = count * dataset_bytes(shown, counter.pixels)
+        yield Job("evaluate_inverters", here, replace(work, disk=disk))
+
+    def _naturalness(self, layer: str) -> Work:
+        """Energies of a layer's priors for the maps of all restored images."""
+        study, counter, once = self.study, self.counter, self.forward(layer)
+        total, asked = (len(study["recipes"]) + 4) * counter.test, Work()
+        for name in counter.priors_of("features"):
+            entry = study["priors"][name]
+            one = energy(entry, self._prior_patch(entry, layer), self.shape(layer))
+            asked = asked + once + replace(one, flops=one.flops / 2, bytes=one.bytes / 2)
+        memory = 4 * 16 * (total // counter.test) * counter.pixels
+        return replace(asked.times(total, total / 16), memory=memory, disk=0)
 
     # -------------------------------------------------------------------------- restorations
 
@@ -522,7 +528,7 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
 
 
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
-    """Training a prior: whitening, then five products a step on patches, five convolutions on fields,
+    """Training a prior: whitening, then five products per step on patches, five convolutions on fields,
     three passes of the network for a denoiser or an autoregressive prior."""
     crop = min(entry.get("crop", side), side)
     if one := _network(entry, shape[0], crop, crop):
@@ -580,7 +586,7 @@ def energy(
 
 
 def statistics(settings: dict, shape: tuple[int, int, int], images: int) -> Work:
-    """One pass of products, and the inverses behind intervals of stationarity (9 P^3 each)."""
+    """One pass of products, and the inverses for intervals of stationarity (9 P^3 each)."""
     from deep_restoration.statistics.streaming import Grid, displacements
 
     channels, height, width = shape

@@ -301,7 +301,7 @@ def test_pgm_says_what_white_is_and_may_be_dark(tmp_path):
 
 
 def test_preview_and_sensor_data_of_raw_files_are_refused(tmp_path):
-    """A DNG has a small preview first, and what the sensor saw is one colour a pixel."""
+    """A DNG has a small preview first, and what the sensor saw is one colour per pixel."""
     path = tiff(tmp_path / "a.tif", photo(), photometric="rgb", subfiletype=1)
     with pytest.raises(UnusableImage, match="a preview of a larger image comes first"):
         decode(path)

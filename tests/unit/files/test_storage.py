@@ -577,7 +577,7 @@ def test_what_a_notebook_changed_is_not_called_damaged(tmp_path, what):
 
 @pytest.mark.parametrize("change", ["cut off", "written over"])
 def test_a_file_written_to_while_it_is_read_is_refused(tmp_path, change):
-    """HDF5 reads zeros behind its end."""
+    """HDF5 reads zeros after its end."""
     path = tmp_path / "a.h5"
     many_chunks(path, 0)
     content = path.read_bytes()

@@ -307,7 +307,7 @@ def test_a_batch_gives_what_single_runs_give(reconstruct, optimiser):
 def test_a_resumed_reconstruction_ends_as_an_unbroken_one(reconstruct, stopping_after, optimiser):
     recipe = plan(*PHASES, optimiser=optimiser, jitter=4, start="gaussian", box=True)
     whole = reconstruct(recipe, ALL)
-    for stop in (3, 4, 2):  # behind iterations 3, 7 (the end of a run) and 9
+    for stop in (3, 4, 2):  # after iterations 3, 7 (the end of a run) and 9
         with stopping_after(stop):
             reconstruct(recipe, ALL, interval=0)
     rest = reconstruct(recipe, ALL)
@@ -560,7 +560,7 @@ def test_priors_that_come_in_are_no_divergence(reconstruct):
 
 
 def states(reconstruct, tmp_path, recipe, stopping_after):
-    """The optimised variable behind every iteration, from the checkpoints."""
+    """The optimised variable after every iteration, from the checkpoints."""
     for _ in range(recipe.phases[0].iterations - 1):
         with stopping_after(1):
             reconstruct(recipe, interval=0)

@@ -236,7 +236,7 @@ def test_a_unit_that_is_silent_at_the_start_needs_a_leak(small_classifier, tmp_p
     assert made[0].values.item() == 0
     leaky = visualisation.Leaky(seen.network, "relu", 0.05)(torch.zeros(1, 3, 5, 5))["relu"]
     assert leaky[0, 0, 0, 0].item() == pytest.approx(0.05 * (-18 - 27 * 0.4), rel=1e-5)
-    middle = made[1].images[0, :, 1:4, 1:4]  # of its tile, 5 pixels a side
+    middle = made[1].images[0, :, 1:4, 1:4]  # of its tile, 5 pixels per side
     assert middle.min() > made[0].images[0, :, 1:4, 1:4].max() + 0.3
 
 

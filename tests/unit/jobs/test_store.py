@@ -403,7 +403,7 @@ def test_what_an_interrupted_computation_left_goes_when_its_result_is_taken(one,
 
 
 def touch_after(text, statement):
-    """The script with a statement behind the one that logs."""
+    """The script with a statement after the one that logs."""
     return SCRIPT.replace('log.info("computing")', f'log.info("computing")\n    {statement}')
 
 

@@ -27,7 +27,7 @@ def random(*shape, seed=0):
 
 
 def network_of(*layers, last="conv", **options):
-    """The network of named layers, cut behind `last`, with random weights."""
+    """The network of named layers up to `last`, with random weights."""
     model = nn.Sequential(OrderedDict(layers))
     network = graph.Network(trace.trace(model), [last], **options)
     state = {

@@ -356,7 +356,7 @@ def renamed(state, prefix):
 
 
 def inside(state, word, part):
-    """A wrapped submodule: the part of the names behind `part`."""
+    """A wrapped submodule: the part of the names after `part`."""
     return {name.replace(part, f"{part}{word}.", 1): value for name, value in state.items()}
 
 

@@ -67,7 +67,7 @@ def test_a_row_reads_as_the_documentation_has_it():
     row = torch.tensor([1.0, 2.0, 3.0, 4.0]).view(1, 1, 1, 4)
     found = borders.mirrored(row, (1, 7)).flatten().tolist()
     assert found == [4, 3, 2, 1, 2, 3, 4, 3, 2, 1]
-    found = borders.mirrored(row, (1, 4)).flatten().tolist()  # even: one in front, two behind
+    found = borders.mirrored(row, (1, 4)).flatten().tolist()  # even: one before, two after
     assert found == [2, 1, 2, 3, 4, 3, 2]
 
 

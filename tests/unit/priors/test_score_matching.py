@@ -336,7 +336,7 @@ def test_sixteen_planted_components_are_separated(expert, sources, tmp_path):
 
 
 def sampled(log_density, x, step, leaps=6, rounds=60, seed=0):
-    """Independent samples of a log density, one a row of the start x: hybrid Monte Carlo."""
+    """Independent samples of a log density, one per row of the start x: hybrid Monte Carlo."""
     draw = torch.Generator().manual_seed(seed)
     axes = tuple(range(1, x.ndim))
 

@@ -284,7 +284,7 @@ def figure_of(tmp_path, section, caption="statistics"):
 
 
 def cells_of(page, heading):
-    """The rows of the first table behind a heading: the texts of their cells."""
+    """The rows of the first table after a heading: the texts of their cells."""
     table = page.split(heading)[1].split("<tbody>")[1].split("</tbody>")[0]
     rows = re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.S)
     return [

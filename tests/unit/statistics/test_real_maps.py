@@ -18,7 +18,7 @@ SIZE = 96
 
 @pytest.fixture(scope="module")
 def sample(real_data):
-    """SqueezeNet cut behind a layer, and a number of photographs of a split: two functions."""
+    """SqueezeNet up to a layer, and a number of photographs of a split: two functions."""
     weights = real_data / "weights" / "squeezenet1_0-imagenet.pth"
     folder = real_data / "data" / "imagenet-sample"
     if not (weights.is_file() and (folder / "train").is_dir() and (folder / "test").is_dir()):
@@ -64,7 +64,7 @@ def test_statistics_of_real_maps_are_finite_and_shards_add_up(sample):
     summary = whole.summary()
     assert all(np.isfinite(value) for value in summary.values())
     assert merged.summary() == pytest.approx(summary, rel=1e-6)
-    assert 0.05 < summary["zeros_image"] < 0.95  # behind a ReLU
+    assert 0.05 < summary["zeros_image"] < 0.95  # after a ReLU
     assert 1 < summary["effective_rank"] < whole.grid.positions
     precision = whole.spatial_moments().sum().precision()
     assert np.linalg.eigvalsh(precision)[0] > 0

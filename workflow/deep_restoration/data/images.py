@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
 from importlib.resources import files
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -45,17 +46,17 @@ EMBEDDED = {
 QUARTERS = ((0.1, 0.2), (0.9, 0.8), (0.9, 0.2), (0.1, 0.8))
 
 # Larger ones, in pixels, are decoded one at a time, whatever the number of threads: they take up to
-# 8 bytes a pixel, and Pillow refuses those of more than 179 million.
+# 8 bytes per pixel, and Pillow refuses images of more than 179 million.
 LARGE = 40_000_000
 _large = threading.Lock()
 
 
-# What TIFF says of its values, by the numbers of its tags.
+# Tags of TIFF that describe its values, by number.
 PREVIEW, BITS, PHOTOMETRIC, ORIENTATION, PLANAR, KIND = 254, 258, 262, 274, 284, 339
 WHITE_IS_ZERO, SIGNED = 0, 2
 
 
-# How files begin that are called images and are none, in small letters.
+# How files begin that are named like images but hold something else, in small letters.
 INSTEAD = {
     b"version https://git-lfs": "a pointer of Git LFS (git lfs pull fetches the file)",
     b"<!doctype html": "a web page",
@@ -71,7 +72,7 @@ class UnusableImage(ValueError):  # noqa: N818 (a fact about a file, not about t
     """An image file that cannot be used; the message says why."""
 
 
-def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarray:
+def decode(path: str | os.PathLike | IO[bytes], shorter_side: int | None = None) -> np.ndarray:
     """Read any photograph as H x W x 3 uint8 sRGB.
 
     Grey, 16-bit, float, palette, CMYK and transparent images are converted (transparency over white),
@@ -79,7 +80,7 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
     trained: wide colours are a little paler. With `shorter_side`, the image is reduced so that its shorter
     side has that many pixels; large JPEGs are then decoded at reduced size, which is much faster.
     Raises UnusableImage when the file cannot be read, is smaller than `shorter_side`, or holds numbers
-    that fit no range of brightness (see `white`), and OSError for what disks and networks do to any file.
+    that fit no range of brightness (see `white`), and OSError for faults of a disk or network.
     """
     from PIL import Image, ImageOps
 
@@ -88,16 +89,16 @@ def decode(path: str | os.PathLike, shorter_side: int | None = None) -> np.ndarr
         if isinstance(path, str | os.PathLike) and not stat.S_ISREG(os.stat(path).st_mode):
             raise UnusableImage("no file but a pipe, a device or a folder")
         with _open(path) as image:
-            if shorter_side and min(image.size) < shorter_side:
-                width, height = image.size
+            width, height = image.size
+            if shorter_side and min(width, height) < shorter_side:
                 raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
-            large = math.prod(image.size) > LARGE
+            large = width * height > LARGE
             if shorter_side and image.format == "JPEG":
-                scale = 2 * shorter_side / min(image.size)  # twice the size keeps it sharp
-                image.draft(None, tuple(int(side * scale) for side in image.size))
+                scale = 2 * shorter_side / min(width, height)  # twice the size keeps it sharp
+                image.draft(None, (int(width * scale), int(height * scale)))
             with _large if large else nullcontext():
                 cut = _is_cut_to_8_bits(image)
-                with suppress(SyntaxError):  # EXIF that is none says nothing of the orientation
+                with suppress(SyntaxError):  # malformed EXIF gives no orientation
                     ImageOps.exif_transpose(image, in_place=True)
                 rgb = _to_rgb(image, shorter_side)
                 if cut and not _shows(np.asarray(rgb), 64):
@@ -136,8 +137,8 @@ def read(path: str) -> np.ndarray:
 
 
 def _open(path):
-    """The Pillow image of a file, not decoded yet but where Pillow does not know its kind of TIFF."""
-    from PIL import Image, UnidentifiedImageError, features
+    """The Pillow image of a file, not decoded yet, except for kinds of TIFF that Pillow does not read."""
+    from PIL import Image, TiffImagePlugin, UnidentifiedImageError, features
 
     try:
         image = Image.open(path)
@@ -153,13 +154,11 @@ def _open(path):
         else:
             found = f"{what}, cut off or of an unknown kind" if what else _no_image(start)
         raise UnusableImage(f"not readable: {found}") from None
-    if image.format != "TIFF":
+    if image.format != "TIFF" or not isinstance(image, TiffImagePlugin.TiffImageFile):
         return image
-    image.filename = (
-        ""  # or Pillow maps the file into memory, and makes noise of those that are turned
-    )
+    image.filename = ""  # else Pillow maps the file into memory, and reads turned images as noise
     bits, tags = max(image.tag_v2.get(BITS, (1,))), image.tag_v2
-    # Of planes of more than 8 bits it makes noise, too, and of signed bytes unsigned ones.
+    # It also reads planes of more than 8 bits as noise, and signed bytes as unsigned ones.
     if (tags.get(PLANAR) == 2 and bits > 8) or (SIGNED in tags.get(KIND, ()) and bits == 8):
         image.close()
         return _open_tiff(path)
@@ -170,7 +169,7 @@ def _open(path):
 
 
 def _no_image(start: bytes) -> str:
-    """What a file that begins like this is, where it is called an image and is none."""
+    """What a file with this beginning is, if its name is that of an image but its content is not."""
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     for sign, what in INSTEAD.items():
         if text.startswith(sign):
@@ -187,7 +186,7 @@ def _open_tiff(path):
         import imagecodecs  # noqa: F401 (tifffile's own; named for the fingerprint, as it decides what is read)
 
     with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
+        page = file.pages.first
         form, colours = " x ".join(map(str, page.shape)), page.photometric
         kind = f"a TIFF of {form} values of {page.dtype}, {getattr(colours, 'name', colours)}"
         if page.subfiletype & 1 or page.photometric not in (WHITE_IS_ZERO, 1, 2):
@@ -223,7 +222,8 @@ def _is_cut_to_8_bits(image) -> bool:
 
 
 def _to_rgb(image, shorter_side: int | None):
-    """In few copies, because an image may be large: most of it happens when it is reduced."""
+    """A Pillow image in RGB, made in few copies because an image may be large: reduced first where
+    possible."""
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
@@ -260,7 +260,7 @@ def _in_8_bits(image):
 
 
 def _whites(kind: np.dtype) -> tuple[float, ...]:
-    """What may be white among values of a type: nothing in the file says it."""
+    """The values that may be white for a type of number: the file itself does not define it."""
     if kind.kind == "f":
         return 1, 255, 65535
     most = int(np.iinfo(kind).max)
@@ -270,10 +270,11 @@ def _whites(kind: np.dtype) -> tuple[float, ...]:
 def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
     """What is white among finite values: the first of `whites` that they fit, if any.
 
-    They fit when they leave 0..white by a quarter of it at most, as resampling and sharpening do, and when
-    one in a thousand is a quarter of white at least: otherwise 14 bits in 16, or floats in 0..1 with one
-    bright pixel, would be dark without a word. Of 1, than which there is none less, a 64th will do, and of
-    a single white, which the file declares, values may be as dark as they are.
+    They fit when they exceed 0..white by at most a quarter of white, as after resampling and sharpening, and
+    when at least one in a thousand reaches a quarter of white: otherwise 14 bits in 16, or floats in 0..1
+    with one bright pixel, would become dark images without a warning. For white 1, the smallest candidate, a
+    64th is enough; where there is a single candidate, because the file declares it, values may be of any
+    darkness.
     """
     low, high = values.min(), values.max()
     for top in whites:
@@ -285,7 +286,7 @@ def white(values: np.ndarray, whites: tuple[float, ...]) -> float | None:
 
 
 def _shows(values: np.ndarray, least: float) -> bool:
-    """Whether one value in a thousand is so bright."""
+    """Whether at least one value in a thousand is as bright as this."""
     return 1000 * int(np.count_nonzero(values >= least)) >= values.size
 
 
@@ -371,7 +372,7 @@ def embedded_crops(
         height, width = image.shape[:2]
         side, round_ = min(height, width), index // len(names)
         if split == "test":
-            zoom, quarter = divmod(round_ + 3, 4)  # round 0: the whole; then four a zoom
+            zoom, quarter = divmod(round_ + 3, 4)  # round 0: the whole; then four per zoom
             side = int(side * 0.6**zoom)
             across, down = QUARTERS[quarter] if round_ else (0.5, 0.5)
         else:
@@ -397,7 +398,7 @@ def _photograph(package: str, file: str) -> np.ndarray:
 
 
 def photograph_of(package: str, file: str, shorter_side: int) -> np.ndarray:
-    """An embedded photograph, H x W x 3 uint8, reduced so that its shorter side has so many pixels."""
+    """An embedded photograph, H x W x 3 uint8, reduced so that its shorter side has `shorter_side` pixels."""
     image = _photograph(package, file)
     height, width = image.shape[:2]
     scale = shorter_side / min(height, width)

@@ -15,7 +15,7 @@ SUFFIXES = frozenset(
     | {".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
 HEIF = frozenset({".heic", ".heif", ".hif"})  # images where pillow-heif is installed
-# Suffixes of what may be an image by content and yet is none of the study's: halves, copies, previews.
+# Suffixes of files that may hold an image but do not belong to a study: partial downloads, copies, previews.
 ASIDE = (
     ".part",
     ".partial",
@@ -33,12 +33,12 @@ ASIDE = (
     ".!qb",
     ".thm",
 )
-# Folders of systems: a file system's root, Windows, Synology, macOS's archives. Often closed to all, and what
-# lies in them is lost, deleted or a small copy.
+# Folders that systems make: a file system's root, Windows, Synology, macOS's archives. Often nobody may read
+# them, and what lies in them is lost, deleted or a small copy.
 SYSTEMS = frozenset(
     {"lost+found", "$recycle.bin", "system volume information", "@eadir", "__macosx"}
 )
-# Of a disk, a network or a process, not of a file: nothing may be left out for them.
+# Errors of a disk, a network or a process, not of a file: no file may be left out because of them.
 PASSING = {
     errno.EIO,
     errno.ESTALE,
@@ -58,7 +58,7 @@ READABLE = {
     "PFM": (b"Pf\n",),
     "JPEG 2000": (b"\x00\x00\x00\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
 }
-# ... and those that are no photograph yet. Most cameras' RAW files are TIFF, with a small preview first.
+# ... and those that are not photographs yet. Most cameras' RAW files are TIFF, with a small preview first.
 OTHER = {
     "TIFF": (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
     "RAW": (b"FUJIFILMCCD-RAW", b"IIRO", b"IIRS", b"MMOR", b"IIU\x00", b"FOVb", b"\x00MRM"),
@@ -70,7 +70,7 @@ OTHER = {
     "BPG": (b"BPG\xfb",),
     "FLIF": (b"FLIF",),
     "FITS": (b"SIMPLE  =",),
-    "DICOM": (),  # says so behind 128 bytes of anything
+    "DICOM": (),  # has its signature after 128 bytes of anything
     "GIMP": (b"gimp xcf ",),
 }
 NETPBM = re.compile(rb"P[1-6]\s(#[^\n]*\n|\s)*[0-9]+\s(#[^\n]*\n|\s)*[0-9]+\s")  # with its size
@@ -91,7 +91,7 @@ class Survey(NamedTuple):
     others: int  # what is no image
 
     def __str__(self) -> str:
-        """A line on what is not taken, empty if that is nothing."""
+        """One line on what is not taken; empty if everything is."""
         first = list(self.left_out.items())[:3]
         shown = [f"{name if name.isprintable() else ascii(name)} ({why})" for name, why in first]
         more = len(self.left_out) - len(shown)
@@ -148,7 +148,7 @@ def reads_heic() -> bool:
 def _walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
     """Files below a folder, by relative path: every folder once, however many links lead to it.
 
-    A folder that cannot be listed is an error: nobody knows what is missing.
+    A folder that cannot be listed is an error: it may hold images.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -190,8 +190,8 @@ def _is_folder(entry: os.DirEntry) -> bool:
 
 
 def _objection(entry: os.DirEntry) -> str | None:
-    """Why a file whose suffix tells nothing is not taken; empty for what is plainly no image, None for what
-    is one."""
+    """Why a file without a known suffix is not taken; empty for what is plainly no image, None for an
+    image."""
     name = entry.name.lower()
     try:
         if not entry.is_file():  # never open a pipe or a device
@@ -223,7 +223,7 @@ def beginning(path: str | os.PathLike) -> bytes:
 
 
 def format_of(start: bytes) -> str:
-    """The format of an image file that begins with these bytes (see `beginning`); empty for what is none."""
+    """The format of an image file that begins with these bytes (see `beginning`); empty if it is no image."""
     if start[4:8] == b"ftyp":
         own, end = start[8:12], min(int.from_bytes(start[:4], "big"), len(start))
         for brand in (own, *(start[at : at + 4] for at in range(16, end, 4))):

@@ -6,7 +6,8 @@ import numpy as np
 
 
 def held_out(count: int, share: float) -> np.ndarray:
-    """Which of `count` images nothing learns from: a share of them, spread evenly, at least one."""
+    """Which of `count` images are held out from all learning, (count,): a share, spread evenly, at least
+    one."""
     chosen = held_out_count(count, share)
     result = np.zeros(count, bool)
     result[(np.arange(chosen) * count) // chosen] = True
@@ -14,8 +15,8 @@ def held_out(count: int, share: float) -> np.ndarray:
 
 
 def sample(count: int, wanted: int | None, share: float) -> np.ndarray:
-    """Indices of at most `wanted` of `count` images, of all for None, so placed that `held_out` of the
-    sample are images that are held out of all."""
+    """Indices of at most `wanted` of `count` images, or of all for None, placed so that the images which
+    `held_out` selects from the sample are held out from the whole set, too."""
     wanted = min(wanted or count, count)
     kept, places = held_out(count, share), held_out(wanted, share)
     result = np.empty(wanted, int)
@@ -25,8 +26,8 @@ def sample(count: int, wanted: int | None, share: float) -> np.ndarray:
 
 
 def some(file, count: int, share: float | None = None) -> tuple[list[str], np.ndarray]:
-    """Names and pixels (N x H x W x 3, uint8) of at most `count` images of an open file, spread evenly:
-    of those held out, if their `share` is given, or of all."""
+    """Names and pixels (N x H x W x 3, uint8) of at most `count` images of an open file, spread
+    evenly over the held-out images, if their `share` is given, or over all."""
     from ..files.hdf5 import read_names
 
     known = len(file["images"])
@@ -50,5 +51,5 @@ def evenly_spaced(items: list, count: int | None) -> list:
 
 
 def held_out_count(count: int, share: float) -> int:
-    """How many of `count` images nothing learns from: a share of them, at least one."""
+    """How many of `count` images are held out from all learning: a share of them, at least one."""
     return max(1, round(count * share))

@@ -1,4 +1,4 @@
-"""What a restored image must beat: images that know nothing of the original, beside every recipe's.
+"""What a restored image must beat: images that do not depend on the original.
 
 A blurred guess has a small squared error and a high SSIM where the original is smooth, without any of
 its content. Two such guesses are measured as if a recipe had restored them: the mean colour and the mean
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +19,7 @@ COLOUR, IMAGE = "baseline: mean colour", "baseline: mean image"  # no recipe can
 NAMES = (COLOUR, IMAGE)
 MARK = "†"  # beside a winner that does not explain the layer
 EXPLAINED = 0.5  # the largest representation error of an image that explains a layer
-Row = Mapping[str, str | float]
+Row = TypeVar("Row", bound=Mapping[str, Any])  # of a table: names and numbers by column
 
 
 def pictures(mean: np.ndarray) -> dict[str, np.ndarray]:
@@ -39,7 +40,7 @@ def of_recipes(rows: Iterable[Row], column: str = "recipe") -> list[Row]:
     return [row for row in rows if row[column] not in NAMES]
 
 
-def explains(row: Row) -> bool:
+def explains(row: Mapping[str, Any]) -> bool:
     """Whether a row's representation error leaves at least half of the layer's energy explained."""
     return float(row["representation_error"]) <= EXPLAINED
 
@@ -51,12 +52,12 @@ def best(rows: Iterable[Row], measure: str) -> Row:
 
 
 def eligible(rows: Iterable[Row]) -> list[Row]:
-    """Of the rows of a layer those that may win: of recipes that explain it, or, where none does, of all
-    recipes; never those of baselines."""
+    """The rows of a layer that may win: those of recipes that explain it, or of all recipes where none
+    does; never those of baselines."""
     recipes = of_recipes(rows)
     return list(filter(explains, recipes)) or recipes
 
 
 def winner(rows: Iterable[Row], measure: str) -> Row:
-    """Of the rows of a layer, means over images, the best one by a measure that may win."""
+    """The best row by a measure among the eligible rows of a layer, means over images."""
     return best(eligible(rows), measure)

@@ -9,14 +9,14 @@ import numpy as np
 
 from ..data.images import photograph
 
-FEWEST = 4  # photographs of which an interval is made
+FEWEST = 4  # photographs that an interval needs at least
 
 
 def _resampled(values: Sequence, names: Sequence[str], seed: int, resamples: int) -> np.ndarray:
     """Means over images, K x resamples, of each of K x N values, when photographs are drawn with replacement.
 
-    `names` are those of the N images. Crops of one photograph are drawn together, because they are no
-    samples of their own. Of fewer than FEWEST photographs nothing is drawn: K x 0.
+    `names` are those of the N images. Crops of one photograph are drawn together, because they are not
+    independent samples. From fewer than FEWEST photographs nothing is drawn: K x 0.
     """
     numbers: dict[str, int] = {}
     shows = np.array([numbers.setdefault(photograph(name), len(numbers)) for name in names], int)
@@ -58,12 +58,12 @@ def ratio_interval(
 
 
 def cells(values: Iterable[float]) -> list[float | str]:
-    """Figures and their limits as a table has them: what is not known is empty."""
+    """Numbers as cells of a table: empty where they are not known."""
     return ["" if math.isnan(value) else value for value in values]
 
 
 def photographs(names: Iterable[str]) -> int:
-    """How many photographs images of these names show."""
+    """How many photographs the images of these names show."""
     return len({photograph(name) for name in names})
 
 

@@ -17,7 +17,7 @@ MOVED = ("norm1", "pool1", "norm2", "pool2")  # CaffeNet pools, then normalises
 
 
 def reason(classifier: str, architecture: str, weights: str) -> str:
-    """Why the published figures say nothing of this classifier; empty where they do."""
+    """Why the published figures do not apply to this classifier; empty where they do."""
     if architecture not in ALEXNETS:
         return f"the classifier {classifier} is {architecture}; published figures are of AlexNet"
     if weights == "exemplar":
@@ -35,11 +35,11 @@ def compare(
 ) -> list[list]:
     """Rows of COLUMNS: for every published figure of a layer of the study, every recipe beside it.
 
-    `rows` are those of the table of the papers' measures, `published` those of the files in `resources`,
+    `rows` are the rows of the table of the papers' measures, `published` those of the files in `resources`,
     of which the selected ones count; `classifiers` holds architecture and weights by name, `size` is the
     side of our images in pixels. `ours` is the mean over images in the published unit, the spreads are
     standard deviations over images. A classifier without anything to compare with has one row, whose
-    note says why.
+    note gives the reason.
     """
     known = [row for row in published if row["selected"] == "yes"]
     groups: dict[tuple[str, str], dict[str, list[dict]]] = {}

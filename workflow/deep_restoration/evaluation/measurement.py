@@ -41,8 +41,8 @@ def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
 
 
 def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Maps:
-    """A function of images N x 3 x H x W: the maps N x C x H x W of a network that gives those of one layer.
-    Maps of a layer without positions have one."""
+    """A function from images N x 3 x H x W to maps N x C x H x W, for a network that gives the maps of one
+    layer. A layer without positions gives maps of one position."""
 
     def maps(images: torch.Tensor) -> torch.Tensor:
         with torch.inference_mode():
@@ -55,8 +55,8 @@ def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Map
 def of_starts(
     maps: Maps, names: list[str], pixels: np.ndarray, images: np.ndarray, batch: int = 64
 ) -> list[tuple]:
-    """Of each image its name and the values of starts.MEASURES, of `images` starts x N x H x W x 3; `maps`
-    of `maps_of`, `names` and `pixels` (N x H x W x 3 uint8) of the originals."""
+    """Rows (name, values of restarts.MEASURES), one per image, of `images` starts x N x H x W x 3. `maps` is
+    from `maps_of`; `names` and `pixels` (N x H x W x 3 uint8) are those of the originals."""
     rows = []
     for first in range(0, len(names), batch):
         part = slice(first, first + batch)
@@ -88,8 +88,8 @@ def of_starts_in(
 
 
 class Measuring:
-    """Of one layer: `network` gives its maps alone, `names` and `pixels` (N x H x W x 3 uint8) are those of
-    the originals."""
+    """Measures images restored from one layer. `network` gives the maps of this layer alone; `names` and
+    `pixels` (N x H x W x 3 uint8) are those of the originals."""
 
     def __init__(
         self,
@@ -104,9 +104,9 @@ class Measuring:
         self.inverted = Batches(64, "inverting test images")
 
     def images(self, found: np.ndarray, see: See | None = None) -> list[tuple]:
-        """Of each of the images `found`, N x H x W x 3 (an array, or one of a file, read in parts), its name
-        and the values of metrics.MEASURES but the last, seconds. `see` is given the start of each part, its
-        target maps and its maps."""
+        """Rows (name, mse, psnr, ssim, its parts, representation error), one for each of the images `found`,
+        N x H x W x 3 (an array, or one of a file, read in parts). `see` is called for each part with the
+        index of its first image, its target maps and its maps."""
         rows = []
 
         def both(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
@@ -130,8 +130,8 @@ class Measuring:
     def inversions(
         self, image_of: Callable[[torch.Tensor], torch.Tensor]
     ) -> tuple[list[tuple], np.ndarray]:
-        """What `image_of` makes of the target maps, clipped to [0, 1]: of each image its name and the values
-        of metrics.INVERTER_MEASURES, and the first image, 1 x H x W x 3."""
+        """Measures of the images, clipped to [0, 1], that `image_of` makes of the target maps: rows (name,
+        values of tables.INVERTER_MEASURES), one per image, and the first image, 1 x H x W x 3."""
 
         def invert(part: slice) -> tuple[np.ndarray, list[float]]:
             with torch.inference_mode():
@@ -151,7 +151,7 @@ class Measuring:
         return list(rows), found[:1]
 
     def always(self, guess: np.ndarray) -> Callable[[torch.Tensor], torch.Tensor]:
-        """A baseline H x W x 3 as an inverse network, which gives it whatever the maps."""
+        """A baseline H x W x 3 as an inverse network that returns it for any maps."""
         picture = torch.from_numpy(guess).permute(2, 0, 1).contiguous().to(self.device)
         return lambda target: picture.repeat(len(target), 1, 1, 1)
 
@@ -168,19 +168,21 @@ class MapStatistics:
         return FeatureStatistics(*maps.shape[1:], device=self.device, **self.options)
 
     def rows(self, measuring: Measuring, found: np.ndarray) -> tuple[list[tuple], list[dict]]:
-        """Those of `measuring.images`, and those of statistics.compare for the maps of the same images."""
+        """The rows of `measuring.images`, and those of comparison.compare for the maps of the same images."""
         restored: FeatureStatistics | None = None
         first = self.natural is None
 
         def see(start: int, target: torch.Tensor, maps: torch.Tensor) -> None:
             nonlocal restored
-            if restored is None:
-                restored, self.natural = self._like(maps), self.natural or self._like(maps)
+            natural, restored = self.natural or self._like(maps), restored or self._like(maps)
+            self.natural = natural
             restored.add(maps, start)
             if first:
-                self.natural.add(target, start)
+                natural.add(target, start)
 
         rows = measuring.images(found, see)
+        assert self.natural is not None  # there are images
+        assert restored is not None
         return rows, compare(self.natural, restored)
 
 

@@ -26,8 +26,8 @@ def psnr(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
 def ssim(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
     """SSIM per image, (N,): scikit-image with the published Gaussian window and constants.
 
-    Wang, Bovik, Sheikh & Simoncelli 2004; mean over positions and colour channels. Images must have 11
-    pixels a side or more.
+    Wang, Bovik, Sheikh & Simoncelli 2004; mean over positions and colour channels. Images must have at
+    least 11 pixels per side.
     """
     return np.array(
         [

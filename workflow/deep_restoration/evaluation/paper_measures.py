@@ -141,8 +141,8 @@ def seeing(
 
 
 class Measuring:
-    """Of one layer, against the originals `pixels`, N x H x W x 3 uint8. `seen` gives of images n x 3 x H x W
-    their codes in the layer, and their labels, or None where the network tells none."""
+    """Measures for one layer, against the originals `pixels`, N x H x W x 3 uint8. `seen` returns for images
+    n x 3 x H x W their codes in the layer and their labels, or None where the network has no labels."""
 
     def __init__(self, seen: See, pixels: np.ndarray):
         self.seen, self.pixels = seen, pixels

@@ -1,4 +1,4 @@
-"""How ambiguous a layer is: the same images restored from several starts, and how far these lie apart.
+"""How ambiguous a layer is: the same images restored from several starts, and how far the results differ.
 
 What the layer has forgotten is left to the start and the prior, so that restored images that differ
 while their feature maps agree show what it forgot (Mahendran & Vedaldi 2016, several solutions).
@@ -23,7 +23,7 @@ COLUMNS = ("classifier", "layer", "recipe", "image", "starts", *MEASURES)
 
 
 def seed_of_start(seed: int, start: int) -> int:
-    """The seed of a start; that of start 0 is the study's own, with which everything is restored."""
+    """The seed of a start; start 0 has the study's own, with which everything else is restored."""
     return seed if start == 0 else seeds.seed_of(seed, "start", start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -25,8 +26,8 @@ COLUMNS = ("classifier", "layer", "recipe", "image", *MEASURES)
 def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
     """Mean and 95 % bootstrap interval of every measure per classifier, layer and recipe.
 
-    `rows` are those of the table of images, in its order; returns the columns and the summary's rows. `note`
-    says why there are no intervals, where there are none.
+    `rows` are the rows of the table of images, in its order; returns the columns and the summary's rows.
+    `note` gives the reason where there are no intervals.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
@@ -61,9 +62,9 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
 
     Rows of SIDES from those of the table of images. Best is the recipe with the least mean squared error,
     or the largest mean PSNR or SSIM, among those that explain the layer (`baselines.winner`); a side where
-    none does is named by `unexplained`. `difference` is learned minus hand-crafted, `ratio` learned over
+    none does is named in `unexplained`. `difference` is learned minus hand-crafted, `ratio` learned over
     hand-crafted, each with its 95 % bootstrap interval over images, the same ones for both; seconds are
-    those of an image. `baseline` is the better one of the baselines, if there are any. Layers that have
+    per image. `baseline` is the better one of the baselines, if there are any. Layers that have
     only one side are left out.
     """
     groups: dict[tuple, dict[str, list[dict]]] = {}
@@ -72,7 +73,7 @@ def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[l
         place.setdefault(row["recipe"], []).append(row)
     result = []
     for key, recipes in groups.items():
-        means = [
+        means: list[dict[str, Any]] = [
             {"recipe": recipe}
             | {m: float(np.mean([float(row[m]) for row in group])) for m in COMPARED}
             for recipe, group in recipes.items()
@@ -150,8 +151,8 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
             if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
         ]
         if len(rivals) == 1 and regime != "end_to_end":
-            errors = (found[..., 0].mean(0) for found in (table, rivals[0]))
-            line += cells(ratio_interval(*errors, names, seed))
+            ours, theirs = (found[..., 0].mean(0) for found in (table, rivals[0]))
+            line += cells(ratio_interval(ours, theirs, names, seed))
         else:
             line += ["", "", ""]
         summary.append([*line, note(names)])

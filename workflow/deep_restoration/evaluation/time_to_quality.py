@@ -18,12 +18,12 @@ Curve = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def curve(trace: Iterable[dict[str, str]], term: str = "ssim") -> tuple[Curve, int]:
-    """(iteration, value, seconds an image) of a trace's term over all its batches, and the number of images.
+    """(iteration, value, seconds per image) of a trace's term over all its batches, and the number of images.
 
-    `trace` are rows of batch, iteration, term, value, seconds; a batch is called by its first image. The
-    value is the mean over images: batches weigh as many as they have. Batches run one after the
-    other, so that seconds add up. One that stopped earlier counts as it was then. Raises ValueError where
-    the trace lacks the term, or says nothing of the number of images.
+    `trace` are rows of batch, iteration, term, value, seconds; a batch is named by its first image. The value
+    is the mean over images: a batch has the weight of its number of images. Batches run one after the other,
+    so that seconds add up. One that stopped earlier counts as it was then. Raises ValueError where the trace
+    lacks the term or the number of images.
     """
     marks: dict[int, list[tuple[int, float, float]]] = {}
     count = 0
@@ -76,7 +76,7 @@ def table(
     classifier: str, layer: str, curves: dict[str, tuple[Curve, int]], sides: dict[str, str]
 ) -> list[list]:
     """Rows of COLUMNS of a layer: every recipe for every threshold, and for the SSIM with which the best
-    hand-crafted recipe ends; seconds an image and iteration empty where it is never reached.
+    hand-crafted recipe ends; seconds per image and iteration, empty where it is never reached.
 
     SSIM is measured at iterations that lie half apart or closer, so that seconds may be half too many,
     never too few.

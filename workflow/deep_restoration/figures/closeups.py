@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..evaluation import baselines
 from ..evaluation.time_to_quality import HAND_CRAFTED
@@ -21,14 +23,14 @@ def choose(
 ) -> list[str]:
     """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
 
-    `rows` are those of a layer's table of images; best is the least mean squared error over all of them
+    `rows` are the rows of a layer's table of images; best is the least mean squared error over all of them
     among recipes that explain the layer (`baselines.winner`). Anything learned is on the learned side,
     inverse networks too; a side without recipes has no best.
     """
     if wanted:
         return list(wanted)
     recipes = dict.fromkeys(row["recipe"] for row in baselines.of_recipes(rows))
-    means = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
+    means: list[dict[str, Any]] = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
     chosen = []
     for hand_crafted in (False, True):
         side = [row for row in means if (sides[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
@@ -80,9 +82,9 @@ def details(
     title: str,
     across: int = 2,
 ) -> Figure:
-    """Every image (n x H x W x 3) whole, in detail, and its signed error, a column a recipe.
+    """Every image (n x H x W x 3) whole, in detail, and its signed error, one column per recipe.
 
-    `labels` stand over the columns, `scores` (of each image) under the whole ones. The detail is the square
+    `labels` stand over the columns, `scores` (of each image) below the whole ones. The detail is the square
     of `side` pixels with the most contrast in the original, its pixels enlarged and not smoothed. Errors
     are original minus restored and share one scale over the whole figure: grey is none, and what is
     beyond the 99.5 % quantile of their magnitude is white or black. `across` images stand side by side.
@@ -115,7 +117,7 @@ def details(
                     axis.set_ylabel(f"{row}, {side} x {side}" if row == "detail" else row)
             for colour, width in (("black", 2.2), ("white", 1.0)):
                 corner = (left - 0.5, top - 0.5)
-                box = plt.Rectangle(corner, side, side, fill=False, ec=colour, lw=width)
+                box = Rectangle(corner, side, side, fill=False, ec=colour, lw=width)
                 axes[0, column].add_patch(box)
             axes[0, column].set_title(labels.get(name, name), fontsize=8.5)
             if name in scores:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from .recipes import heading
 from .style import absolute_difference, plt, signed_difference, tile
@@ -50,7 +51,7 @@ def gallery(
     title: str,
     labels: Sequence[str] = (),
 ) -> Figure:
-    """Originals beside every recipe's images (n x H x W x 3), a row an image, its score under each.
+    """Originals beside every recipe's images (n x H x W x 3), one row per image, the score below each.
 
     `labels` name the rows.
     """
@@ -107,7 +108,7 @@ def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
             if column == 0:
                 axis.set_ylabel(label, fontsize=8)
         axes[0, column].set_title(heading(name), fontsize=9, linespacing=1.05)
-        frame = plt.Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="white", lw=1)
+        frame = Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="white", lw=1)
         axes[0, column].add_patch(frame)
     figure.suptitle(title, fontsize=11)
     return figure

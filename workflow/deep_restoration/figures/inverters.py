@@ -26,9 +26,9 @@ def by_layer(
 
 
 def training(histories: dict[str, dict[str, list[dict]]], title: str) -> Figure:
-    """Validation image error against updates: a panel a layer, a colour a network, a line a replicate.
+    """Validation image error against updates: a panel per layer, a colour per network, a line per replicate.
 
-    `histories[layer][inverter]` is a list of tables, one a replicate.
+    `histories[layer][inverter]` is a list of tables, one per replicate.
     """
     figure, axes = plt.subplots(
         1,
@@ -57,10 +57,10 @@ def training(histories: dict[str, dict[str, list[dict]]], title: str) -> Figure:
 
 
 def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> Figure:
-    """Image error, PSNR, SSIM and representation error against the layer, a line a network.
+    """Image error, PSNR, SSIM and representation error against the layer, one line per network.
 
-    Bars run from the lowest to the highest mean of the replicates, bands over the 95 % interval over
-    images. `rows` are those of the networks' table; baselines among them are grey lines.
+    Bars run from the lowest to the highest mean of the replicates; bands are 95 % intervals over images.
+    `rows` are the rows of the networks' table; baselines among them are grey lines.
     """
     networks = baselines.of_recipes(rows, "inverter")
     names = list(dict.fromkeys(row["inverter"] for row in networks))

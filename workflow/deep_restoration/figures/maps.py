@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from .style import palette, plt, signed_difference, tile
 
@@ -62,7 +64,7 @@ def statistics(
 
 
 def stationarity(curves: dict[str, dict[str, np.ndarray]], title: str) -> Figure:
-    """Distance from stationary against the number of images, a line a layer.
+    """Distance from stationary against the number of images, one line per layer.
 
     `curves[layer]` holds the columns of `stationarity.COLUMNS`. Left to right the three matrices, top
     to bottom without and with a border left out. Solid: as measured; dashed: without the noise
@@ -98,9 +100,9 @@ def stationarity(curves: dict[str, dict[str, np.ndarray]], title: str) -> Figure
         axes[row, 0].set_ylabel(f"distance from Toeplitz\n({words})")
     for axis in axes[-1]:
         axis.set_xlabel("images")
-    handles = [plt.Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
+    handles = [Line2D([], [], color=colour, label=name) for name, colour in colours.items()]
     for style, label in (("-", "measured"), ("--", "noise-free"), (":", "stationary field")):
-        handles.append(plt.Line2D([], [], color="0.4", ls=style, label=label))
+        handles.append(Line2D([], [], color="0.4", ls=style, label=label))
     figure.legend(handles=handles, loc="outside lower center", ncols=min(8, len(handles)))
     figure.suptitle(title, fontsize=11)
     figure.tight_layout(rect=(0, 0.06, 1, 1))
@@ -134,7 +136,7 @@ def sparsity(channels: dict[str, np.ndarray], images: dict[str, np.ndarray], tit
         axis.set_title(label)
         if label != "excess kurtosis":
             axis.set_ylim(-0.02, 1.02)
-    boxes = [plt.Rectangle((0, 0), 1, 1, fc=c, alpha=0.7, label=n) for n, c in colours.items()]
+    boxes = [Rectangle((0, 0), 1, 1, fc=c, alpha=0.7, label=n) for n, c in colours.items()]
     figure.legend(handles=boxes, loc="outside lower center", ncols=2)
     figure.suptitle(title, fontsize=11)
     figure.tight_layout(rect=(0, 0.07, 1, 1))
@@ -175,16 +177,14 @@ def linear_inverse(
     distance from the edge; `errors` the columns of the table of errors.
     """
     figure = plt.figure(figsize=(14, 8))
-    top, bottom = figure.add_gridspec(
+    grid = figure.add_gridspec(
         2, 1, height_ratios=[1.3, 1], hspace=0.16, top=0.94, bottom=0.07, left=0.06, right=0.98
     )
-    top, bottom = (
-        top.subgridspec(1, len(kernels), wspace=0.06),
-        bottom.subgridspec(1, 3, wspace=0.3),
-    )
+    top = grid[0].subgridspec(1, len(kernels), wspace=0.06)
+    bottom = grid[1].subgridspec(1, 3, wspace=0.3)
     order = np.argsort([-np.square(kernel).sum() for kernel in list(kernels.values())[1]])[:24]
-    for slot, (name, found) in zip(top, kernels.items(), strict=True):
-        axis = figure.add_subplot(slot)
+    for index, (name, found) in enumerate(kernels.items()):
+        axis = figure.add_subplot(top[index])
         axis.imshow(tile(found[order], 6), interpolation="nearest")
         axis.set_axis_off()
         axis.set_title(f"{name} ({found.shape[2]} x {found.shape[2]})")

@@ -1,9 +1,10 @@
-"""Figures of learned priors: a function a figure, data in, matplotlib Figure out."""
+"""Figures of learned priors: one function per figure, data in, matplotlib Figure out."""
 
 from __future__ import annotations
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
 
 from ..priors import filters
 from .style import palette, plt, tile
@@ -46,6 +47,7 @@ def prior(
                 lw=0,
                 label=f"{label}: {100 * chosen.mean():.0f} %" if turn == 0 else None,
             )
+    assert isinstance(axis, PolarAxes)
     axis.set_rmax(0.75)
     axis.set_title("orientation and frequency (cycles a pixel)")
     axis.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0), frameon=False)

@@ -1,11 +1,13 @@
-"""Quality against time, and measures of the papers beside what they report, a line a recipe."""
+"""Quality against time, and measures of the papers beside what they report, one line per recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..evaluation import baselines
 from ..evaluation import time_to_quality as timing
@@ -25,10 +27,11 @@ SIGNS = "XPv^<>*d"  # of published figures, by method
 def quality_against_time(
     layers: dict[str, dict[str, timing.Curve]], sides: dict[str, str], title: str
 ) -> Figure:
-    """SSIM against seconds an image, a panel a layer, a line a recipe; `layers[layer][recipe]` = curve.
+    """SSIM against seconds per image: one panel per layer, one line per recipe.
 
-    A dashed line says with which SSIM the best hand-crafted recipe ends, and a ring where any recipe first
-    gets there.
+    `layers[layer][recipe]` is a curve.
+    A dashed line marks the SSIM with which the best hand-crafted recipe ends, and a ring the first point of
+    each recipe that reaches it.
     """
     columns = 2 if len(layers) == 4 else min(3, len(layers))
     rows = -(-len(layers) // columns)
@@ -51,9 +54,8 @@ def quality_against_time(
             if first is not None:
                 ring = {"ms": 10, "mfc": "none", "mec": "black", "mew": 1.1}
                 axis.plot(seconds[first], value[first], "o", **ring, zorder=5)
-        if best is not None:
+        if best is not None and (name := timing.best_hand_crafted(curves, sides)):
             axis.axhline(best, color="0.4", ls="--", lw=0.9, zorder=0)
-            name = timing.best_hand_crafted(curves, sides)
             axis.annotate(
                 f"dashed: {spoken(name)} ends at {best:.2f}",
                 (0.99, 0.03),
@@ -72,7 +74,7 @@ def quality_against_time(
         drawn[-1].tick_params(labelbottom=True)
     for row in range(rows):
         axes[row, 0].set_ylabel("SSIM")
-    handles = {recipe: plt.Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
+    handles = {recipe: Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure
@@ -84,10 +86,10 @@ def measures_of_papers(
     sides: dict[str, str],
     title: str,
 ) -> Figure:
-    """The papers' measures against layer, a line a recipe, grey ones of baselines, and in black what the
-    papers report.
+    """The papers' measures against layer: one line per recipe, grey lines for baselines, and the published
+    values in black.
 
-    `rows` are those of a classifier in the table of the papers' measures, `published` those of the table of
+    `rows` are a classifier's rows of the table of the papers' measures, `published` its rows of the table of
     published figures. Where there is nothing to compare with, its note stands below the title.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
@@ -101,7 +103,7 @@ def measures_of_papers(
         _origin(row) for row in published if row["published"] and row["measure"] in PANELS
     )
     signs = {key: SIGNS[index % len(SIGNS)] for index, key in enumerate(methods)}
-    told: dict[str, object] = {}
+    told: dict[str, Artist] = {}
     for axis, (measure, (label, factor, scale)) in zip(axes.flat, PANELS.items(), strict=True):
         values: dict[tuple[str, str], list[float]] = {}
         for row in rows:
@@ -152,10 +154,10 @@ def measures_of_papers(
 
 
 def moved(rows: Sequence[dict[str, str]], title: str) -> Figure:
-    """SSIM, MSE and, a line a layer, representation error of photographs against themselves, against the
-    pixels by which they are moved; bands of 95 % intervals.
+    """SSIM, MSE and representation error (one line per layer) between a photograph and itself moved, against
+    the number of pixels by which it is moved; bands are 95 % intervals.
 
-    `rows` are those of a classifier in the table of moved photographs.
+    `rows` are a classifier's rows of the table of moved photographs.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
     figure, axes = plt.subplots(1, 3, figsize=(12.5, 3.9), layout="constrained")
@@ -180,7 +182,7 @@ def moved(rows: Sequence[dict[str, str]], title: str) -> Figure:
 
 
 def _origin(row: dict[str, str]) -> str:
-    """Source and method of a published figure, as the legend has it."""
+    """Source and method of a published figure, as they stand in the legend."""
     source, method = row["source"].split(" (")[0], row["method"]
     chosen = source if " = " in method else f"{source}: {method}"  # a weight chosen by layer
     return f"{chosen} (unverified)" if "unverified" in row["sure"] else chosen

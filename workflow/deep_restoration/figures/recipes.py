@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
 
 from ..evaluation.baselines import COLOUR, IMAGE
 
@@ -18,7 +20,7 @@ MARKERS = {"hand-crafted": "o", "learned": "s", "inverter": "D"}  # by side
 PLACES = {1: ("center",), 2: ("left", "right"), 3: ("left", "center", "right")}
 
 
-def styles(recipes: Sequence[str], sides: dict[str, str]) -> dict[str, dict[str, str]]:
+def styles(recipes: Sequence[str], sides: dict[str, str]) -> dict[str, dict[str, Any]]:
     """`color`, `linestyle` and `marker` of every recipe; no two recipes have the same look, of 40."""
     return {
         recipe: {
@@ -35,7 +37,7 @@ def spoken(name: str) -> str:
 
 
 def heading(name: str, width: int = 13) -> str:
-    """A name over a column of `width` letters, broken at spaces and behind a plus, a longer word in front of
+    """A name over a column of `width` letters, broken at spaces and after a plus, a longer word before
     its number, then anywhere."""
     words = [
         re.sub(r"(?<=[a-z])(?=\d)", " ", word, count=1) if len(word) > width else word
@@ -44,9 +46,9 @@ def heading(name: str, width: int = 13) -> str:
     return textwrap.fill(" ".join(words), width).replace("+ ", "+")
 
 
-def draw_baselines(figure, heights: dict[str, Sequence]) -> None:
-    """Grey lines over the layers of a figure, and their legend: `heights` hold of each baseline, by name, a
-    value a layer for each of the figure's axes."""
+def draw_baselines(figure, heights: Mapping[str, Sequence]) -> None:
+    """Grey lines over the layers of a figure, and their legend: `heights` hold, by name of
+    the baseline, one list of values by layer for each of the figure's axes."""
     lines = {}
     for name, values in heights.items():
         for axis, line in zip(figure.axes, values, strict=True):
@@ -65,8 +67,8 @@ def draw_baselines(figure, heights: dict[str, Sequence]) -> None:
         )
 
 
-def legends(figure, handles: dict[str, object], sides: dict[str, str], columns: int = 2) -> None:
-    """A legend for each side below a figure of constrained layout: `handles` by recipe."""
+def legends(figure, handles: Mapping[str, Artist], sides: dict[str, str], columns: int = 2) -> None:
+    """One legend per side below a figure of constrained layout: `handles` by recipe."""
     present = [side for side in MARKERS if any(sides[recipe] == side for recipe in handles)]
     for side, place in zip(present, PLACES.get(len(present), ()), strict=True):
         mine = [recipe for recipe in handles if sides[recipe] == side]

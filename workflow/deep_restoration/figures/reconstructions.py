@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from ..evaluation import baselines
 from .recipes import draw_baselines, legends, styles
@@ -17,8 +18,8 @@ def traces(
 ) -> Figure:
     """Every recipe's representation error against iterations, image error and SSIM against seconds.
 
-    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides` says of
-    each whether it is hand-crafted, learned, or of an inverter.
+    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides`
+    names the side of each: hand-crafted, learned, or inverter.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 5.0), layout="constrained")
     look, handles = styles(list(curves), sides), {}
@@ -37,7 +38,7 @@ def traces(
             axes[2].semilogx(seconds, value, marker=marker, ms=6 if len(value) == 1 else 3, **style)
         # What the legend shows: the marker, too, which not every panel has.
         if terms:
-            handles[recipe] = plt.Line2D([], [], marker=marker, ms=4, **style)
+            handles[recipe] = Line2D([], [], marker=marker, ms=4, **style)
     axes[0].set(xlabel="iteration", ylabel="representation error")
     axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
     axes[2].set(xlabel="seconds, all images at once", ylabel="SSIM")
@@ -53,9 +54,9 @@ def measures_by_layer(
     sides: dict[str, str],
     title: str,
 ) -> Figure:
-    """MSE, PSNR, SSIM and representation error against layer, a line a recipe, bars of 95 % intervals.
+    """MSE, PSNR, SSIM and representation error against layer: one line per recipe, bars of 95 % intervals.
 
-    `rows` are those of the summary of one classifier; where it has no intervals, there are no bars. Baselines
+    `rows` are the summary's rows of one classifier; where it has no intervals, there are no bars. Baselines
     are grey lines. `sides` as for `traces`.
     """
     look = styles(recipes, sides)
@@ -86,7 +87,7 @@ def measures_by_layer(
         if measure in ("mse", "representation_error"):
             axis.set_yscale("log")
     draw_baselines(figure, heights)
-    handles = {r: plt.Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
+    handles = {r: Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
     legends(figure, handles, sides)
     figure.suptitle(title, fontsize=11)
     return figure

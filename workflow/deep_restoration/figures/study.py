@@ -16,7 +16,7 @@ Rows = Sequence[dict[str, str]]
 
 
 def starts(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Figure:
-    """One image (H x W x 3) from every start, a row a layer, then their mean and standard deviation.
+    """One image (H x W x 3) from every start, one row per layer, then their mean and standard deviation.
 
     `restored[layer]` is starts x H x W x 3. The standard deviations have one scale of colours, so that
     layers can be compared. Under a picture its SSIM.
@@ -92,17 +92,17 @@ def _line(axis, rows: Rows, measure: str, layers, colour: str, style: str, label
         for end in ("", "_low", "_high")
     )
     places = np.arange(len(layers))
-    label = label.replace("_", " ") or None
-    axis.plot(places, mean, style, color=colour, marker="o", ms=4, lw=1.3, label=label)
+    words = label.replace("_", " ") or None
+    axis.plot(places, mean, style, color=colour, marker="o", ms=4, lw=1.3, label=words)
     axis.fill_between(places, low, high, color=colour, alpha=0.12, lw=0)
 
 
 def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
-    """Error relative to no prior of feature maps against their number: a panel a layer, a line an order.
+    """Error relative to no prior of feature maps, against their number: a panel per layer, a line per order.
 
-    Above on the image, below on the layer's feature maps; bars are 95 % intervals over test images, and a
-    ring marks the set that was best on held-out images. `rows` are those of one classifier; baselines,
-    which no prior is added to, are left out.
+    The error of the image above, that of the layer's feature maps below; bars are 95 % intervals over test
+    images, and a ring marks the set that was best on held-out images. `rows` are those of one classifier;
+    baselines, to which no prior is added, are left out.
     """
     rows = baselines.of_recipes(rows, "order")
     orders = list(dict.fromkeys(row["order"] for row in rows))

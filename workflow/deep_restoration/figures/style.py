@@ -15,18 +15,19 @@ import numpy as np
 from ..files.atomic import atomic
 from .recipes import COLOURS
 
-STYLE = {
-    "figure.dpi": 100,
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "legend.frameon": False,
-    "savefig.bbox": "tight",
-}
-plt.rcParams.update(STYLE)
+plt.rcParams.update(
+    {
+        "figure.dpi": 100,
+        "font.size": 9,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 10,
+        "axes.grid": True,
+        "grid.alpha": 0.25,
+        "legend.frameon": False,
+        "savefig.bbox": "tight",
+    }
+)
 
 # What the words of the tables mean on an axis.
 LABELS = {
@@ -47,7 +48,7 @@ def number(cell: str) -> float:
 
 
 def palette(names: Sequence[str]) -> dict[str, str]:
-    """A colour for each name, told apart by colour-blind readers, the same in every figure."""
+    """A colour for each name, which colour-blind readers can tell apart; the same in every figure."""
     return {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from ..files.hdf5 import open_hdf5, read_names
 from .recipes import COLOURS
@@ -84,7 +85,7 @@ def maximisation(
 
 
 def attribution(truth: np.ndarray, layers: dict[str, Attributions], title: str) -> Figure:
-    """A row a layer and image (n x H x W x 3): the image with the frames of its units, then for each unit
+    """One row per layer and image (n x H x W x 3): the image with the frames of its units, then for each unit
     the framed patch and what every method projects to it, stretched around grey."""
     first = next(iter(layers.values()))
     methods = list(first.maps)
@@ -108,7 +109,7 @@ def attribution(truth: np.ndarray, layers: dict[str, Attributions], title: str) 
             top, left, bottom, right = found.extents[place]
             frame = (left - 0.5, top - 0.5), right - left, bottom - top
             colour = COLOURS[unit + 1]
-            axes[row, 0].add_patch(plt.Rectangle(*frame, fill=False, ec=colour, lw=1.5))
+            axes[row, 0].add_patch(Rectangle(*frame, fill=False, ec=colour, lw=1.5))
             column = 1 + unit * (1 + len(methods))
             inside = slice(top, bottom), slice(left, right)
             pictures = [truth[index][inside]]

@@ -1,4 +1,4 @@
-"""Files that are whole or not there, and errors that say whether a file may be good.
+"""Files that are whole or absent, and errors that distinguish damaged files from those that may be good.
 
 Every file is written under a unique temporary name and moved into place, so that a reader never sees
 half a file.
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .wording import HINDRANCES, OBSTACLES
 
-# So long after it was last written to, nobody is writing it any more, whatever the clocks of two machines.
+# This long after its last change, a file counts as finished, even if the clocks of two machines differ.
 SETTLED = 60  # seconds
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}  # of these only what is written fails
 ABSURD = {errno.EINVAL, errno.EFAULT, errno.EOVERFLOW}  # offsets that a damaged file asks for
@@ -30,14 +30,14 @@ class StorageError(ValueError):
 
 
 class UnreadableError(StorageError):
-    """A file that cannot be read now and may be good: nothing may be done as if it were damaged."""
+    """A file that cannot be read now but may be good: it must not be treated as damaged."""
 
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; move it into place when the block succeeds.
 
-    Raises StorageError naming `path` when the system does not let it be written.
+    Raises StorageError naming `path` when the system refuses to write it.
     """
     path = Path(path)
     name = f".{path.name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
@@ -82,7 +82,7 @@ def versions(*packages: str) -> dict[str, str]:
 
 @contextmanager
 def reading(path: str | os.PathLike) -> Iterator[None]:
-    """Errors of the system, which say nothing of the file's content, become UnreadableError."""
+    """Turn errors of the system, which do not depend on the file's content, into UnreadableError."""
     try:
         yield
     except UnreadableError:
@@ -97,14 +97,15 @@ def reading(path: str | os.PathLike) -> Iterator[None]:
 
 
 def error_code(error: Exception) -> int:
-    """The system's number of an error, 0 if it has none; HDF5 and safetensors say it in words alone."""
+    """The system's number of an error, 0 if it has none; HDF5 and safetensors give it in their message
+    only."""
     words = re.search(r"\b(?:errno = |os error )(\d+)", str(error))
     return getattr(error, "errno", None) or (int(words[1]) if words else 0)
 
 
 def damaged(path: str | os.PathLike, reason: object, proven: bool = True) -> StorageError:
-    """The error for content that is not what was written, or is not all there yet. It is not `proven` to be
-    damaged where another program, a notebook say, may have added to it or changed it."""
+    """The error for content that differs from what was written, or is not complete yet. Damage is not
+    `proven` where another program, such as a notebook, may have added to the file or changed it."""
     with reading(path):
         age = time.time() - os.stat(path).st_mtime
     if abs(age) < SETTLED:

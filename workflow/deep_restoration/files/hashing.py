@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import socket
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -63,6 +64,6 @@ def file_hash(path: str | os.PathLike) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(hashes: dict[str, str]) -> str:
+def digest(hashes: Mapping[str, str | None]) -> str:
     """One fingerprint of names and contents."""
     return hashlib.sha256(json.dumps(sorted(hashes.items())).encode()).hexdigest()[:16]

@@ -1,9 +1,9 @@
-"""Arrays as HDF5 that explains itself: stage, provenance, layout, and no time stamp, so that equal
-content gives equal bytes.
+"""Arrays as HDF5 with a description of themselves: stage, provenance, layout, and no time stamp, so that
+equal content gives equal bytes.
 
 Readers check the stage and checksums before they trust the content: HDF5's own of its structure,
-Fletcher's of every chunk, CRC-32 of these and of the rest. They are there to notice decay, not malice;
-against that, a file is read as plain arrays within itself or not at all.
+Fletcher's of every chunk, CRC-32 of these and of the rest. They detect decay, not malice;
+against malice, only files that consist of plain arrays within themselves are read.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}  # of a file system wi
 
 
 class ForeignError(ValueError):
-    """What HDF5 reads without an error, and what `create_hdf5` does not write."""
+    """Content that HDF5 reads without an error but that `create_hdf5` never writes."""
 
 
 @contextmanager
@@ -46,7 +46,7 @@ def create_hdf5(path: str | os.PathLike, stage: str, provenance: dict) -> Iterat
     import h5py
 
     with atomic(path) as temporary:
-        # Nobody else knows the temporary file: a file system without locks will do.
+        # No other process opens the temporary file: a file system without locks is enough.
         file = h5py.File(temporary, "w", libver="latest", track_order=True, locking=False)
         descriptor = file.id.get_vfd_handle()
         try:
@@ -81,44 +81,14 @@ def open_hdf5(path: str | os.PathLike, stage: str) -> Iterator:
     """Read an HDF5 file of a stage.
 
     Raises StorageError when it is missing, not HDF5, of another stage, unfinished, changed, or damaged;
-    where the data are, when they are read. Raises UnreadableError when nothing proves that it is damaged,
-    and at the end when it was written to meanwhile.
+    damaged data raise it when they are read. Raises UnreadableError when damage is not proven, and at the end
+    when the file was written to meanwhile.
     """
     require_file(path)
-    try:
-        file = _open_locked(path)
-    except OSError as error:
-        if "already open for write" in str(error):
-            raise UnreadableError(
-                f"{path} is marked as open for writing: another program has it open, or was killed while it "
-                "had. Close it there, or take the mark away (h5clear -s FILE), or move the file elsewhere, "
-                "and run again"
-            ) from None
-        raise damaged(path, f"not a readable HDF5 file: {error}") from None
-    with file:
-        descriptor, altered = file.id.get_vfd_handle(), ""
+    with _opened(path) as file:
+        descriptor = file.id.get_vfd_handle()
         before = _state(descriptor)
-        try:
-            with reading(path):
-                found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
-                check_stage(path, found, stage)
-                if complete:
-                    _check_plain(file)
-                    complete = file.attrs["complete"]
-                    if file.attrs["checksum"] != _checksum_of_attributes(file):
-                        altered = "its attributes do not have their checksum"
-                    elif file.attrs.get("chunks") not in (None, _checksum_of_chunks(file)):
-                        altered = "its values are others"
-        except (StorageError, MemoryError):
-            raise
-        except ForeignError as error:
-            altered = str(error)
-        except Exception as error:  # what h5py raises on damaged files is not one family
-            raise damaged(path, error) from None
-        if altered:
-            raise damaged(path, altered, proven=False)
-        if not complete:
-            raise damaged(path, "unfinished")
+        _check(file, path, stage)
         try:
             yield file
         except (OSError, KeyError, RuntimeError) as error:
@@ -163,6 +133,46 @@ def read_arrays(
         return {name: file[name][...] for name in names}
 
 
+def _opened(path: str | os.PathLike):
+    """The h5py file, not looked at yet. Raises as `open_hdf5`."""
+    try:
+        return _open_locked(path)
+    except OSError as error:
+        if "already open for write" in str(error):
+            raise UnreadableError(
+                f"{path} is marked as open for writing: another program has it open, or was killed while it "
+                "had. Close it there, or take the mark away (h5clear -s FILE), or move the file elsewhere, "
+                "and run again"
+            ) from None
+        raise damaged(path, f"not a readable HDF5 file: {error}") from None
+
+
+def _check(file, path: str | os.PathLike, stage: str) -> None:
+    """Raise as `open_hdf5` where a file is of another stage, unfinished, changed or damaged."""
+    altered = ""
+    try:
+        with reading(path):
+            found, complete = str(file.attrs.get("stage", "none")), "complete" in file.attrs
+            check_stage(path, found, stage)
+            if complete:
+                _check_plain(file)
+                complete = file.attrs["complete"]
+                if file.attrs["checksum"] != _checksum_of_attributes(file):
+                    altered = "its attributes do not have their checksum"
+                elif file.attrs.get("chunks") not in (None, _checksum_of_chunks(file)):
+                    altered = "its values are others"
+    except (StorageError, MemoryError):
+        raise
+    except ForeignError as error:
+        altered = str(error)
+    except Exception as error:  # what h5py raises on damaged files is not one family
+        raise damaged(path, error) from None
+    if altered:
+        raise damaged(path, altered, proven=False)
+    if not complete:
+        raise damaged(path, "unfinished")
+
+
 def _state(descriptor: int) -> tuple[int, int]:
     """What changes when an open file is written to: size and time."""
     found = os.fstat(descriptor)
@@ -178,7 +188,7 @@ def _require_unchanged(path: str | os.PathLike, descriptor: int, before: tuple[i
 
 
 def _open_locked(path: str | os.PathLike):
-    """The open file, locked against programs that would write it, where its file system knows locks."""
+    """The open file, locked against programs that would write it, where its file system has locks."""
     import h5py
 
     with reading(path):
@@ -215,7 +225,7 @@ def _objects(file) -> list:
 def _check_plain(file) -> None:
     """Raise ForeignError unless the file holds nothing but whole, checksummed arrays, within itself.
 
-    A chunk can be missing where a full disk kept HDF5 from writing it: h5py does not say so. A file
+    A chunk can be missing where a full disk kept HDF5 from writing it, without an error from h5py. A file
     from elsewhere might lead to other files, or claim arrays that no memory holds.
     """
     import h5py
@@ -243,7 +253,8 @@ def _check_plain(file) -> None:
 
 
 def _checksum_of_attributes(file) -> int:
-    """Of all but those that say that the file is whole; HDF5 has none of texts of any length."""
+    """CRC-32 of all attributes but those that mark the file as complete; HDF5 has no checksum for texts of
+    variable length."""
     texts = [
         f"{item.name} {key} {np.asarray(value).tolist()!r}"
         for item in _objects(file)
@@ -254,11 +265,11 @@ def _checksum_of_attributes(file) -> int:
 
 
 def _checksum_of_chunks(file) -> int:
-    """Of the checksums that HDF5 keeps at the end of each chunk. Fletcher's of zeros is zero: HDF5 alone does
-    not notice where a copy or a disk left zeros, nor chunks of an older version of the file."""
+    """CRC-32 of the checksums that HDF5 keeps at the end of each chunk. Fletcher's checksum of zeros is zero:
+    HDF5 alone does not notice zeros left by a copy or a disk, nor chunks of an older version of the file."""
     descriptor, result = file.id.get_vfd_handle(), 0
     for item in _objects(file):
-        places: list[tuple] = []
+        places: list = []  # of h5py's StoreInfo
         if getattr(item, "chunks", None):
             item.id.chunk_iter(lambda chunk, places=places: places.append(chunk))
         for chunk in sorted(places, key=lambda chunk: chunk.chunk_offset):
@@ -268,7 +279,7 @@ def _checksum_of_chunks(file) -> int:
 
 
 def _unreadable(file) -> str:
-    """Why the data are no longer what was written, or nothing. Raises what the system says."""
+    """Why the data are no longer what was written; empty if they are. Raises errors of the system."""
     for item in _objects(file):
         try:
             for rows in item.iter_chunks() if getattr(item, "chunks", None) else ():
@@ -299,7 +310,7 @@ def create_dataset(
     sample = int(np.prod(inside)) * np.dtype(dtype).itemsize
     rows = int(min(max(1, chunk_bytes // max(sample, 1)), max(1, shape[samples])))
     options = {"chunks": (*(1 for _ in before), rows, *inside), "fletcher32": True}
-    if not all(shape):  # nothing at all: HDF5 wants no chunks larger than their dataset
+    if not all(shape):  # an empty dataset: HDF5 refuses chunks larger than their dataset
         options = {}
     result = file.create_dataset(
         name, shape, dtype=dtype, track_times=False, fillvalue=np.zeros((), dtype)[()], **options

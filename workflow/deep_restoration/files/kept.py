@@ -1,4 +1,4 @@
-"""Values kept on disk under what they follow from: found out once per user, for all studies and checkouts.
+"""Values kept on disk under what they follow from: computed once per user, for all studies and checkouts.
 
 They lie in the user's cache folder, `~/.cache/deep_restoration` (or below XDG_CACHE_HOME); RESTORATION_CACHE
 names another folder. Everything there may be deleted at any time. Standard library only.
@@ -33,9 +33,9 @@ def folder() -> Path | None:
 def kept(kind: str, material: object, compute: Callable[[], Any]) -> Any:
     """The value (JSON) of a kind that follows from `material` (JSON): from disk, or else from `compute`.
 
-    Each value is a file of its own with a checksum, put in place in one move: concurrent writers do no
-    harm, and a damaged file counts as none. Where nothing can be kept, `compute` is called every time.
-    What `compute` raises is raised, and nothing is kept.
+    Each value is a file of its own with a checksum, put in place in one move, so that concurrent writers are
+    safe; a damaged file counts as absent. Where nothing can be kept, `compute` is called every time. What
+    `compute` raises is raised, and nothing is kept.
     """
     here = folder()
     if here is None:

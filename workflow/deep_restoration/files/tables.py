@@ -13,14 +13,16 @@ import numpy as np
 from .atomic import StorageError, atomic, damaged, read_bytes
 
 
-def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Sequence]) -> None:
+def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Iterable]) -> None:
     """Write a table; floats in the shortest form that reads back exactly.
 
     In names, bytes that are not UTF-8 are written as \\udcXX and carriage returns as \\r, so that any
     program reads the table.
     """
-    options = {"newline": "", "encoding": "utf-8", "errors": "backslashreplace"}
-    with atomic(path) as temporary, open(temporary, "w", **options) as file:
+    with (
+        atomic(path) as temporary,
+        open(temporary, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)
         writer.writerows(
@@ -110,7 +112,7 @@ def read_trace(path: str | os.PathLike) -> dict[str, tuple[np.ndarray, np.ndarra
     table = read_csv(path)
     first = table["batch"] == 0
     return {
-        str(term): tuple(table[column][rows] for column in ("iteration", "value", "seconds"))
+        str(term): (table["iteration"][rows], table["value"][rows], table["seconds"][rows])
         for term in np.unique(table["term"])
         if (rows := first & (table["term"] == term)).any()
     }

@@ -37,7 +37,7 @@ def save_tensors(path: str | os.PathLike, tensors: dict, stage: str, provenance:
 
 
 class Tensors:
-    """The tensors of an open safetensors file, each held against its checksum when it is read."""
+    """The tensors of an open safetensors file, each compared with its checksum when it is read."""
 
     def __init__(self, path: str | os.PathLike, handle, checksums: dict[str, int]):
         self.path, self._handle, self._checksums = path, handle, checksums
@@ -63,7 +63,7 @@ def _checksum(tensor) -> int:
         import torch
 
         flat = flat.view(torch.uint8).numpy()
-    return zlib.crc32(flat.view(np.uint8), zlib.crc32(kind.encode()))
+    return zlib.crc32(flat.view(np.uint8).data, zlib.crc32(kind.encode()))
 
 
 def _checksum_of_facts(facts: dict) -> int:

@@ -1,13 +1,14 @@
-"""What a pre-image is to do to the classifier's maps: one class a term, one protocol.
+"""What the maps of a pre-image should be: one class per data term, one protocol.
 
 `energy(found)` takes the maps of a batch by layer name and returns one value per image, shape (N,),
-lower is better. `scale` (N,) is its size where nothing is achieved, by which divergence is judged.
+lower is better. `scale` (N,) is its size before any progress, the measure of divergence.
 `select(index)` is the same term for some of the images, when others have left the batch.
 """
 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Sequence
 from typing import Protocol, Self
 
@@ -57,8 +58,8 @@ class Matching(PerImage):
 class MeanSquared(PerImage):
     """Mean over elements of (Phi(x) - Phi_0)^2 for one layer, in the units of its maps (Harder's code, 2018).
 
-    Arguments and errors as those of Matching. A weight beside it holds for one layer of one classifier:
-    the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.
+    Arguments and errors as those of Matching. A prior's weight beside it holds for one layer of one
+    classifier: the mean square of maps, which is its `scale`, differs by orders of magnitude between layers.
     """
 
     PER_IMAGE = ("target", "scale")
@@ -101,12 +102,16 @@ def gram(maps: torch.Tensor) -> torch.Tensor:
     return flat @ flat.transpose(1, 2)
 
 
+def _content(maps: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    return 0.5 * (maps.float() - wanted).square().flatten(1).sum(1)
+
+
 class Gram:
     """Style and texture of Gatys et al. 2015: sum over layers of w_l E_l, and the content of a layer.
 
     E_l = 1 / (4 C^2 M^2) |G_l - A_l|^2 with C channels and M positions, the content is 1/2 |F - P|^2.
     maps: those whose Gram matrices are A_l, N x ..., by layer. weights: w_l by layer, 1 / layers each
-    where not given. content: layer and P; content_weight: in front of it. relative: each E_l and the
+    where not given. content: layer and P; content_weight: its factor. relative: each E_l and the
     content are divided by their value where all maps are zero, so that layers of any scale count alike;
     a content weight of 1 then counts like all Gram matrices together.
 
@@ -131,10 +136,10 @@ class Gram:
         zero = {layer: torch.zeros_like(values) for layer, values in maps.items()}
         empty = {layer: self._style(layer, values) for layer, values in zero.items()}
         if content is not None:
-            empty["content"] = self._content(torch.zeros_like(content[1]))
+            empty["content"] = _content(torch.zeros_like(content[1]), content[1])
         for layer, values in empty.items():
             if not (values > 0).all():
-                name = content[0] if layer == "content" else layer
+                name = content[0] if content is not None and layer == "content" else layer
                 raise ValueError(f"the maps of {name} are all zero; there is no texture in them")
         self.units = empty if relative else {k: torch.ones_like(v) for k, v in empty.items()}
         self.scale = self._sum(empty)
@@ -143,17 +148,16 @@ class Gram:
         difference = gram(values) - self.grams[layer]
         return difference.square().flatten(1).sum(1) / self.sizes[layer]
 
-    def _content(self, values: torch.Tensor) -> torch.Tensor:
-        return 0.5 * (values.float() - self.content[1]).square().flatten(1).sum(1)
-
     def _sum(self, terms: Maps) -> torch.Tensor:
         weights = {**self.weights, "content": self.content_weight}
-        return sum(weights[name] * value / self.units[name] for name, value in terms.items())
+        parts = (weights[name] * value / self.units[name] for name, value in terms.items())
+        return functools.reduce(torch.add, parts)
 
     def energy(self, found: Maps) -> torch.Tensor:
         terms = {layer: self._style(layer, found[layer]) for layer in self.grams}
         if self.content is not None:
-            terms["content"] = self._content(found[self.content[0]])
+            layer, wanted = self.content
+            terms["content"] = _content(found[layer], wanted)
         return self._sum(terms)
 
     def select(self, index: torch.Tensor) -> Gram:

@@ -20,7 +20,7 @@ def data_weight_2016(stride: float, receptive_field: int | None) -> float:
 
 
 def tile_2016(stride: int, receptive_field: int) -> int:
-    """Side in pixels of the place that a unit has in the mosaics of Mahendran & Vedaldi 2016.
+    """Side in pixels of one unit's tile in the mosaics of Mahendran & Vedaldi 2016.
 
     They maximise 25 units in one image, each in the middle of a square of max(round(1.1 rf / stride), 4)
     positions of the map, one more where that is even.

@@ -1,4 +1,4 @@
-"""Update rules of pre-image optimisation: one class a rule, acting on a batch of images in place.
+"""Update rules of pre-image optimisation: one class per rule, acting on a batch of images in place.
 
 Each takes the variable u and the number of pixels of an image, without the frame that jitter adds. L-BFGS is
 ours because those of torch and SciPy see one vector with one line search: a batch would be a single problem
@@ -118,7 +118,7 @@ class LBFGS:
             alpha = rho * _inner(s, q)
             q -= alpha.view(-1, 1, 1, 1) * y
             kept.append((s, y, rho, alpha))
-        # Scaled as the newest pair says; without one, so long that the bound decides.
+        # Scaled by the newest pair; without one, so long that the bound decides.
         _, y, rho, _ = kept[0]
         scale = torch.where(rho > 0, 1 / (rho * _inner(y, y)).clamp(min=1e-30), 1e12)
         q *= scale.view(-1, 1, 1, 1)

@@ -1,7 +1,7 @@
-"""What is optimised in place of pixels: one class a parametrisation, one protocol.
+"""What is optimised in place of pixels: one class per parametrisation, one protocol.
 
 An image is u = 255 (x - mean colour), N x 3 x H x W; what the optimiser moves is the variable, a tensor
-of four dimensions with a row for each image. A parametrisation is linear and can be inverted.
+of four dimensions with one row per image. A parametrisation is linear and can be inverted.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class Pixels:
 class Fourier:
     """Fourier coefficients of decorrelated colours (Olah, Mordvintsev & Schubert 2017).
 
-    u = C irfft2(v / max(f, 1 / side)), f in cycles a pixel, side the longer of the image's, the transform
+    u = C irfft2(v / max(f, 1 / side)), f in cycles per pixel, side the longer of the image's, the transform
     orthonormal (the factor sqrt(H W) of their code): coefficients of natural images, whose spectra fall
     like 1 / f, are then of one size, and a step of equal size in each is a smooth one. The variable holds
     real and imaginary parts in turn along the last dimension, N x 3 x H x 2 (W // 2 + 1); imaginary parts
-    of frequencies that a real image has no use for change nothing.
+    of frequencies that do not occur in a real image have no effect.
 
     The colours' axes in C are those of Ohta, Kanade & Sakai 1980, R + G + B, R - B and R - 2 G + B, which
     decorrelate photographs of most kinds; their standard deviations are as 1 : 0.27 : 0.13, the lengths

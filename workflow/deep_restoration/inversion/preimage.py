@@ -429,7 +429,7 @@ class _Run:
         """A quarter of the rate for those that diverged, from the start of the phase."""
         share = self.rows["share"]
         for index in diverged.nonzero().flatten().tolist():
-            place = f"{self.names[self.rows.active[index]]} at iteration {iteration + 1}"
+            place = f"{self.names[int(self.rows.active[index])]} at iteration {iteration + 1}"
             if share[index].item() <= 4**-5:
                 objective, data = measured[:2, index].tolist()
                 error = (
@@ -463,7 +463,7 @@ class _Run:
                 u[:, channel].clamp_(-255 * mean, 255 * (1 - mean))
         return u
 
-    # -------------------------------------------------------------------------- what is told
+    # -------------------------------------------------------------------------- results and trace
 
     def _inner(self, canvas: torch.Tensor) -> torch.Tensor:
         end = self.middle + self.size
@@ -495,9 +495,11 @@ class _Run:
 
     def _watch(self, iteration: int) -> None:
         """SSIM with the truth; the clock stands while we look."""
+        truth = self.all[2]
+        assert truth is not None
         self._flush()
         paused = time.monotonic()
-        similar = similarity(self.all[2], self._images().clamp(0, 1))
+        similar = similarity(truth, self._images().clamp(0, 1))
         self.trace.append((iteration + 1, "ssim", similar, paused - self.started))
         self.started += time.monotonic() - paused
 
@@ -508,7 +510,8 @@ class _Run:
             error = self.data_term.energy(self.network(x))
         lost = ~(torch.isfinite(error) & (self.plan.data_weight * error <= limit))
         if lost.any():
-            named = ", ".join(self.names[index] for index in lost.nonzero().flatten().tolist())
+            gone = lost.tolist()
+            named = ", ".join(n for n, is_lost in zip(self.names, gone, strict=True) if is_lost)
             count = len(self.schedule)
             place = f"the optimisation of {named} diverged at iteration {count}"
             self._give_up(count, place, lost)

@@ -52,7 +52,7 @@ def add(
 
     `candidates` are layers, shallow to deep. `score` is what a set of priors is judged by, less is better;
     it is asked for the same set more than once. Of each addition all `weights` are tried and the best
-    is kept, also where it is worse than no addition, so that the steps tell what each prior does. An
+    is kept, also where it is worse than no addition, so that the steps show what each prior does. An
     order ends where every further set diverges.
     """
     result = {}
@@ -166,7 +166,7 @@ class Trials:
         return result
 
     def rows(self) -> list[tuple]:
-        """Rows of TRIALS: every set tried, an image each."""
+        """Rows of TRIALS: one per set tried and image."""
         return [
             (name, which, image, *values)
             for which, sets in self.found.items()
@@ -214,11 +214,11 @@ def summarise(
     seed: int,
     guesses: dict[str, dict[str, Found]],
 ) -> list[list]:
-    """Rows of COLUMNS without classifier and layer: a row a step, first those of the baselines.
+    """Rows of COLUMNS without classifier and layer: one row per step, first those of the baselines.
 
     `held_out` and `test` hold what was measured of the sets, by `name_of`; `names` are those of the test
-    images. `guesses` hold the same of each baseline by set of images, which has a row as if it were an
-    order of no step. Ratios and differences compare the same images with and without the priors, with 95 %
+    images. `guesses` hold the same of each baseline by set of images; a baseline has one row, as an
+    order without steps. Ratios and differences compare the same images with and without the priors, with 95 %
     bootstrap intervals over photographs. `best` is 1 at the step of an order with the least error on held-out
     images. A set that diverged on the test images has nan, and no ratios.
     """
@@ -233,7 +233,7 @@ def summarise(
         return intervals.cells(values)
 
     def row(asked: Found, tested: Found) -> list:
-        """What follows `best`."""
+        """The columns after `best`."""
         found = {m: np.array(tested[m]) for m in MEASURES}
         line: list = [
             len(asked["mse"]),

@@ -10,6 +10,7 @@ import torch
 
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
+from ..priors.base import Completing
 from ..priors.registry import load
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
@@ -40,7 +41,7 @@ class Restorer:
         self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
-        self.network.to(self.where, memory_format=torch.channels_last)
+        self.network.to(self.where).to(memory_format=torch.channels_last)
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
@@ -61,7 +62,7 @@ class Restorer:
     ) -> preimage.Result:
         """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps.
 
-        If `watched`, an optimisation's trace tells how far from `truth` it is on its way.
+        If `watched`, the trace of an optimisation holds its distance from `truth` on the way.
         """
         truth, count = truth.to(self.where), len(names)
         complete = self._completing(recipe, truth.shape[-1])
@@ -69,15 +70,16 @@ class Restorer:
         with torch.no_grad():
             target = seen.join(lambda part: self.network(truth[part])[self.layer], count)
         began, predicted = time.monotonic(), None
-        if self.inverter is not None:
+        if (inverter := self.inverter) is not None:
             with torch.no_grad():
                 predicted = seen.join(
-                    lambda part: complete(self.inverter.image(target[part]).clamp(0, 1)), count
+                    lambda part: complete(inverter.image(target[part]).clamp(0, 1)), count
                 )
             if predicted.is_cuda:
                 torch.cuda.synchronize()
         ready = time.monotonic() - began
         if not recipe.phases:
+            assert predicted is not None  # a recipe has phases, an inverse network, or both
             return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
         mean = self.network.mean
         result = preimage.reconstruct(
@@ -111,6 +113,7 @@ class Restorer:
         key = (recipe.unseen, size)
         if key not in self._completes:  # the trials of a search ask again and again
             prior = load(self.learned[recipe.unseen][None])
+            assert isinstance(prior, Completing)  # study.configuration accepts no other
             seen = receptive_fields.seen(self.network, self.layer, size)
             self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
         return self._completes[key]
@@ -119,7 +122,7 @@ class Restorer:
 def _compared(
     iteration: int, truth: torch.Tensor, images: torch.Tensor, seconds: float
 ) -> list[tuple]:
-    """Rows of a trace that tell how far images are from `truth`."""
+    """Rows of a trace with the distance of images from `truth`."""
     error = float((images - truth).square().mean())
     similar = preimage.similarity(truth, images)
     return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]

@@ -15,8 +15,8 @@ class Phase:
     """A run of iterations at one rate.
 
     Over the first `warmup` iterations the rate rises linearly; `decay` lets it fall by half a cosine to
-    a hundredth in those behind. `jitter`: the image is shifted at random in each iteration. `priors`:
-    whether they count.
+    a hundredth in those after them. `jitter`: the image is shifted at random in each iteration. `priors`:
+    whether they are part of the objective.
     """
 
     iterations: int
@@ -83,7 +83,7 @@ class Plateau:
         return torch.full((count, length), math.inf, device=device)
 
     def reached(self, history: torch.Tensor, objective: torch.Tensor) -> torch.Tensor:
-        """Put the objectives (N,) behind the others; which images are done, (N,)."""
+        """Append the objectives (N,) to the others; which images are done, (N,)."""
         history.copy_(torch.cat([history[:, 1:], objective[:, None]], 1))
         width = history.shape[1] - self.over
         before, now = history[:, :width].mean(1), history[:, self.over :].mean(1)

@@ -1,4 +1,4 @@
-"""Weights and rates of recipes, searched on training images that nothing has learned from."""
+"""Weights and rates of recipes, searched on training images that are held out from all learning."""
 
 from __future__ import annotations
 
@@ -64,7 +64,9 @@ def search(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     bounds = parameters(ranges)
-    spaces = {n: optuna.distributions.FloatDistribution(*bounds[n], log=True) for n in bounds}
+    spaces: dict[str, optuna.distributions.BaseDistribution] = {
+        n: optuna.distributions.FloatDistribution(*bounds[n], log=True) for n in bounds
+    }
     study = optuna.create_study()
     done: list[tuple[Values, float]] = []
     if saved := checkpoint.load():

@@ -34,7 +34,8 @@ Training = Callable[[], Iterable[torch.Tensor]]
 
 
 class Pictures(NamedTuple):
-    """images: N x 3 x H x W in [0, 1]. labels: of each. values: (N,), what `measure` says of each."""
+    """images: N x 3 x H x W in [0, 1]. labels: of each. values: (N,), of each, in the unit that `measure`
+    names."""
 
     images: torch.Tensor
     labels: list[str]
@@ -55,7 +56,7 @@ class Projections(NamedTuple):
     K x 3 x H x W."""
 
     image: list[int]
-    units: list[tuple[int, int, int]]
+    units: list[tuple[int, ...]]
     extents: list[tuple[int, int, int, int]]
     maps: dict[str, torch.Tensor]
 
@@ -85,7 +86,8 @@ def largest(maps: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def chosen_units(units: int | Sequence[int], activations: torch.Tensor) -> list[int]:
-    """The channels to show: those given, or so many spread evenly over those that are ever active.
+    """The channels to show: those given, or that number of channels, spread evenly over those that are ever
+    active.
 
     Raises ValueError naming a given channel that no training image activates.
     """
@@ -116,8 +118,8 @@ def one_hot(shape: Sequence[int], channels: Sequence[int], of: str) -> torch.Ten
 
 
 class Leaky(nn.Module):
-    """A network whose last ReLUs in front of a layer have a slope below zero; those in front of them,
-    where other units speak, stay as they are."""
+    """A network whose last ReLUs before a layer have a slope below zero; earlier ones, which belong to other
+    units, stay as they are."""
 
     def __init__(self, network: graph.Network, layer: str, slope: float):
         super().__init__()
@@ -164,7 +166,7 @@ class Visualiser:
         inside = {place for files in self.learned.values() for place in files if place}
         needed = [layer, *sorted({*inside, *more} - {layer})]
         self.network = saved.load(network_file, needed)
-        self.network.to(self.where, memory_format=torch.channels_last)
+        self.network.to(self.where).to(memory_format=torch.channels_last)
 
     def maps(self, batches: Iterable[torch.Tensor]) -> Iterator[torch.Tensor]:
         """The layer's maps of batches of images."""
@@ -215,7 +217,7 @@ class Visualiser:
     def _scale(self, of: str, size: int) -> tuple[int, float]:
         """Side of the image in which a unit, channel or class is maximised, and the weight of activations.
 
-        Where a unit sees the whole image, there is no tile but that.
+        Where a unit sees the whole image, the image is the tile.
         """
         field, tile = self.sees["receptive_field"], size
         if field is None:
@@ -235,7 +237,7 @@ class Visualiser:
         seed: int,
         checkpoint: Checkpoint,
     ) -> Pictures:
-        """Images that say more loudly what the layer sees in them (Mahendran & Vedaldi 2016).
+        """Images in which what the layer sees is exaggerated (Mahendran & Vedaldi 2016).
 
         -<Phi(x), Phi_0> with Phi_0 = max(Phi(x_0), 0) / |max(Phi(x_0), 0)|^2, from x_0 itself. The
         released code takes Phi_0 alone from an x_0 without the mean colour subtracted, which is not followed
@@ -265,10 +267,11 @@ class Visualiser:
         relative: bool = True,
         content: dict | None = None,
     ) -> Pictures:
-        """Images with the Gram matrices of `layers` of others (Gatys et al. 2015).
+        """Images with the Gram matrices that other images have in `layers` (Gatys et al. 2015).
 
-        Of the same image each; with `content` (layer, weight), of the next one, while the maps of that
-        layer are kept. Values are the losses reached, as shares of those where all maps are zero.
+        One new image for each of `images`, with its Gram matrices; with `content` (layer, weight), with those
+        of the next one, while the maps of that layer are kept. Values are the losses reached, as shares of
+        those where all maps are zero.
         """
         images = images.to(self.where)
         maps = self._look(images)
@@ -348,7 +351,7 @@ def training_batches(
 ) -> Iterator[torch.Tensor]:
     """Batches of `count` of the training images in a file, spread evenly, N x 3 x H x W in [0, 1].
 
-    Of those alone that learning may use: no held-out ones.
+    None of them is held out from learning.
     """
     with open_hdf5(path, "images") as file:
         kept = ~splits.held_out(len(file["images"]), held_out)

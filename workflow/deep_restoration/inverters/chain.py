@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import asdict
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,7 +24,7 @@ class Chain(nn.Module):
         self.specs = specs
         self.parts = nn.ModuleList(KINDS[spec.kind](spec) for spec in specs)
         # Per channel mean and per layer scale of every layer on the way: modules see and predict
-        # numbers of about unit size, so that no layer's loss drowns another's.
+        # numbers of about unit size, so that no layer's loss dominates.
         channels = [*(spec.source_shape[0] for spec in specs), specs[-1].target_shape[0]]
         for index, count in enumerate(channels):
             self.register_buffer(f"mean_{index}", torch.zeros(1, count, 1, 1))
@@ -54,7 +55,7 @@ class Chain(nn.Module):
         return results
 
     def apart(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The same, every module fed with the true maps of its source: one a module, raw."""
+        """The same, every module fed with the true maps of its source: one tensor per module, raw."""
         return [
             part(self.normalise(own, index))
             for index, (part, own) in enumerate(zip(self.parts, maps, strict=True))
@@ -70,13 +71,15 @@ def save_chain(path: str | os.PathLike, chain: Chain, provenance: dict) -> None:
     save_tensors(path, chain.state_dict(), "inverter", {**provenance, "specs": specs})
 
 
+def _spec(entry: dict[str, Any]) -> ModuleSpec:
+    """The specification that JSON holds with lists in place of tuples."""
+    entry = {key: tuple(v) if isinstance(v, list) else v for key, v in entry.items()}
+    return ModuleSpec(**entry)
+
+
 def load_chain(path: str | os.PathLike) -> Chain:
     """The chain that `save` wrote, frozen."""
     tensors, facts = load_tensors(path, "inverter")
-    specs = [
-        ModuleSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items()})
-        for spec in facts["specs"]
-    ]
-    chain = Chain(specs)
+    chain = Chain([_spec(entry) for entry in facts["specs"]])
     chain.load_state_dict(tensors)
     return chain.eval().requires_grad_(False)

@@ -12,11 +12,11 @@ from torch import nn
 from .plan import ModuleSpec
 
 
-def _deconvolution(spec: ModuleSpec, channels: int, into: int) -> nn.Module:
+def _deconvolution(spec: ModuleSpec, channels: int, into: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, into, spec.kernel, spec.stride, spec.padding)
 
 
-def _convolution(channels: int, into: int) -> nn.Module:
+def _convolution(channels: int, into: int) -> nn.Conv2d:
     return nn.Conv2d(channels, into, 3, padding=1)
 
 
@@ -67,15 +67,15 @@ class Residual(nn.Module):
         super().__init__()
         self.norm = nn.GroupNorm(math.gcd(width, 8), width)
         self.first, self.second = _convolution(width, width), _convolution(width, width)
-        nn.init.zeros_(self.second.weight)
-        nn.init.zeros_(self.second.bias)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.second(F.relu(self.first(F.relu(self.norm(x)))))
 
 
 class SubPixel(nn.Module):
-    """Convolution to stride^2 maps for each one wanted, interleaved (Shi et al. 2016), then cut, or its
+    """Convolution to stride^2 maps for each map wanted, interleaved (Shi et al. 2016), then cut, or its
     edge repeated, to `size`."""
 
     def __init__(self, channels: int, into: int, stride: int, size: int):
@@ -102,8 +102,8 @@ class ResidualUp(nn.Module):
         self.blocks = nn.Sequential(*(Residual(spec.hidden) for _ in range(blocks)))
         self.up = SubPixel(spec.hidden, spec.hidden, spec.stride, target[1])
         self.leave = _convolution(spec.hidden, target[0])
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         inner = self.up(self.blocks(self.enter(maps)))

@@ -54,7 +54,7 @@ def plan_chain(
 
 
 def _parts(geometry: dict[str, dict], layer: str) -> list[str]:
-    """The last layers of all parts in front of the one that `layer` is of, deepest first."""
+    """The last layers of all parts before the part of `layer`, deepest first."""
     names = list(geometry)
     names = names[: names.index(layer) + 1]
     folders = {prefix for name in names for prefix in _prefixes(name)}
@@ -111,7 +111,7 @@ def _resolutions(geometry: dict[str, dict], layer: str) -> list[str]:
     names, side = list(geometry), _as_map(geometry[layer]["shape"])[1]
     whole = _as_map(geometry[IMAGE]["shape"])[1]
     found = []
-    # Sides can grow with depth, too: behind small maps, networks enlarge what they flatten.
+    # Sides can grow with depth, too: after small maps, networks enlarge what they flatten.
     for name in reversed(names[: names.index(layer)]):
         here = _as_map(geometry[name]["shape"])[1]
         if here <= side or not (geometry[name]["waypoint"] or name == IMAGE):
@@ -127,7 +127,7 @@ def _as_map(shape: list[int]) -> tuple[int, int, int]:
 
 
 def kernel_of(front: dict, back: dict) -> int:
-    """Side, in positions of `front`, of what one position of `back` looks at."""
+    """Side, in positions of `front`, of the window that one position of `back` depends on."""
     fields = front["receptive_field"], back["receptive_field"]
     if None in fields:
         return 3

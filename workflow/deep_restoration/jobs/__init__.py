@@ -1,4 +1,4 @@
-"""What a Snakemake job needs around the mathematics. The only package that knows Snakemake.
+"""What a Snakemake job needs around the mathematics. The only package that depends on Snakemake.
 
-An edit here reruns nothing, but of `shards`, which decides what a job computes.
+An edit here reruns nothing, except in `shards`, which decides what a job computes.
 """

@@ -6,9 +6,9 @@ that it reaches, directly or not, from the parsed source. Comments, docstrings, 
 words of errors and of the log, and definitions that the script never reaches do not count; the versions
 of packages that change numbers do.
 
-How reach is found: a top-level definition is reached when its name is mentioned by reached code, in its
-own module or through an import. Module-level statements other than definitions, assignments and imports
-always count, for every module that is imported, but those aside. What cannot be seen this way does not occur
+How reach is found: a top-level definition is reached when its name is mentioned by reached code, in its own
+module or through an import. Module-level statements other than definitions, assignments and imports always
+count, for every module that is imported, except those of ASIDE. What cannot be seen this way does not occur
 in the project: imports by computed name, and data files opened by path.
 
 No library does this: Snakemake looks at a script alone, and what follows imports (modulefinder, grimp) stops
@@ -29,6 +29,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from ..files.kept import kept
 
@@ -42,9 +43,8 @@ NUMERIC = {
     "imagecodecs": "imagecodecs",
 }
 PACKAGE = "deep_restoration"
-# What a job needs around the mathematics moves results and decides nothing in them, but for the samples of
-# a shard: an edit there reruns nothing.
-# Nor do words.
+# What surrounds the mathematics of a job does not change results, except for the samples of a shard: an edit
+# there reruns nothing. Nor does an edit of words.
 ASIDE = re.compile(rf"{PACKAGE}\.(jobs(?!\.shards$)\b.*|files\.kept|\w+\.wording)")
 LOGS = {"log", "logging", "warnings"}
 
@@ -182,12 +182,18 @@ class _Walk:
             for statement in statements:
                 self.follow(owner, statement)
 
+    def entered_module(self, name: str) -> Module:
+        """One that was reached before."""
+        module = self.module(name)
+        assert module is not None
+        return module
+
     def define(self, owner: str, name: str) -> None:
-        module = self.module(owner)
+        module = self.entered_module(owner)
         self.add(owner, name, [module.statements[index] for index in module.definitions[name]])
 
     def follow(self, owner: str, statement: Statement) -> None:
-        here = self.module(owner)
+        here = self.entered_module(owner)
         bound = here.imports | statement.imports
         for target, name in statement.imports.values():
             self.reach(target, name, used=False)
@@ -198,7 +204,7 @@ class _Walk:
                 submodule = f"{target}.{member}" if member else target
                 if (inner := self.module(submodule)) is not None:
                     wanted = set(statement.attributes.get(name, ()))
-                    if name in statement.plain:  # the module itself is handed on: all of it counts
+                    if name in statement.plain:  # the module itself is passed on: all of it counts
                         wanted |= set(inner.definitions)
                     for attribute in wanted:
                         self.reach(submodule, attribute)
@@ -335,7 +341,7 @@ def _text(statement: ast.stmt) -> str:
     words = _words(statement)
 
     class Strip(ast.NodeTransformer):
-        def generic_visit(self, node: ast.AST) -> ast.AST:
+        def generic_visit(self, node: Any) -> ast.AST:  # of any class: many have a body
             if node in words:
                 return ast.Constant("")
             super().generic_visit(node)
@@ -350,40 +356,53 @@ def _text(statement: ast.stmt) -> str:
 def _words(statement: ast.stmt) -> set[ast.AST]:
     """The string constants that only go into errors, warnings and the log: what is raised, what makes an
     error, arguments of a log's methods, and local variables that are used for nothing else."""
-    found: set[ast.AST] = set()
     inside: set[ast.AST] = set()  # all nodes of such places
-
-    def take(node: ast.AST) -> None:
-        for part in ast.walk(node):
-            inside.add(part)
-            if isinstance(part, ast.Constant) and isinstance(part.value, str):
-                found.add(part)
-
     for node in ast.walk(statement):
-        if isinstance(node, ast.Raise) and node.exc is not None:
-            take(node.exc)
-        elif isinstance(node, ast.Call):
-            name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            owner = getattr(getattr(node.func, "value", None), "id", "")
-            if name.endswith("Error"):
-                for argument in node.args:
-                    take(argument)
-            elif owner in LOGS and not name.startswith("get"):
-                for argument in node.args:  # what is called in there may do more than write
-                    if isinstance(argument, ast.Constant | ast.JoinedStr):
-                        take(argument)
-    for function in ast.walk(statement):
-        if isinstance(function, ast.FunctionDef):
-            uses: dict[str, list[ast.Name]] = {}
-            kept: set[str] = set()
-            for node in ast.walk(function):
-                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
-                    uses.setdefault(node.id, []).append(node)
-                elif isinstance(node, ast.Nonlocal | ast.Global):
-                    kept.update(node.names)
-            for node in ast.walk(function):
-                if isinstance(node, ast.Assign) and len(node.targets) == 1:
-                    name = getattr(node.targets[0], "id", None)
-                    if name in uses and name not in kept and inside.issuperset(uses[name]):
-                        take(node.value)
-    return found
+        for place in _told(node):
+            inside.update(ast.walk(place))
+    for node in ast.walk(statement):
+        if isinstance(node, ast.FunctionDef):
+            uses = _uses(node)
+            for name, value in _assignments(node):
+                if name in uses and inside.issuperset(uses[name]):
+                    inside.update(ast.walk(value))
+    return {n for n in inside if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def _told(node: ast.AST) -> list[ast.expr]:
+    """The parts of a node, but not of those within it, that only go into an error or the log."""
+    if isinstance(node, ast.Raise):
+        return [node.exc] if node.exc is not None else []
+    if not isinstance(node, ast.Call):
+        return []
+    name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    owner = getattr(getattr(node.func, "value", None), "id", "")
+    if name.endswith("Error"):
+        return node.args
+    if owner in LOGS and not name.startswith("get"):
+        # What is called in an argument may do more than write.
+        return [a for a in node.args if isinstance(a, ast.Constant | ast.JoinedStr)]
+    return []
+
+
+def _uses(function: ast.FunctionDef) -> dict[str, list[ast.Name]]:
+    """Where a function reads each of its local variables."""
+    uses: dict[str, list[ast.Name]] = {}
+    kept: set[str] = set()
+    for node in ast.walk(function):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            uses.setdefault(node.id, []).append(node)
+        elif isinstance(node, ast.Nonlocal | ast.Global):
+            kept.update(node.names)
+    return {name: places for name, places in uses.items() if name not in kept}
+
+
+def _assignments(function: ast.FunctionDef) -> list[tuple[str, ast.expr]]:
+    """Names that a function assigns to, one at a time, and the values."""
+    return [
+        (node.targets[0].id, node.value)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Assign)
+        and len(node.targets) == 1
+        and isinstance(node.targets[0], ast.Name)
+    ]

@@ -69,7 +69,7 @@ def job(snakemake) -> Iterator[None]:
 
 
 def provenance_of(params) -> dict:
-    """What a file says of its origin: settings (with the seed) and code of its rule, versions, device."""
+    """The record of a file's origin: settings (with the seed) and code of its rule, versions, device."""
     from ..files.atomic import versions
 
     facts = {

@@ -1,4 +1,4 @@
-"""What is set up before any job starts, and what this machine has. Standard library only."""
+"""The environment that is set up before any job starts, and what this machine has. Standard library only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def prepare_environment() -> None:
 
 
 def is_dry_run(arguments: Sequence[str]) -> bool:
-    """Whether Snakemake's command line asks for a plan only: -n, also among other letters, or in words."""
+    """Whether Snakemake's command line is a dry run: -n, also among other letters, or in words."""
     for before, argument in zip(["", *arguments], arguments, strict=False):
         name, _, value = argument.partition("=")
         if before in ("-e", "--executor") and argument == "dryrun":

@@ -1,4 +1,4 @@
-"""Paths that jobs write: no two alike, and none in the way of another. Standard library only.
+"""Checks of the paths that jobs write: no two equal, and none below another. Standard library only.
 
 A path is made of fixed words and of names that a user has chosen. Two jobs that write the same file, or a
 file where another needs a folder, would be noticed by Snakemake in the middle of a run, if at all.
@@ -20,7 +20,7 @@ class Output(NamedTuple):
 
 
 def clashes(outputs: Iterable[Output]) -> list[str]:
-    """A line for each group of names that cannot stand beside each other, with the path they would share.
+    """One line per group of names that cannot stand beside each other, with the path they would share.
 
     Paths count as equal where they differ in case only, as on the file systems of macOS and Windows.
     The same path from the same pattern and names is that of one job.

@@ -71,11 +71,12 @@ class Entry:
     """
 
     def __init__(self, job) -> None:
-        self.job, self.store, self.path = job, job.params.get("store"), None
+        self.job, self.store = job, job.params.get("store")
+        self.path: Path | None = None
         if not self.store:
             return
         with self._sparing_the_job():
-            self.watched = [*job.input, sys.modules["__main__"].__file__, *LIBRARY.rglob("*.py")]
+            self.watched = [*job.input, _script(), *LIBRARY.rglob("*.py")]
             self.stamps = _stamps(self.watched)
             self.material = material(job)
             self.path = Path(self.store, job.rule, key(self.material))
@@ -91,10 +92,10 @@ class Entry:
             if not self.path.is_dir():
                 return False
             try:
-                made = self._place()
+                made = self._place(self.path)
             except DamagedError as error:
                 log.warning("%s in the store is damaged (%s); computing it again", self.path, error)
-                self._move_aside()
+                self._move_aside(self.path)
                 return False
             with suppress(PermissionError):  # published by somebody who lets nobody else write
                 os.utime(self.path)  # the folder's time stamp is that of its last use
@@ -141,20 +142,20 @@ class Entry:
             finally:
                 shutil.rmtree(temporary, ignore_errors=True)
 
-    def _place(self) -> dict:
+    def _place(self, entry: Path) -> dict:
         """Copy, check, and move into place. Who made the files, of the manifest."""
         outputs = list(self.job.output)
         temporaries = [Path(path).with_name(f".{_unique(Path(path).name)}") for path in outputs]
         try:
             try:
-                manifest = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
-                if key(manifest["material"]) != self.path.name:
+                manifest = json.loads((entry / "manifest.json").read_text(encoding="utf-8"))
+                if key(manifest["material"]) != entry.name:
                     raise DamagedError("its manifest is that of another job")
                 if [file["output"] for file in manifest["files"]] != outputs:
                     raise DamagedError("its manifest names other files")
                 for file, temporary in zip(manifest["files"], temporaries, strict=True):
                     temporary.parent.mkdir(parents=True, exist_ok=True)
-                    _copy(self.path / file["name"], temporary, 0o666)
+                    _copy(entry / file["name"], temporary, 0o666)
                     if hashing.file_hash(temporary) != file["sha256"]:
                         raise DamagedError(f"{file['name']} is not as it was published")
                 made = manifest["made"]
@@ -178,18 +179,17 @@ class Entry:
         now = _stamps(self.watched)
         if touched := [str(path) for path in self.watched if now[path] != self.stamps[path]]:
             return f"{', '.join(touched[:3])} changed while the job ran"
-        script = sys.modules["__main__"].__file__
-        if fingerprint(script, LIBRARY) != self.job.params.code:
+        if fingerprint(_script(), LIBRARY) != self.job.params.code:
             return "code was edited after the run was planned"
         torch = sys.modules.get("torch")
         if torch and torch.cuda.is_available() != (self.material["device"] == "cuda"):
             return f"torch does not compute on {self.material['device']}, as the driver let expect"
         return ""
 
-    def _move_aside(self) -> None:
-        aside = Path(self.store, DAMAGED, f"{self.job.rule}.{_unique(self.path.name)}")
+    def _move_aside(self, entry: Path) -> None:
+        aside = Path(self.store, DAMAGED, f"{self.job.rule}.{_unique(entry.name)}")
         aside.parent.mkdir(mode=0o775, exist_ok=True)
-        os.rename(self.path, aside)
+        os.rename(entry, aside)
 
     @contextmanager
     def _sparing_the_job(self) -> Iterator[None]:
@@ -197,6 +197,13 @@ class Entry:
             yield
         except (OSError, SyntaxError) as error:
             log.warning("the store %s cannot be used: %s; going on without it", self.store, error)
+
+
+def _script() -> str:
+    """The file that this process runs."""
+    file = sys.modules["__main__"].__file__
+    assert file is not None
+    return file
 
 
 def material(job) -> dict:
@@ -251,7 +258,7 @@ def _stamps(paths: Iterable[str | os.PathLike]) -> dict:
 
 
 def _unique(name: str) -> str:
-    """As in storage.atomic, which sweeps away what a dead process left beside a result."""
+    """As in atomic.atomic, which removes what a dead process left beside a result."""
     return f"{name}.{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(4)}.tmp"
 
 

@@ -15,10 +15,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import torch
 from torch.nn import functional as F
+from torch.nn import grad
 
+# Annotated, because its types are inferred from its defaults: numbers, although it takes pairs, too.
+_conv2d_input: Callable[..., torch.Tensor] = grad.conv2d_input
 MOST_ENTRIES = 50_000_000  # complex numbers in a preconditioner
 Shapes = tuple[tuple[int, int], tuple[int, int]]  # of an image (H, W) and of its maps (H', W')
 
@@ -49,9 +53,9 @@ class Convolution:
             )
         return cls(
             module.weight.detach().double(),
-            module.stride,
-            module.padding,
-            module.dilation,
+            _pair(module.stride),
+            _pair(module.padding),
+            _pair(module.dilation),
             module.groups,
         )
 
@@ -121,7 +125,7 @@ class Convolution:
             rows, columns = height + self.span[0] - 1, width + self.span[1] - 1
             padding = (0, 0)
         shape = (len(maps), self.channels, rows, columns)
-        images = torch.nn.grad.conv2d_input(
+        images = _conv2d_input(
             shape, self.weight, maps, self.stride, padding, self.dilation, self.groups
         )
         if self.periodic:
@@ -191,14 +195,14 @@ class StationaryPrior:
     def fit(
         cls, images: Sequence[torch.Tensor], window: int, floor: float = 1e-6
     ) -> StationaryPrior:
-        """Welch's method: windows of `window` pixels a side, half overlapping, under a Hann taper.
+        """Welch's method: windows of `window` pixels per side, half overlapping, under a Hann taper.
 
         `images` are batches N x C x H x W, gone through twice, first for the mean. The taper
         makes the spectrum positive and keeps edges out of it; it draws the covariance at displacement d
         towards 0 as d nears `window`. `floor` is a variance added to each value, by default about
         that of rounding to 8 bits.
         """
-        total, count = 0.0, 0
+        total, count = torch.zeros((), dtype=torch.float64), 0
         for batch in images:
             total = total + batch.double().sum((0, 2, 3))
             count += batch[:, 0].numel()
@@ -208,7 +212,7 @@ class StationaryPrior:
         taper = torch.hann_window(window + 2, False, dtype=torch.float64, device=mean.device)
         taper = taper[1:-1]
         taper = torch.outer(taper, taper)
-        power, pieces, side = 0.0, 0, 2 * window
+        power, pieces, side = torch.zeros((), dtype=torch.complex128), 0, 2 * window
         for batch in images:
             centred = batch.double() - mean[:, None, None]
             steps = [range(0, s - window + 1, max(1, window // 2)) for s in batch.shape[2:]]
@@ -329,7 +333,7 @@ def restore(
     periodic. Elsewhere edges make it wrong by as much as the condition number; its square root is
     wrong only by the root of that, and serves edges and middle alike.
     `residual` is relative, in the preconditioner's norm: with little noise the edges of the image
-    may still be further from the solution than it says. Raises ValueError without noise.
+    may still be further from the solution than that. Raises ValueError without noise.
     """
     if not noise > 0:
         raise ValueError(f"noise is {noise}; its variance must be positive")
@@ -368,6 +372,11 @@ def restore(
     return Solution(root(solution)[:, :, :height, :width], iterations, left)
 
 
+def _pair(values: tuple[int, ...]) -> tuple[int, int]:
+    rows, columns = values
+    return rows, columns
+
+
 def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first * second).sum((1, 2, 3), keepdim=True)
 
@@ -376,7 +385,7 @@ def _fast(side: int, multiple: int) -> int:
     """The next side whose FFT is fast, a multiple of `multiple`."""
     from scipy.fft import next_fast_len
 
-    return multiple * next_fast_len(-(-side // multiple), real=True)
+    return multiple * cast(int, next_fast_len(-(-side // multiple), real=True))
 
 
 def _periodic_inverse(
@@ -461,7 +470,7 @@ class Kernel:
 
 
 def centre_of(convolution: Convolution) -> float:
-    """Displacement of the middle of what an output sees from stride times its position."""
+    """Displacement of the middle of an output's window from stride times the output's position."""
     return (convolution.span[0] - 1) / 2 - convolution.padding[0]
 
 
@@ -605,7 +614,7 @@ def best_resize_kernel(moments: Moments, size: int) -> tuple[Kernel, float]:
     """The best single convolution on the maps enlarged by nearest neighbours to the image's grid (Odena et
     al. 2016), as the transposed convolution of `size` that it equals, and its error.
 
-    The convolution has size - stride + 1 taps a side. They serve all phases of a pixel alike: one
+    The convolution has size - stride + 1 taps per side. They serve all phases of a pixel alike: one
     regression. For stride 1 it is `best_kernel`. Raises ValueError for a size below the stride.
     """
     if size < moments.stride:
@@ -671,7 +680,7 @@ def transposed_distance(
 
 
 def toeplitz_distance(matrix: torch.Tensor, shape: tuple[int, int], border: int = 0) -> float:
-    """Distance of what happens to an image, F W, from the nearest convolution on its own grid."""
+    """Distance of F W, image to restored image, from the nearest convolution on the image's grid."""
     height, width = shape
     parts = matrix.reshape(-1, height, width, matrix.shape[1] // (height * width), height, width)
     inside = slice(border, height - border), slice(border, width - border)

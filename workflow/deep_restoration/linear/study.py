@@ -33,16 +33,17 @@ ENTRIES = 6_000_000  # of a dense inverse
 
 
 def of_network(network: graph.Network) -> li.Convolution:
-    """The convolution that a network cut behind it begins with, as a map of images in [0, 1]: what is done
-    to the colours before it (the classifier's scaling, and more in Inception) included.
+    """The convolution at the end of a network that begins with it, as a map of images in [0, 1]; what the
+    network does to colours before it (the classifier's scaling, and more in Inception) is included.
 
     Raises ValueError where anything but an affine map of each pixel's colours comes before it.
     """
     last = network.steps[-1]
     error = ValueError(f"{last['name']} is not a convolution of the image alone")
-    if not last.get("target", "").endswith(".Conv2d"):
+    module = network.weights.get_submodule(last["path"]) if last["kind"] == "module" else None
+    if not isinstance(module, torch.nn.Conv2d):
         raise error
-    found = li.Convolution.of(network.weights.get_submodule(last["path"]))
+    found = li.Convolution.of(module)
     mean, std = (value.flatten().tolist() for value in (network.mean, network.std))
     front = graph.Network(network.steps, graph.inputs_of(last), mean, std)
     if front.tensors():
@@ -97,7 +98,7 @@ def restorations(
     the maps' root mean square added.
 
     `sizes` are kernel sizes in pixels; one that would need a regression of more than LARGEST unknowns
-    is left out, and said so.
+    is left out; the log names it.
     """
     height, width = images.shape[2:]
     noise = noise_variance(li.Moments(convolution, prior, 0.0), share)
@@ -112,7 +113,7 @@ def restorations(
         return Restored(method, None, found.images, facts)
 
     result = [solved(OPTIMAL, prior, noise)]
-    # As little noise as rounding allows stands for none.
+    # The least noise that rounding allows stands for no noise.
     tiny = 1e-9 * float(convolution.weight.square().sum())
     result.append(solved(PSEUDO, li.StationaryPrior.white(prior.channels).to(images.device), tiny))
     centre, stride = li.centre_of(convolution), convolution.stride[0]
@@ -176,7 +177,7 @@ def first_images(found: Sequence[Restored], prior: li.StationaryPrior) -> torch.
 def errors(
     images: torch.Tensor, found: Sequence[Restored], share: float, border: int
 ) -> list[dict]:
-    """Rows of COLUMNS. `mse_inside` leaves out a border; `expected` is the error the prior foretells for
+    """Rows of COLUMNS. `mse_inside` leaves out a border; `expected` is the error that the prior predicts for
     the inside; the pixels' scale is 0 to 1."""
     rows = []
     if 2 * border >= min(images.shape[2:]):
@@ -199,7 +200,7 @@ def errors(
 
 
 def dense_cells(convolution: li.Convolution) -> int:
-    """Cells a side of the largest square maps whose dense inverse has at most ENTRIES entries."""
+    """Cells per side of the largest square maps whose dense inverse has at most ENTRIES entries."""
     outputs, channels = len(convolution.weight), convolution.channels
     cells = 2
     while outputs * (cells + 1) ** 2 * channels * _side(convolution, cells + 1) ** 2 <= ENTRIES:

@@ -89,7 +89,9 @@ class _Substituted(torch.autograd.Function):
 
 
 def rules(network: graph.Network, method: str, patterns: Patterns | None = None) -> graph.Call:
-    """What takes the place of the network's functions for a method; `patterns` by path of the module."""
+    """The call that replaces the network's functions for a method; `patterns` by path of the module."""
+
+    learned = patterns or {}
 
     def call(step: dict, function: Callable, arguments: list, keywords: dict) -> Any:
         kind = operation(step)
@@ -102,10 +104,10 @@ def rules(network: graph.Network, method: str, patterns: Patterns | None = None)
         if method == "patternnet" and step["kind"] == "module":
             if isinstance(function, CONVOLUTIONS):
                 return _Substituted.apply(
-                    value, _linear(function, arguments[0], patterns[step["path"]])
+                    value, _linear(function, arguments[0], learned[step["path"]])
                 )
             if isinstance(function, NORMALISATIONS):
-                # A linear neuron of one weight w a channel: w a = 1.
+                # A linear neuron with one weight w per channel: w a = 1.
                 slope = _slope(function)
                 pattern = torch.where(slope == 0, 0, 1 / torch.where(slope == 0, 1, slope))
                 shape = (1, -1, *[1] * (value.ndim - 2))
@@ -115,14 +117,15 @@ def rules(network: graph.Network, method: str, patterns: Patterns | None = None)
     return call
 
 
-def _linear(module: nn.Module, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+def _linear(module: nn.Conv2d | nn.Linear, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """The convolution or linear map of a module with another weight, without bias."""
     if isinstance(module, nn.Linear):
         return F.linear(x, weight)
     return F.conv2d(x, weight, None, module.stride, module.padding, module.dilation, module.groups)
 
 
-def _slope(module: nn.BatchNorm2d) -> torch.Tensor:
+def _slope(module: nn.BatchNorm1d | nn.BatchNorm2d) -> torch.Tensor:
+    assert module.running_var is not None  # a trained classifier's
     scale = torch.rsqrt(module.running_var + module.eps)
     return scale if module.weight is None else scale * module.weight
 
@@ -157,11 +160,11 @@ def project(
 
 # ------------------------------------------------------------------------------ patterns
 class _Sums:
-    """Sums behind one neuron a channel: of x y, x and the number of samples where the unit is active,
+    """Sums for one neuron per channel: of x y, x and the number of samples where the unit is active,
     and of y and the number of all; in float64. x is what the weights see, so that sums over x have the
     weights' shape: they are the gradients of a convolution by its weights."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Conv2d | nn.Linear):
         weight = module.weight
         self.module = module
         self.xy, self.x = (torch.zeros_like(weight, dtype=torch.float64) for _ in range(2))
@@ -203,9 +206,9 @@ def fit_patterns(network: graph.Network, batches: Iterable[torch.Tensor]) -> Pat
 
     `batches`: training images N x 3 x H x W in [0, 1]. Per output channel, over all positions
     (Kindermans et al. 2017, eq. 8): a = (E+[x y] - E+[x] E[y]) / (w^T E+[x y] - w^T E+[x] E[y]), with E+
-    over samples whose unit a ReLU behind lets pass, E over all, and y = w^T x without the bias. Where no
+    over samples whose unit passes the ReLU that follows, E over all, and y = w^T x without the bias. Where no
     ReLU follows, all samples count, which gives the linear estimator cov(x, y) / (w^T cov(x, y)).
-    The pattern of a unit that never is active is zero. Raises ValueError as `check`.
+    The pattern of a unit that is never active is zero. Raises ValueError as `check`.
     """
     check(network, ["patternnet"])
     readers: dict[str, list[dict]] = {}
@@ -214,7 +217,8 @@ def fit_patterns(network: graph.Network, batches: Iterable[torch.Tensor]) -> Pat
             readers.setdefault(name, []).append(step)
 
     def rectified(name: str) -> str | None:
-        """The step whose sign a ReLU looks at, behind a convolution: itself, or its normalisation."""
+        """The step after a convolution that a ReLU follows: the convolution itself or its normalisation; or
+        none."""
         behind = readers.get(name, [])
         if any(operation(step) in RECTIFIERS for step in behind):
             return name
@@ -251,7 +255,7 @@ def fit_patterns(network: graph.Network, batches: Iterable[torch.Tensor]) -> Pat
 def strongest(values: torch.Tensor, largest: torch.Tensor, count: int) -> list[tuple[int, ...]]:
     """The strongest unit of each of the `count` channels that come closest to the largest value they had.
 
-    values: C x H x W or C of one image; largest: C. Channels that never were active are left out.
+    values: C x H x W or C of one image; largest: C. Channels that were never active are left out.
     """
     flat = values.reshape(len(values), -1)
     top, place = flat.max(1)
@@ -269,6 +273,6 @@ def extent(signal: torch.Tensor) -> tuple[int, int, int, int]:
     """Top, left, bottom, right of the pixels of 3 x H x W that are not zero; the whole image if none is."""
     seen = signal.abs().sum(0) > 0
     if not seen.any():
-        return 0, 0, *signal.shape[1:]
+        return 0, 0, signal.shape[1], signal.shape[2]
     rows, columns = (seen.any(axis).nonzero().flatten() for axis in (1, 0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -5,6 +5,8 @@ The gradient of a convolution by its input is several times faster on a CPU when
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 
@@ -19,7 +21,7 @@ def fold_filters(filters: torch.Tensor, step: int) -> torch.Tensor:
     return F.pixel_unshuffle(F.pad(filters, (0, -width % step, 0, -height % step)), step)
 
 
-def fold_maps(maps: torch.Tensor, step: int, size: tuple[int, int]) -> torch.Tensor:
+def fold_maps(maps: torch.Tensor, step: int, size: Sequence[int]) -> torch.Tensor:
     """Maps N x C x H x W as N x C step^2 x `size`, channels last in memory; zeros beyond their end."""
     maps = _fit(maps, step * size[0], step * size[1])
     maps = _Fold.apply(maps, step) if step > 1 else maps
@@ -27,11 +29,12 @@ def fold_maps(maps: torch.Tensor, step: int, size: tuple[int, int]) -> torch.Ten
 
 
 def unfold_maps(
-    folded: torch.Tensor, step: int, size: tuple[int, int], corner: tuple[int, int] = (0, 0)
+    folded: torch.Tensor, step: int, size: Sequence[int], corner: tuple[int, int] = (0, 0)
 ) -> torch.Tensor:
     """Maps of `size` (height, width) from folded ones, from `corner` (top, left) on, which may lie in
     front of their start; zeros where they have nothing."""
-    return _fit(_Unfold.apply(folded, step) if step > 1 else folded, *size, *corner)
+    height, width = size
+    return _fit(_Unfold.apply(folded, step) if step > 1 else folded, height, width, *corner)
 
 
 class _Fold(torch.autograd.Function):

@@ -1,8 +1,8 @@
 """A network as data: named steps that can be listed, cut, measured and run without its library.
 
 torch.fx traces any torchvision or own architecture once; the trace is kept as plain JSON beside the
-weights. Later stages rebuild just the part in front of the layers they need, load just those weights,
-and never import torchvision (seconds a process) or unpickle anything. Every layer of the trace has a
+weights. Later stages rebuild only the part before the layers they need, load only those weights,
+and never import torchvision (seconds per process) or unpickle anything. Every layer of the trace has a
 readable name, and in-place operations are traced as out-of-place ones: what is recorded at a layer is
 what the layer computed, not what a later ReLU left of it. No
 form of torch's own does this: create_feature_extractor needs the model with its library and all of its
@@ -33,6 +33,7 @@ TRUSTED = (
     "_operator",
     "math",
 )
+OPERATORS = vars(torch._C)["_VariableFunctions"]  # torch's own; its type stubs lack the name
 INPUT = "image"
 # (step, function, arguments, keywords) -> value
 Call = Callable[[dict, Callable, list, dict], Any]
@@ -49,9 +50,7 @@ def look_up(name: str) -> Any:
     if name == "getattr":
         return _attribute
     *place, last = name.split(".")
-    operator = place == ["torch"] and (
-        hasattr(torch._C._VariableFunctions, last) or last == "_assert"
-    )
+    operator = place == ["torch"] and (hasattr(OPERATORS, last) or last == "_assert")
     if not (operator or name.startswith(tuple(f"{prefix}." for prefix in TRUSTED))):
         raise ValueError(f"a network may not call {name}; allowed places: {', '.join(TRUSTED)}")
     parts = name.split(".")
@@ -124,7 +123,7 @@ def blocks(steps: Sequence[dict]) -> dict[str, str]:
 
 
 def resolve(steps: Sequence[dict], layer: str) -> str:
-    """The step that a layer's or a block's name means.
+    """The step that the name of a layer or block stands for.
 
     Raises ValueError for a name that is neither.
     """
@@ -148,11 +147,15 @@ def cut(steps: Sequence[dict], layers: Sequence[str]) -> list[dict]:
 
 
 class Network(nn.Module):
-    """A runnable list of steps, cut behind `layers`, with the classifier's normalisation in front.
+    """A runnable list of steps that ends at `layers` and begins with the classifier's normalisation.
 
     Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary. Weights
     keep their architecture's names. Frozen and in evaluation mode unless trained on purpose.
+    `mean` and `std` of the colours are 1 x 3 x 1 x 1.
     """
+
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -175,9 +178,9 @@ class Network(nn.Module):
                 settings = {key: decode(value, {}) for key, value in step["settings"].items()}
                 module = FASTER.get(step["target"]) or look_up(step["target"])
                 _attach(self.weights, step["path"], module(**settings))
-        mean, std = (torch.tensor(v, device="cpu").view(1, 3, 1, 1) for v in (mean, std))
-        self.register_buffer("mean", mean, persistent=False)
-        self.register_buffer("std", std, persistent=False)
+        for name, colour in (("mean", mean), ("std", std)):
+            values = torch.tensor(colour, device="cpu").view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     def tensors(self) -> set[str]:
         """Names of the weights that this cut of the network needs."""
@@ -244,9 +247,11 @@ def _has(root: nn.Module, path: str) -> bool:
 def _attach(root: nn.Module, path: str, thing: Any) -> None:
     *folders, last = path.split(".")
     for folder in folders:
-        if folder not in root._modules:
-            root.add_module(folder, nn.Module())
-        root = root._modules[folder]
+        inner = root._modules.get(folder)
+        if inner is None:
+            inner = nn.Module()
+            root.add_module(folder, inner)
+        root = inner
     setattr(root, last, thing)
 
 

@@ -69,7 +69,7 @@ class _FoldedGradient(torch.autograd.Function):
         filters = folding.fold_filters(weight.to(gradient.dtype), stride)
         filters = filters.contiguous(memory_format=torch.channels_last)
         folded = F.conv_transpose2d(gradient, filters)
-        # Rows and columns of padding in front; behind, what no window has seen is missing.
+        # Rows and columns of padding at the start; at the end, those that no window covers are missing.
         found = folding.unfold_maps(folded, stride, ctx.size, ctx.padding)
         return found.to(ctx.dtype), None, None, None, None
 

@@ -15,11 +15,10 @@ def of_layers(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | 
     """Per layer and block that yields a tensor: shape, stride, receptive field, waypoint, operation.
 
     For images of size x size pixels, without weights (meta device). `shape` excludes the batch.
-    `receptive_field` is the side in pixels of the square that one unit sees, None for the whole
-    image. `operation` is the name of the module, function or method. A waypoint is a layer through
-    which all paths from the image run: the network behind it can be computed from it alone. The
-    second value is None, or why the walk ended before the last layer: mostly because the image is too
-    small for a pooling.
+    `receptive_field` is the side in pixels of the square that one unit sees, None for the whole image.
+    `operation` is the name of the module, function or method. A waypoint is a layer through which all paths
+    from the image run: the rest of the network can be computed from it alone. The second value is None, or
+    the reason why the walk ended before the last layer: mostly because the image is too small for a pooling.
     """
     with torch.device("meta"):
         network = Network(steps, [step["name"] for step in steps])
@@ -54,10 +53,10 @@ def of_layers(steps: Sequence[dict], size: int) -> tuple[dict[str, dict], str | 
 
 
 def reach(layers: dict[str, dict], layer: str) -> int:
-    """The side in pixels of what a unit would see of an image without end.
+    """The side in pixels of what a unit would see of an unlimited image.
 
-    `layers` as `geometry` has them. It is the receptive field, or, where a unit sees the whole image, what
-    all positions of the last maps in front of it see together: 355 pixels for the classes of AlexNet.
+    `layers` as `of_layers` returns them. It is the receptive field, or, where a unit sees the whole image,
+    what all positions of the last maps before it see together: 355 pixels for the classes of AlexNet.
     """
     if (own := layers[layer]["receptive_field"]) is not None:
         return own
@@ -87,7 +86,7 @@ def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
 
 
 def _with_blocks(steps: Sequence[dict], layers: dict[str, dict]) -> dict[str, dict]:
-    """The layers with each block's name behind that of the step that yields its output."""
+    """The layers, with each block's name after that of the step that yields its output."""
     ends: dict[str, list[str]] = {}
     for block, name in blocks(steps).items():
         ends.setdefault(name, []).append(block)
@@ -114,7 +113,7 @@ def _run(network: Network, step: dict, values: dict, image: torch.Tensor) -> Any
 
 
 def _widen(step: dict, values: dict, stride: float, field: float) -> tuple[float, float]:
-    """Stride and receptive field behind a step, from those before it."""
+    """Stride and receptive field after a step, from those before it."""
     target = step.get("target", "").rpartition(".")[2]
     settings = step.get("settings") or {}
     first = values.get(inputs_of(step)[0]) if inputs_of(step) else None

@@ -1,4 +1,4 @@
-"""Classifiers as files: safetensors with the traced steps, of which `load` rebuilds the part in front of
+"""Classifiers as files: safetensors with the traced steps, of which `load` rebuilds the part up to
 the layers asked for. A stored classifier takes images in [0, 1]: its normalisation is inside.
 """
 
@@ -23,7 +23,7 @@ def save(
     std: Sequence[float],
     provenance: dict,
 ) -> None:
-    """Store the part of a classifier in front of `layers`: its steps, normalisation, and weights, as far as
+    """Store the part of a classifier up to `layers`: its steps, normalisation, and weights, as far as
     `state` has them."""
     steps = graph.cut(steps, layers)
     with torch.device("meta"):

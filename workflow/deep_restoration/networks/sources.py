@@ -24,13 +24,22 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 def alexnet_lrn(num_classes: int = 1000) -> nn.Sequential:
     """The network of Krizhevsky et al. 2012: grouped convolutions, response normalisation, then pooling.
 
-    The convolutional part takes any image from 67 pixels a side; the fully connected one sees its
+    The convolutional part takes any image from 67 pixels per side; the fully connected part takes its
     last map pooled to 6 x 6, which at 227 x 227 changes nothing.
     """
     layers: list[tuple[str, nn.Module]] = []
 
-    def convolution(number: int, *shape: int, **options: int) -> None:
-        layers.append((f"conv{number}", nn.Conv2d(*shape, **options)))
+    def convolution(
+        number: int,
+        inputs: int,
+        outputs: int,
+        side: int,
+        stride: int = 1,
+        padding: int = 0,
+        groups: int = 1,
+    ) -> None:
+        module = nn.Conv2d(inputs, outputs, side, stride, padding, groups=groups)
+        layers.append((f"conv{number}", module))
         layers.append((f"relu{number}", nn.ReLU()))
 
     def shrink(number: int, normalise: bool) -> None:
@@ -82,7 +91,7 @@ def literature_names(architecture: str, model: nn.Module) -> dict[str, str]:
     if not architecture.startswith(("alexnet", "vgg")) or architecture == "alexnet_lrn":
         return {}
     names, block, number = {"avgpool": "resize", "flatten": "flatten"}, 1, 0
-    for index, module in model.features.named_children():
+    for index, module in model.get_submodule("features").named_children():
         vgg = architecture.startswith("vgg")
         if isinstance(module, nn.Conv2d):
             number += 1
@@ -93,7 +102,7 @@ def literature_names(architecture: str, model: nn.Module) -> dict[str, str]:
         if word == "pool" and vgg:
             block, number = block + 1, 0
     linear = relu = dropout = 5
-    for index, module in model.classifier.named_children():
+    for index, module in model.get_submodule("classifier").named_children():
         if isinstance(module, nn.Linear):
             names[f"classifier.{index}"] = f"fc{(linear := linear + 1)}"
         elif isinstance(module, nn.ReLU):
@@ -126,7 +135,7 @@ def published_names(architecture: str) -> list[str]:
 def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
     """Weights that torchvision publishes, downloaded or from its cache.
 
-    Raises ValueError naming the file and its place when they cannot be downloaded or are others.
+    Raises ValueError naming the file and its place when they cannot be downloaded or differ.
     """
     import torchvision.models as zoo
 
@@ -137,8 +146,7 @@ def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
             f"torchvision publishes no weights {name!r} for {architecture}; "
             f"allowed: {', '.join(known) or 'none'}"
         )
-    choices = zoo.get_model_weights(architecture)
-    weights = choices[name] if name != "DEFAULT" else choices.DEFAULT
+    weights = zoo.get_model_weights(architecture)[name]
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
     file = weights.url.rpartition("/")[2]
     path = os.path.join(folder, file)
@@ -176,7 +184,7 @@ def class_names(architecture: str, count: int) -> list[str]:
         architecture = "alexnet"
     import torchvision.models as zoo
 
-    published = zoo.get_model_weights(architecture).DEFAULT.meta.get("categories", [])
+    published = zoo.get_model_weights(architecture)["DEFAULT"].meta.get("categories", [])
     return list(published) if len(published) == count else []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.node import _get_qualified_name
 
 from .graph import INPUT
 
@@ -36,7 +37,7 @@ def trace(model: nn.Module, tracer: torch.fx.Tracer | None = None, names: dict |
         if node.op == "placeholder":
             step["kind"] = "input"
         elif node.op == "get_attr":
-            tensor = functools.reduce(getattr, node.target.split("."), model)
+            tensor: Any = functools.reduce(getattr, node.target.split("."), model)
             step |= {"kind": "parameter", "target": node.target, "shape": list(tensor.shape)}
             step["dtype"] = _encode(tensor.dtype, called)
         elif node.op == "call_module":
@@ -60,7 +61,7 @@ def trace(model: nn.Module, tracer: torch.fx.Tracer | None = None, names: dict |
 def _name_of(thing: Any) -> str:
     if inspect.isclass(thing):
         return f"{thing.__module__}.{thing.__qualname__}"
-    return torch.fx.node._get_qualified_name(thing)
+    return _get_qualified_name(thing)
 
 
 def _settings(module: nn.Module) -> dict:

@@ -1,4 +1,4 @@
-"""Weights as people have them: state dicts in any wrapping, held against what an architecture needs."""
+"""Weights as they are distributed: state dicts in any wrapping, compared with what an architecture needs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ OLDER = (
 WRAPPERS = {"module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 AVERAGED = re.compile("ema|average|swa|teacher|momentum|target|encoder_k")
 FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
-# How files begin that are taken for weights: by a failed download, or packed, or of another program.
+# How files begin that users mistake for weights: failed downloads, archives, files of other programs.
 OTHERS = (
     (rb"version https://git-lfs", "a pointer of Git LFS, not the file: git lfs pull"),
     (rb"\s*<", "a web page or XML, as a download leaves that failed: download it again"),
@@ -81,8 +81,8 @@ def read_weights(path: str | os.PathLike, sha256: str | None = None) -> dict[str
     return state
 
 
-def _harmless() -> list[type | tuple[object, str]]:
-    """What many checkpoints hold beside tensors, and what only stores what it is given: the arguments of a
+def _harmless() -> list:
+    """Types that many checkpoints hold beside tensors and that only store values: the arguments of a
     training, and numbers of NumPy such as its best accuracy."""
     kinds = [np.dtype(kind) for kind in "?bhilqBHILQefd"]
     scalar = np.float64(0).__reduce__()[0]
@@ -97,7 +97,7 @@ def _is_safetensors(path: str | os.PathLike) -> bool:
 
 
 def _reason(path: str | os.PathLike, error: Exception) -> str:
-    """What the file is instead, or what torch says is wrong, without its advice to load it unprotected."""
+    """What the file is instead, or torch's message without its advice to load the file unprotected."""
     text = str(error).strip() or type(error).__name__
     if pickled := re.search(r"Unsupported global: GLOBAL (\S+)", text):
         return (
@@ -123,8 +123,8 @@ def _reason(path: str | os.PathLike, error: Exception) -> str:
 
 
 def _tensors(content: object, depth: int = 5) -> Iterator[tuple[str, torch.Tensor]]:
-    """Names and tensors of dictionaries, also of those in lists, at most so deep: a pickled one may hold
-    itself."""
+    """Names and tensors of dictionaries, also of those in lists, down to a fixed depth: a pickled one may
+    hold itself."""
     if isinstance(content, list | tuple):
         content = {
             index: value for index, value in enumerate(content) if not torch.is_tensor(value)
@@ -137,7 +137,7 @@ def _tensors(content: object, depth: int = 5) -> Iterator[tuple[str, torch.Tenso
 
 
 def _description(content: object) -> str:
-    """The outside of what a file holds."""
+    """The outermost type of what a file holds."""
     if isinstance(content, dict):
         some = ", ".join(map(str, list(content)[:5])) + " ..." * (len(content) > 5)
         return f"a dictionary with {f'the keys {some}' if some else 'no key'}"
@@ -163,8 +163,8 @@ def expected(steps: Sequence[dict]) -> dict[str, dict[str, torch.Tensor]]:
 
 
 def constants(steps: Sequence[dict], model: nn.Module) -> dict[str, torch.Tensor]:
-    """What steps take from an architecture though nobody trains it: tables of positions, computed when the
-    module was built or traced. Not every file has them."""
+    """Tensors of an architecture that steps use but that are not trained: tables of positions, computed when
+    the module was built or traced. Not every file has them."""
     found = {}
     for step in steps:
         if step["kind"] == "parameter":
@@ -185,7 +185,7 @@ def fit_weights(
     of the others those that fit.
 
     `state`: of `read_weights`. Its names may have one prefix in common, that of a wrapper, and be those of
-    OLDER, or those inside of one part of the network, as of `model.features.state_dict()`. Behind `layers`
+    OLDER, or those inside of one part of the network, as of `model.features.state_dict()`. After `layers`,
     tensors may be absent or have other shapes: a network without its head, or with one for other classes.
     `own`: `constants`, which a file may lack. Raises ValueError naming the first tensor that is absent, of
     another shape or type, or not finite.

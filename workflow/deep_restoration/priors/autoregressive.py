@@ -14,7 +14,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import LearnedPrior
+from .base import Completing
 
 # Quarter turns counter-clockwise after which an image's bottom, right, top or left edge is at the bottom.
 DIRECTIONS = (0, -1, 2, 1)
@@ -34,8 +34,8 @@ class Network(nn.Module):
         self.enter = nn.Conv2d(channels, width, (context, 2 * context - 1))
         self.blocks = nn.ModuleList(nn.Conv2d(width, width, 1) for _ in range(blocks))
         self.leave = nn.Conv2d(width, channels, 1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         aside = self.context - 1
@@ -62,7 +62,7 @@ class Settings:
     precision: str
 
 
-class Autoregressive(networks.Calibrating, LearnedPrior):
+class Autoregressive(networks.Calibrating, Completing):
     """Every pixel Gaussian around what a network expects from the pixels on one side of it.
 
     The energy is the sum over the four directions of sum |x_i - f(the rows before i)|^2 / (2 scale^2),
@@ -171,7 +171,7 @@ def train(
         raise ValueError(f"images of {side} pixels have no row behind a context of {context}")
     torch.manual_seed(seeds.seed_of(seed, "autoregressive", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, context)
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
 
     def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
         data = networks.crops(source, count, side, draw).div_(scale)

@@ -72,6 +72,14 @@ class LearnedPrior(Prior):
         """The prior of a file that `save` wrote, with OPTIONS of a recipe."""
 
 
+class Completing(LearnedPrior):
+    """A prior of images that predicts what lies beyond a known part of them."""
+
+    @abstractmethod
+    def complete(self, images: torch.Tensor, seen: tuple[slice, slice]) -> torch.Tensor:
+        """The images, N x C x H x W, with new values outside of the rows and columns `seen`."""
+
+
 class PerPosition(Prior):
     """A learned prior per position: of a field the mean over patches of sum_k -alpha_k G(w_k'p).
 

@@ -3,8 +3,8 @@
 `reflect`: a patch centred at each position (Harder 2017, section 3.4.2). Beyond its edge the map is mirrored
 at its outermost positions, which are not repeated, as numpy.pad does: d c b | a b c d | c b a. A map smaller
 than its frame is mirrored again at the far side, and one of a single position has this position everywhere,
-so that no map is too small. A patch of k positions has (k - 1) // 2 of them in front of its centre and k // 2
-behind: an even one is centred at the position in front of its middle, as in Harder's code.
+so that no map is too small. A patch of k positions has (k - 1) // 2 of them before its centre and k // 2
+after it: an even one is centred at the position before its middle, as in Harder's code.
 
 `valid`: whole patches alone; positions near the edge are in fewer of them.
 """
@@ -20,7 +20,7 @@ BORDERS = ("reflect", "valid")
 
 
 def in_front(patch: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of a patch in front of its centre."""
+    """Rows and columns of a patch before its centre."""
     return (patch[0] - 1) // 2, (patch[1] - 1) // 2
 
 

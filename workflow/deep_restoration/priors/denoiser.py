@@ -25,10 +25,9 @@ class Block(nn.Module):
         super().__init__()
         self.first = nn.Conv2d(width, width, 3, padding=1)
         self.second = nn.Conv2d(width, width, 3, padding=1)
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
         nn.init.kaiming_normal_(self.first.weight, nonlinearity="relu")
-        nn.init.zeros_(self.second.weight)
-        for layer in (self.first, self.second):
-            nn.init.zeros_(layer.bias)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.second(F.relu(self.first(x)))
@@ -52,8 +51,8 @@ class Network(nn.Module):
         self.up = nn.ConvTranspose2d(2 * width, width, 2, 2)
         self.last = nn.Sequential(*(Block(width) for _ in range(blocks)))
         self.leave = nn.Conv2d(width, inner, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2:]
@@ -230,7 +229,7 @@ def train(
     side = min(settings.crop, *maps.shape[2:])
     torch.manual_seed(seeds.seed_of(seed, "denoiser", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, settings.fold)
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
 
     def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
         clean = networks.crops(source, count, side, draw)

@@ -3,9 +3,9 @@
 Minimised over x for a noisy y:  |x - y|^2 / (2 sigma^2) + weight * energy(x).  One weight is tuned, and
 every image runs until it has converged, because stopping early flatters a weak prior.
 
-A denoiser can give another estimate, too: the mean of the images behind a noisy one, of which the squared
-error is least. Beside the most probable images of other priors it measures the estimator as much as the
-prior; so both have a row, and `estimator` says which.
+A denoiser can give another estimate, too: the mean of the images that a noisy one may stem from, which has
+the least squared error. Beside the most probable images of other priors it measures the estimator as much as
+the prior; so both have a row, and the column `estimator` tells them apart.
 """
 
 from __future__ import annotations
@@ -64,11 +64,11 @@ def restore(
     iterations: int = 300,
     tolerance: float = 0.1 / 255,
 ) -> Restored:
-    """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one an image.
+    """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one per image.
 
-    `gradient` is that of the energy. It needs no energy, so that a denoiser's gradient, which belongs to
-    none, is treated like any other; steps are at most sigma^2, that of the data term alone. An image
-    has converged when sigma^2 times the whole gradient is below `tolerance`.
+    `gradient` is that of the energy. The energy itself is not needed, so that a denoiser's gradient, which
+    belongs to no energy, is treated like any other; steps are at most sigma^2, that of the data term alone.
+    An image has converged when sigma^2 times the whole gradient is below `tolerance`.
     """
     x = noisy.clone()
     before: tuple[torch.Tensor, torch.Tensor] | None = None
@@ -95,7 +95,7 @@ def restore(
 def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
     """`restore` under a learned prior, its energy weighted as it is, not calibrated.
 
-    A denoiser R knows the density of images with noise of level s in them, whose slope is exactly
+    A denoiser R gives the density of images with noise of level s in them, whose log-gradient is exactly
     (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
     """
     with torch.no_grad():
@@ -105,11 +105,11 @@ def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **lim
 
 
 def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
-    """An estimate of the mean of the images behind a noisy one, by a denoiser R.
+    """An estimate of the mean of the images that a noisy one may stem from, by a denoiser R.
 
     R(y) is that mean as far as R has learned it. A level s with less noise is learned better: so first z,
     the most probable image with noise of level s left in it, of which y is a noisy observation, then R(z),
-    the mean of the images behind z. Where the images are Gaussian it is the mean of those behind y.
+    the mean for z. Where the images are Gaussian, it is the mean for y.
     """
     level = LEFT * sigma
     with torch.no_grad():
@@ -153,7 +153,7 @@ def restoring(prior, estimator: str, sigma: float, **limits) -> Callable[..., Re
 
 
 def middles(maps: np.ndarray, side: int = 160) -> torch.Tensor:
-    """The middle, at most `side` pixels a side, of uint8 images N x C x H x W, as a float tensor on the
+    """The middle, at most `side` pixels per side, of uint8 images N x C x H x W, as a float tensor on the
     device: for tuning, which costs as much as many images."""
     side = min(side, *maps.shape[2:])
     top, left = ((length - side) // 2 for length in maps.shape[2:])
@@ -278,7 +278,7 @@ def tune(
 
     stride, index = math.log(factor), 0
     while abs(index) < 12:
-        # Whole steps, so that a place met again is the same number: else ties could go round for ever.
+        # Whole steps, so that a point met again is the same number: otherwise ties could cycle for ever.
         places = {k: math.log(start) + k * stride for k in (index, index - 1, index + 1)}
         best = max(places, key=lambda k: at(places[k]))
         if best == index:

@@ -1,7 +1,7 @@
-"""Does a prior tell natural from unnatural? Energies of natural maps and of others, and how far apart.
+"""Does a prior separate natural from unnatural? Energies of natural maps and of others, and how far apart.
 
-A prior is asked about sets of images, or of the feature maps that they cause. The area under the ROC
-curve is the chance that one of the set has a higher energy than a natural one: 0.5 tells nothing.
+A prior is evaluated on sets of images, or of their feature maps. The area under the ROC
+curve is the chance that a member of the set has a higher energy than a natural one: 0.5 is no separation.
 Smoothed images have *less* energy than natural ones, so that the distance from the natural energy, in
 either direction, is scored as well.
 """
@@ -30,7 +30,7 @@ Sets = Callable[
 
 
 def unnatural(images: torch.Tensor, names: list[str], seed: int) -> dict[str, torch.Tensor]:
-    """Sets made of images N x C x H x W in [0, 1], each as many: blurred (standard deviation 1 pixel),
+    """Sets made of images N x C x H x W in [0, 1], each of N: blurred (standard deviation 1 pixel),
     with noise (10 of 255), white noise of the image's own mean and spread, and its pixels shuffled."""
     white, noisy, shuffled = [], [], []
     for name, image in zip(names, images, strict=True):
@@ -84,7 +84,7 @@ def grey(images: torch.Tensor) -> torch.Tensor:
 
 @torch.no_grad()
 def energies(prior, batches) -> np.ndarray:
-    """Energy per position, in units of the prior's spread, of batches of maps: one value a map."""
+    """Energy per position, in units of the prior's spread, of batches of maps: one value per map."""
     found = [(prior.energy(x) / prior.positions(x) - prior.mean) / prior.spread for x in batches]
     return torch.cat(found).double().cpu().numpy()
 

@@ -3,7 +3,7 @@
 An expert is a class of static functions: `G`, its derivative `g`, `energy`, which gives the sum of minus G
 over the positions of responses N x K x H x W, (N, K), and minus g, and `derivatives`, which gives g, g'
 and g'', because they share most of their arithmetic. `energy` may overwrite s, takes as few passes as it
-can, is accurate to what a sum of many needs, and may take |s| > 4e4 for 4e4. A new expert needs nothing
+can, is as accurate as a sum of many values needs, and may take |s| > 4e4 for 4e4. A new expert needs nothing
 else but an entry in EXPERTS.
 """
 

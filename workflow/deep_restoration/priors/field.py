@@ -19,7 +19,7 @@ BLOCK = 1_500_000  # responses held at a time for each thread of a CPU: they sta
 
 
 class _Energy(torch.autograd.Function):
-    """FieldOfExperts._descend as a function that autograd knows."""
+    """FieldOfExperts._descend as a function of autograd."""
 
     @staticmethod
     def forward(ctx, x, field, step, corner):
@@ -37,7 +37,7 @@ class _Energy(torch.autograd.Function):
 class _Summed(torch.autograd.Function):
     """Sum over positions and experts of alpha_k G(s_k), (N,), from responses s, N x K x H x W.
 
-    An expert knows its derivative, so that nothing but the responses is kept for it.
+    An expert computes its own derivative, so that only the responses are kept for it.
     """
 
     @staticmethod
@@ -71,7 +71,7 @@ class FieldOfExperts(LearnedPrior):
     C); its `filters` are K x C*m x 1 x 1. With `contrast` every patch is divided by its root mean
     square, at least `contrast`, after the DC that `dc` names was removed.
 
-    `border`, one of borders.BORDERS, says which patches there are at the edge of a map. `calibration` has
+    `border`, one of borders.BORDERS, decides which patches there are at the edge of a map. `calibration` has
     the mean and the spread of the energy per position on held-out natural data for each border; `mean` and
     `spread` are those for the field's own. `patterns` (K x C/groups x k x k) are what the filters respond
     to, for pictures: filters undo the correlation of neighbours and look like noise, their patterns have it.
@@ -105,6 +105,7 @@ class FieldOfExperts(LearnedPrior):
         if border not in borders.BORDERS:
             raise ValueError(f"border is {border!r}; allowed: {', '.join(borders.BORDERS)}")
         self.lattice, self.border = lattice, border
+        self.calibration: dict[str, tuple[float, float]]
         self.calibration = dict.fromkeys(borders.BORDERS, (mean, spread))
         self.patterns = filters if patterns is None else patterns
         self.facts = facts or {}
@@ -116,7 +117,8 @@ class FieldOfExperts(LearnedPrior):
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the patches."""
-        return tuple((self.filters if self.depthwise is None else self.depthwise).shape[2:])
+        height, width = (self.filters if self.depthwise is None else self.depthwise).shape[2:]
+        return height, width
 
     @property
     def channels(self) -> int:
@@ -138,15 +140,15 @@ class FieldOfExperts(LearnedPrior):
 
     def _places(self, x: torch.Tensor) -> tuple[int, int]:
         """Rows and columns of the patches of each map of x. Raises ValueError where there are none."""
-        (height, width), size = self.size, tuple(x.shape[2:])
+        (height, width), (rows, columns) = self.size, x.shape[2:]
         if self.border == "reflect":
-            return size
-        if size[0] < height or size[1] < width:
+            return rows, columns
+        if rows < height or columns < width:
             raise ValueError(
-                f"maps of {size[0]} x {size[1]} hold no whole patch of {height} x {width}; "
+                f"maps of {rows} x {columns} hold no whole patch of {height} x {width}; "
                 "take a prior of smaller patches, or border: reflect"
             )
-        return size[0] - height + 1, size[1] - width + 1
+        return rows - height + 1, columns - width + 1
 
     def _framed(self, x: torch.Tensor) -> torch.Tensor:
         """Maps whose whole patches are those of x."""
@@ -171,18 +173,18 @@ class FieldOfExperts(LearnedPrior):
             inner = F.conv2d(x, self.depthwise.to(x), None, step, groups=self.groups)
             result = F.conv2d(inner, filters, None if self.contrast else bias)
         if self.contrast:
-            result = result / self._contrast_of(x, step) + bias[:, None, None]
+            result = result / self._contrast_of(x, step, self.contrast) + bias[:, None, None]
         return result
 
-    def _contrast_of(self, x: torch.Tensor, step: int) -> torch.Tensor:
-        """Root mean square of each patch without its DC, at least `contrast`: N x 1 x H' x W'."""
+    def _contrast_of(self, x: torch.Tensor, step: int, least: float) -> torch.Tensor:
+        """Root mean square of each patch without its DC, at least `least`: N x 1 x H' x W'."""
         square = F.avg_pool2d(x.square().mean(1, keepdim=True), self.size, step)
         if self.dc == "patch":
             square = square - F.avg_pool2d(x.mean(1, keepdim=True), self.size, step).square()
         elif self.dc == "channel":
             means = F.avg_pool2d(x, self.size, step)
             square = square - means.square().mean(1, keepdim=True)
-        return square.clamp_min(self.contrast**2).sqrt()
+        return square.clamp_min(least**2).sqrt()
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy (N,) over all positions.

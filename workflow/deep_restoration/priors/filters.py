@@ -28,7 +28,7 @@ def luminance(patterns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def gabor(parameters: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """The cosine and the sine part, size x size, of a Gabor function: centre (row, column), frequency in
-    cycles a pixel, orientation of the wave, and log spreads along and across the wave."""
+    cycles per pixel, orientation of the wave, and log spreads along and across the wave."""
     row, column, frequency, angle, along, across = parameters
     y, x = np.mgrid[:size, :size] - np.array([row, column])[:, None, None]
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -75,7 +75,7 @@ def fit(plane: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def describe(patterns: np.ndarray, alphas: np.ndarray) -> list[tuple]:
-    """Rows of COLUMNS: frequency in cycles a pixel, orientation of the wave in degrees (0..180), spreads
+    """Rows of COLUMNS: frequency in cycles per pixel, orientation of the wave in degrees (0..180), spreads
     along and across the wave in pixels, share of energy explained, share of energy in colour."""
     planes, colours = luminance(patterns.astype(np.float64))
     rows = []
@@ -98,6 +98,6 @@ def describe(patterns: np.ndarray, alphas: np.ndarray) -> list[tuple]:
 
 
 def order(frequencies: np.ndarray, orientations: np.ndarray, colours: np.ndarray) -> np.ndarray:
-    """A telling order for pictures: grey before coloured, by octave of frequency, then by orientation."""
+    """The order of filters in pictures: grey before coloured, by octave of frequency, then by orientation."""
     octave = np.floor(2 * np.log2(np.maximum(frequencies, 1 / 64)))
     return np.lexsort((orientations, octave, colours > 0.5))

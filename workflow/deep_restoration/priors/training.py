@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from .field import FieldOfExperts
 log = logging.getLogger(__name__)
 
 MEMORY = 2 << 30  # bytes of maps held at a time; more are thinned out evenly
-CALIBRATION = 64  # held-out maps, at most, behind mean and spread
+CALIBRATION = 64  # held-out maps, at most, for mean and spread
 
 
 def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarray, np.ndarray]:
@@ -125,14 +126,16 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
     noisy = torch.from_numpy(noise * linear).to(where) if noise and not contrast else None
     span = projection.span()
     span = None if span is None else torch.from_numpy(span).float().to(where)
-    start, history = None, []
+    start: tuple[torch.Tensor, torch.Tensor] | None = None
+    history: list[tuple] = []
     if plan.steps:
         problem = score_matching.Patches(data.to(where), held.to(where), noisy, span)
-        *start, history = score_matching.train(
+        filters, alphas, history = score_matching.train(
             problem, plan, settings["seed"], early if field else checkpoint
         )
+        start = filters, alphas
     if field:
-        # Every pixel has as many patches as one has positions: together they count once.
+        # Every pixel is in as many patches as a patch has positions: together they count once.
         area = shape[1] * shape[2]
         if start:
             start = start[0], start[1] / area
@@ -156,15 +159,17 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
             False,
             settings["patience"],
         )
-        *start, history = score_matching.train(
+        filters, alphas, history = score_matching.train(
             problem, plan, settings["seed"], checkpoint, start, "field"
         )
+        start = filters, alphas
+    assert start is not None  # one of the two was trained
     filters, alphas = (tensor.double().cpu().numpy() for tensor in start)
     folded = projection.fold(filters)
     if field:  # the mean that was subtracted is one colour
         colour = np.repeat(centre, area)
         folded["bias"] = -(filters[0] @ projection.linear()[0]) @ colour
-    tensors = {
+    tensors: dict[str, Any] = {
         name: None if folded[name] is None else torch.from_numpy(folded[name]).float()
         for name in ("filters", "bias", "depthwise", "patterns")
     }
@@ -180,7 +185,7 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
 
 
 def _whitened(file, name: str, projection: whitening.Projection, contrast: float | None):
-    """Patches of a file as whitened data, G x n x d, a block at a time."""
+    """Patches of a file as whitened data, G x n x d, read block by block."""
     source, scale, dc = file[name], float(file.attrs["scale"]), str(file.attrs["dc"])
     groups, dimensions = projection.matrix.shape[:2]
     result = np.empty((groups, len(source), dimensions), np.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ def rank(eigenvalues: np.ndarray, floor: float = 1e-6) -> int:
 
 @dataclass(frozen=True)
 class Projection:
-    """From DC-free patches to the whitened data of independent models, one a group of channels.
+    """From DC-free patches to the whitened data of independent models, one per group of channels.
 
     `matrix` is G x d x D, `centre` G x D with D values of a group's patch. A separable projection first
     takes each channel's leading principal components, `depthwise` C x m x k*k; its one group has
@@ -71,7 +72,7 @@ class Projection:
         whitening: str = "pca",
         noise: float = 0.0,
     ) -> Projection:
-        """For patches of `shape` C x k x k with this mean (C*k*k) and covariance after their DC went.
+        """For patches of `shape` C x k x k with this mean (C*k*k) and covariance, after the DC was removed.
 
         Groups hold neighbouring channels. White noise of standard deviation `noise` is counted in.
         Raises ValueError for groups that do not divide the channels, and for an unknown variant.
@@ -126,7 +127,7 @@ class Projection:
         parts = flat.reshape(len(flat), self.groups, -1) - self.centre.astype(flat.dtype)
         return parts.transpose(1, 0, 2) @ self.matrix.astype(flat.dtype).transpose(0, 2, 1)
 
-    def fold(self, filters: np.ndarray) -> dict[str, np.ndarray | int | None]:
+    def fold(self, filters: np.ndarray) -> dict[str, Any]:
         """What a field of experts needs of filters G x K x d on whitened values: `filters`, `bias`,
         `groups`, `depthwise`, `patterns`, those of all groups one after the other."""
         count, (channels, height, width) = filters.shape[1], self.shape

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import cast
 
 import yaml
 
@@ -97,7 +98,8 @@ def caption(path: Path, wildcards: dict[str, str]) -> str:
         "file_insertion_enabled": False,
         "raw_enabled": False,
     }
-    return publish_parts(text, writer="html5", settings_overrides=settings)["body"]
+    parts = publish_parts(text, writer="html5", settings_overrides=settings)
+    return cast(dict[str, str], parts)["body"]
 
 
 def data_uri(png: Path) -> str:
@@ -145,7 +147,7 @@ def table_of(classifier: str, summary: list[dict[str, str]]) -> dict:
 
 
 def mark(row: dict[str, str]) -> str:
-    """What stands beside a recipe that does not explain the layer; nothing beside others and baselines."""
+    """The mark beside a recipe that does not explain the layer; empty for others and for baselines."""
     recipe = row["recipe"] not in baselines.NAMES
     return baselines.MARK if recipe and not baselines.explains(row) else ""
 
@@ -183,7 +185,7 @@ def beside(published: list[dict[str, str]]) -> dict:
 
 
 def seconds_to(quality: list[dict[str, str]]) -> dict:
-    """Seconds an image to each SSIM: a line a layer and recipe, a column a threshold, the last one the SSIM
+    """Seconds per image to each SSIM: a line per layer and recipe, a column per threshold, the last the SSIM
     with which the layer's best hand-crafted recipe ends."""
     last = [t for t in dict.fromkeys(r["target"] for r in quality) if not t[0].isdigit()]
     targets = sorted({row["target"] for row in quality} - set(last)) + last
@@ -218,7 +220,7 @@ def claims(stationarity: list[dict[str, str]]) -> list[dict]:
 
 
 def verdict(row: dict[str, str]) -> str:
-    """What an interval of the noise-free distance says of the claim that feature maps are stationary."""
+    """What an interval of the noise-free distance means for the claim that feature maps are stationary."""
     low, middle, high = (float(row[f"noise_free{end}"]) for end in ("_low", "", "_high"))
     if math.isnan(middle):
         return "too small to tell"
@@ -232,7 +234,7 @@ def verdict(row: dict[str, str]) -> str:
 
 
 def pivot(maps: list[dict[str, str]]) -> dict:
-    """The distances of restored images' feature maps: a line a layer and recipe, a column a measure."""
+    """The distances of restored images' feature maps: a line per layer and recipe, a column per measure."""
     measures = list(dict.fromkeys(row["measure"] for row in maps))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in maps:

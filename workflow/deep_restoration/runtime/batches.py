@@ -19,8 +19,8 @@ import torch
 
 log = logging.getLogger(__name__)
 
-# What the CPU's allocator, cuBLAS and cuDNN say in a RuntimeError of no kind of its own; and oneDNN, which
-# does not tell why, but hardly ever has another reason.
+# Messages of plain RuntimeErrors of the CPU's allocator, cuBLAS and cuDNN; and of oneDNN, which gives no
+# reason, but hardly ever has another one.
 WORDS = ("can't allocate memory", "not enough memory", "_STATUS_ALLOC_FAILED")
 WORDS += (
     "could not create a primitive",
@@ -34,7 +34,7 @@ class TooLargeError(ValueError):
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory was not enough, the GPU's or the machine's."""
+    """Whether an error means that memory was not enough, the GPU's or the machine's."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in WORDS)
@@ -42,7 +42,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 class Batches:
     """Batches of at most `size` images. Where memory is not enough for one, `size` becomes half of it and
-    stays so; `what` says in the log and in errors what is done with them."""
+    stays so; `what` names in the log and in errors what is done with them."""
 
     def __init__(self, size: int, what: str):
         self.size, self.what = size, what
@@ -87,7 +87,7 @@ class Batches:
         )
 
     def join(self, compute: Callable[[slice], torch.Tensor], count: int) -> torch.Tensor:
-        """What `compute` gives of all `count` images, a row each."""
+        """The results of `compute` for all `count` images, one row per image."""
         rows = [found for _, found in self(compute, count)]
         return rows[0] if len(rows) == 1 else torch.cat(rows)
 
@@ -100,6 +100,7 @@ class Batches:
         """Set the gradients of the first of the `losses`, means over the images of a part, for the mean over
         all `count`. Returns these means, detached."""
         total: list[torch.Tensor] = []
+        sums: list[torch.Tensor] = []
 
         # Not by `backward`, which might be interrupted with half of the gradients added.
         def compute(part: slice) -> tuple:
@@ -115,10 +116,11 @@ class Batches:
                 break
             if not total:
                 total = [torch.zeros_like(loss) for loss in found]
-                for parameter in parameters:
-                    parameter.grad = torch.zeros_like(parameter)
+                sums = [torch.zeros_like(parameter) for parameter in parameters]
+                for parameter, own in zip(parameters, sums, strict=True):
+                    parameter.grad = own
             for loss, value in zip(total, found, strict=True):
                 loss.add_(value, alpha=share)
-            for parameter, gradient in zip(parameters, gradients, strict=True):
-                parameter.grad.add_(gradient, alpha=share)
+            for own, gradient in zip(sums, gradients, strict=True):
+                own.add_(gradient, alpha=share)
         return total

@@ -25,10 +25,10 @@ def content_stamps(*paths: str | os.PathLike) -> list[str]:
 class Checkpoint:
     """The state of a long computation beside its output: `<output>.checkpoint`.
 
-    It is valid only for the same `key` (settings, code and inputs); any other state, or a damaged file,
-    is left aside and said so. One that cannot be read now (no permission, too many open files) is an error:
-    hours may be in it. Where none can be saved, the computation goes on. Tensors and JSON only, no
-    pickles. Saved every `interval` seconds, by default those of the environment variable
+    It is valid only for the same `key` (settings, code and inputs); any other state, or a damaged file, is
+    left aside, with a message. One that cannot be read now (no permission, too many open files) is an error:
+    hours may be in it. Where none can be saved, the computation goes on. Tensors and JSON only, no pickles.
+    Saved every `interval` seconds, by default those of the environment variable
     RESTORATION_CHECKPOINT_SECONDS, or 20.
     """
 
@@ -77,7 +77,8 @@ class Checkpoint:
         return time.monotonic() - self.last >= self.interval
 
     def save(self, tensors: dict, **values: object) -> bool:
-        """Whether it could be saved; if not, that is said once, and an earlier one stays."""
+        """Save the state; returns whether it could be saved. A failure is logged once, and an earlier state
+        stays."""
         from ..files.atomic import StorageError
         from ..files.tensors import save_tensors
 
@@ -93,7 +94,7 @@ class Checkpoint:
         return not self.failed
 
     def diverged(self, what: str) -> DivergedError:
-        """The error of a training, with what is left of it."""
+        """The error of a training that diverged, which names the last good state."""
         left = f"; the last good state is in {self.path}" * self.exists
         return DivergedError(f"{what}{left}; lower its rate")
 

@@ -14,8 +14,8 @@ log = logging.getLogger(__name__)
 def keep_memory() -> None:
     """Let this process keep the memory it frees, for what it needs next.
 
-    The C library of Linux would give every large map back and ask for it again in the next iteration, and
-    the kernel clears all its pages each time: up to half of what an iteration costs on a CPU
+    The C library of Linux would return the memory of every large map and request it again in the next
+    iteration, and the kernel clears all its pages each time: up to half of what an iteration costs on a CPU
     (benchmarks/memory.py). Nothing happens where the C library is another.
     """
     keep, whole = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
@@ -52,7 +52,7 @@ def computes_in_bfloat16(where) -> bool:
 
 def lowers(precision: str, where) -> bool:
     """Whether `precision` means bfloat16 on this device: `mixed` does where the device computes in it, and
-    is float32 elsewhere, which is said once. Raises ValueError for any word but float32 and mixed."""
+    is float32 elsewhere, which is logged once. Raises ValueError for any word but float32 and mixed."""
     if precision not in ("float32", "mixed"):
         raise ValueError(f"precision is {precision!r}; allowed: float32, mixed")
     if precision == "float32" or computes_in_bfloat16(where):

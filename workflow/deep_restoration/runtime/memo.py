@@ -1,4 +1,4 @@
-"""Results of long computations by name, kept while a job goes on: one that is killed repeats none."""
+"""Results of long computations by name, kept while a job runs: a job that was killed repeats none of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class Memo:
     """Results by name, each a tensor and facts (JSON), saved in the checkpoint of `output` as it is found.
 
-    `key` is that of runtime.Checkpoint: results of other settings, code or inputs are left aside. What
+    `key` is that of checkpoints.Checkpoint: results of other settings, code or inputs are left aside. What
     is in work when the job is killed goes on from a checkpoint of its own.
     """
 
@@ -25,7 +25,7 @@ class Memo:
         self.facts: dict[str, dict] = values["facts"]
 
     def __call__(self, name: str, compute: Callable[[Checkpoint], tuple]) -> tuple:
-        """The tensor and facts named so: those kept, or what `compute` returns, given its checkpoint."""
+        """The tensor and facts of this name: those kept, or what `compute` returns, given its checkpoint."""
         if name not in self.facts:
             own = self._own(name)
             self.tensors[name], self.facts[name] = compute(own)

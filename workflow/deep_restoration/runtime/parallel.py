@@ -102,7 +102,7 @@ def run(function: Callable, arguments: dict, processes: int | None = None) -> No
         with subprocess.Popen(
             command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         ) as process:
-            for line in process.stdout:
+            for line in process.stdout or ():
                 log.info(line.rstrip())
         if process.returncode:
             stopped = Path(folder, STOPPED)

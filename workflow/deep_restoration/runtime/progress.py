@@ -1,4 +1,4 @@
-"""How far a loop is: a bar on a terminal, a line in the log."""
+"""The progress of a loop: a bar on a terminal, a line in the log."""
 
 from __future__ import annotations
 

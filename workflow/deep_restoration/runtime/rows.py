@@ -1,4 +1,4 @@
-"""Tensors with a row for each image of a batch, of which some images may have left."""
+"""Tensors with one row per image of a batch, which images leave when they are done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 class PerImage:
-    """Something that holds tensors with a row for each image, those whose names `PER_IMAGE` lists."""
+    """A base for what holds tensors with one row per image; `PER_IMAGE` lists their names."""
 
     PER_IMAGE: tuple[str, ...] = ()
 
@@ -22,10 +22,10 @@ class PerImage:
 
 
 class Rows:
-    """Named tensors of all images, with the rows of those at work together, to act on in place.
+    """Named tensors of all images, with the rows of the active images together, to act on in place.
 
-    `rows[name]` is that part: the whole tensor while nobody has left, otherwise compact, so that those
-    that have left cost nothing. `active` holds the numbers of the images at work, in order.
+    `rows[name]` is that part: the whole tensor while all images are active, otherwise compact, so that
+    the others cost nothing. `active` holds the numbers of the active images, in order.
     """
 
     def __init__(self, **tensors: torch.Tensor):
@@ -38,13 +38,13 @@ class Rows:
         return self._here[name]
 
     def gather(self, name: str) -> torch.Tensor:
-        """The whole tensor, with the present rows of those at work; not to be acted on."""
+        """The whole tensor, with the present rows of the active images; not to be acted on."""
         if self._here[name] is not self.whole[name]:
             self.whole[name][self.active] = self._here[name]
         return self.whole[name]
 
     def choose(self, active: torch.Tensor) -> None:
-        """From now on these images, by their numbers, are at work; the others keep what they have."""
+        """Make these images, by their numbers, the active ones; the rows of the others stay as they are."""
         for name in self.whole:
             self.gather(name)
         self.active = active

@@ -10,7 +10,7 @@ def seed_of(seed: int, *names: object) -> int:
     """A 63-bit seed from the study's seed and the names of what it is for.
 
     Streams with different names are independent, and a stream depends on nothing but its names:
-    an image's start noise is the same whichever images stand beside it in the batch.
+    an image's start noise is the same whatever other images are in the batch.
     """
     text = json.dumps([seed, *map(str, names)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1

@@ -75,20 +75,10 @@ def fit(
     Raises DivergedError, naming the step, for a loss or a held-out objective that is not finite.
     """
     rates = [group["lr"] for group in optimiser.param_groups]
-    first, history, before = 0, [], 0.0
-    best: Weights = {}
     average = _copy(module) if options.average is not None else {}
-    if saved := checkpoint.load():
-        tensors, values = saved
-        best = _under("best", tensors)
-        for name, value in _under("average", tensors).items():
-            average[name].copy_(value)
-        module.load_state_dict(_under("network", tensors))
-        restore_optimiser(optimiser, tensors)
-        first, before = values["step"], values["seconds"]
-        history = [tuple(row) for row in values["history"]]
-    if workers:
-        workers.wait()  # all have read before the first writes another
+    first, history, before, best = _resumed(checkpoint, module, optimiser, average)
+    workers = workers or Workers()
+    workers.wait()  # all have read before the first writes another
     started = time.monotonic() - before
     for step in progress(range(first, options.steps), f"training the {what}"):
         if options.patience and _rows_since_best(history) >= options.patience:
@@ -97,7 +87,7 @@ def fit(
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * options.schedule(step, options.steps)
         shown = step % options.every == options.every - 1 or step == options.steps - 1
-        due = (workers is None or workers.first) and checkpoint.due()
+        due = workers.first and checkpoint.due()
         # As it is now: a forward pass moves running means.
         state = _named("network", _copy(module)) if due else {}
         optimiser.zero_grad(set_to_none=True)
@@ -115,16 +105,37 @@ def fit(
             follow(average, module, options.average)
         if shown:
             row = [step + 1, *figures(step, *(scalar.item() for scalar in scalars))]
-            with torch.no_grad(), _weighted(module, average):
-                if held_out:
-                    row.append(held_out())
-                    checkpoint.check(f"training of the {what}", step, row[-1])
+            if not held_out:
                 history.append((*row, time.monotonic() - started))
-                if held_out and _rows_since_best(history) == 0:
+                continue
+            with torch.no_grad(), _weighted(module, average):
+                row.append(held_out())
+                checkpoint.check(f"training of the {what}", step, row[-1])
+                history.append((*row, time.monotonic() - started))
+                if _rows_since_best(history) == 0:
                     best = _copy(module)
     if kept := best or average:
         module.load_state_dict(kept)
     return history
+
+
+def _resumed(
+    checkpoint: Checkpoint,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    average: Weights,
+) -> tuple[int, list[tuple], float, Weights]:
+    """The next step, the history, the seconds and the best weights so far; the others are set to what was
+    saved. Those of the start, if nothing was."""
+    if not (saved := checkpoint.load()):
+        return 0, [], 0.0, {}
+    tensors, values = saved
+    for name, value in _under("average", tensors).items():
+        average[name].copy_(value)
+    module.load_state_dict(_under("network", tensors))
+    restore_optimiser(optimiser, tensors)
+    history = [tuple(row) for row in values["history"]]
+    return values["step"], history, values["seconds"], _under("best", tensors)
 
 
 @torch.no_grad()

@@ -42,8 +42,8 @@ def compare(reference: FeatureStatistics, other: FeatureStatistics) -> list[dict
     for name, (a, b) in pairs.items():
         sizes = float(np.linalg.norm(a)), float(np.linalg.norm(b))
         found[name] = (*sizes, _ratio(float(np.linalg.norm(a - b)), sizes[0]))
-    traces = [float(np.trace(s.channel_covariance)) for s in (reference, other)]
-    found["frechet"] = (*traces, _ratio(frechet(reference, other), traces[0]))
+    trace, other_trace = (float(np.trace(s.channel_covariance)) for s in (reference, other))
+    found["frechet"] = (trace, other_trace, _ratio(frechet(reference, other), trace))
     spread, other_spread = reference.style_spread[0], other.style_spread[0]
     found["style"] = (
         spread,

@@ -3,8 +3,8 @@
 The covariance of a stationary field depends on the displacement of two positions alone: its matrix
 is block-Toeplitz with Toeplitz blocks. The distance of a matrix M to that space, |M - T(M)|_F / |M|_F,
 is 0 for such a field, but for one estimated from few images mostly noise. Two halves of the
-images have independent noise, so that the products of their deviations measure what is left of it
-when images never end.
+images have independent noise, so that the products of their deviations measure what would remain
+with unlimited images.
 
 The inverse of a Toeplitz matrix is not quite Toeplitz: near the edges of a map a position has fewer
 neighbours to be predicted from. A precision is therefore set beside what the most likely stationary
@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import cast
 
 import numpy as np
 from scipy.optimize import brentq
@@ -60,7 +61,7 @@ def inner(shape: tuple[int, int], border: int) -> np.ndarray:
 def distance(matrix: np.ndarray, shape: tuple[int, int], border: int = 0) -> float:
     """|M - T(M)|_F / |M|_F on the positions inside a border.
 
-    NaN where fewer than two of them are left on a side: then nothing could differ.
+    NaN where fewer than two of them are left per side: then nothing could differ.
     """
     part, size = _inside(matrix, shape, border)
     if min(size) < 2 or not (norm := np.linalg.norm(part)) > 0:
@@ -87,20 +88,19 @@ def curve(
 ) -> list[dict]:
     """Distance from stationary against the number of images: rows of COLUMNS.
 
-    Three matrices. `covariance`: each channel of each image a sample (the study's form). `within`:
-    mean over channels of each channel's own covariance, without what the channels' different levels
-    add, which is the same for all pairs of positions and so flatters. `precision`: inverse of
-    the first, shrunk after Ledoit and Wolf.
+    Three matrices. `covariance`: each channel of each image a sample (the study's form). `within`: mean over
+    channels of each channel's own covariance, without what the channels' different levels add, which is the
+    same for all pairs of positions and so makes the distance smaller. `precision`: inverse of the first,
+    shrunk after Ledoit and Wolf.
 
     Blocks of images are drawn: 2, 4, 8 ... and all of them. `distance` is the root mean square over
-    `replicates` draws without replacement. `noise_free` is sqrt(<D_a, D_b> / <M_a, M_b>),
-    D = M - T(M), of two halves a and b of the blocks drawn, mean over draws: independent noise
-    cancels, and a stationary field gives 0 within its interval (a negative mean counts as 0).
-    Intervals come from the bootstrap over blocks, for `noise_free` within each half, moved so
-    that its mean falls on the estimate, because resampling adds noise of its own: where noise is most of
-    a distance they are wider than need be. `expected` is what `noise_free` would be for the most likely
-    stationary field, shrunk alike and seen through as few samples. NaN where nothing can be said:
-    positions fewer than two on a side. Raises ValueError for an unknown form.
+    `replicates` draws without replacement. `noise_free` is sqrt(<D_a, D_b> / <M_a, M_b>), D = M - T(M), of
+    two halves a and b of the blocks drawn, mean over draws: independent noise cancels, and a stationary field
+    gives 0 within its interval (a negative mean counts as 0). Intervals come from the bootstrap over blocks,
+    for `noise_free` within each half, moved so that its mean falls on the estimate, because resampling adds
+    noise of its own: where noise is most of a distance, they are wider than necessary. `expected` is what
+    `noise_free` would be for the most likely stationary field, shrunk alike and estimated from as few
+    samples. NaN where there are fewer than two positions per side. Raises ValueError for an unknown form.
     """
     rng, blocks = np.random.default_rng(seed), len(moments.images)
     sizes = sorted({min(2**k, blocks) for k in range(1, blocks.bit_length() + 1)})
@@ -157,7 +157,7 @@ def most_likely(
 def stationary_precision(field: np.ndarray, share: float, samples: float = math.inf) -> np.ndarray:
     """Inverse of a stationary covariance, shrunk by `share` as that of maps is (Ledoit & Wolf 2004).
 
-    With `samples`, what inverses tend to on average over shrunk covariances of so many samples of that
+    With `samples`, what inverses tend to on average over shrunk covariances of that many samples of the
     field T: that of (1 - share) / (1 + delta) T + share * level * I, which is more shrunk than any of them,
     see `_attenuation`.
     """
@@ -183,7 +183,7 @@ def _attenuation(own: np.ndarray, added: float, samples: float) -> float:
         return delta - float((own / (own / (1 + delta) + added)).sum()) / samples
 
     most = float(own.sum()) / (added * samples)
-    return 1 / (1 + brentq(excess, 0, most)) if most > 0 else 1.0
+    return 1 / (1 + cast(float, brentq(excess, 0, most))) if most > 0 else 1.0
 
 
 def _samples_an_image(moments: SpatialMoments) -> float:

@@ -5,7 +5,7 @@ and passes over parts of the images add up to the pass over all of them, but for
 taken in another order. Everything else here is derived from those sums. Covariances are normalised by
 the count (maximum likelihood).
 
-Maps of more positions than asked for are seen through a grid: every s-th position of every s-th row,
+Maps of more positions than asked for are sampled on a grid: every s-th position of every s-th row,
 over the whole map. A stationary field stays stationary on it.
 """
 
@@ -24,7 +24,7 @@ from ..runtime.progress import progress
 from .sparsity import gini, hoyer, kurtosis, treves_rolls
 from .spatial import SpatialMoments, condition_number, effective_rank, pseudo_inverse
 
-# Images are dealt to so many blocks, whose sums are kept apart: enough for bootstrap intervals.
+# Images are dealt to this many blocks, whose sums are kept apart: enough for bootstrap intervals.
 BLOCKS = 32
 BATCH = 16  # maps read at once
 CACHED = 1 << 17  # numbers that a CPU core's cache holds
@@ -98,7 +98,7 @@ class FeatureStatistics:
         self.shape = (channels, height, width)
         self.positions = positions
         self.grid = Grid.of(height, width, positions)
-        # Neighbours tell nearly the same: a quarter of the positions serves the autocovariance, which
+        # Neighbours are nearly equal: a quarter of the positions is enough for the autocovariance, which
         # costs most of all in layers of many channels.
         self.anchors = Grid.of(height, width, max(1, positions // 4))
         self.radius = radius
@@ -167,7 +167,10 @@ class FeatureStatistics:
         sums, flat, block = self.sums, image.flatten(1), number % BLOCKS
         channels, count = flat.shape
         chunk = CACHED // channels + 1 if flat.device.type == "cpu" else count
-        gram, powers, absolute, zeros, population = (0.0,) * 5
+        gram = flat.new_zeros(channels, channels, dtype=torch.float64)
+        powers = flat.new_zeros(channels, 4, dtype=torch.float64)
+        absolute, zeros = flat.new_zeros(2, channels, dtype=torch.float64)
+        population = flat.new_zeros((), dtype=torch.float64)
         signed = bool(image.min() < 0)
         for start in range(0, count, chunk):  # pieces that stay in the CPU's cache
             part = flat[:, start : start + chunk].double()
@@ -358,7 +361,7 @@ class FeatureStatistics:
         return SpatialMoments(self.grid.shape, *(value[used] for value in sums.values()))
 
     def summary(self) -> dict[str, float | int]:
-        """The layer in a row of figures."""
+        """The layer's statistics as one row of numbers."""
         covariance, images, channels = self.covariance, self.of_images, self.of_channels
         moments = self.spatial_moments().sum()
         row: dict[str, float | int] = {
@@ -386,7 +389,8 @@ class FeatureStatistics:
 
 
 def measure(maps, samples: range, **options) -> FeatureStatistics:
-    """Of these samples of an array or HDF5 dataset N x C x H x W, or N x C, BATCH of which are read at once.
+    """The statistics of these samples of an array or HDF5 dataset N x C x H x W, or N x C, read BATCH at a
+    time.
 
     `options` are those of FeatureStatistics.
     """
