@@ -30,8 +30,8 @@ class Attributions(NamedTuple):
     def read(cls, path: str | os.PathLike, methods: Sequence[str]) -> Attributions:
         """From a file, with the maps of these methods."""
         with open_hdf5(path, "visualisation") as file:
-            places = (file[name][...] for name in ("image", "units", "extents"))
-            return cls(*places, {name: file["maps"][name][...] for name in methods})
+            maps = {name: file["maps"][name][...] for name in methods}
+            return cls(file["image"][...], file["units"][...], file["extents"][...], maps)
 
 
 def read_pictures(paths: Mapping[str, str | os.PathLike]) -> tuple[dict, dict, dict]:

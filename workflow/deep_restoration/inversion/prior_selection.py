@@ -269,6 +269,6 @@ def tested(
     for steps in orders.values():
         for step in steps:
             trials("test", step.chosen)
-    found = (trials.found[name] for name in ("held_out", "test"))
     guessed = {name: trials.guessed(guess) for name, guess in guesses.items()}
-    return summarise(orders, *found, trials.images["test"][0], trials.seed, guessed)
+    names, found = trials.images["test"][0], trials.found
+    return summarise(orders, found["held_out"], found["test"], names, trials.seed, guessed)

@@ -386,7 +386,7 @@ def make(
     entry, seed, recipe = settings["entry"], settings["seed"], Recipe.of(settings["plan"])
 
     def training() -> Iterator[torch.Tensor]:
-        return training_batches(*train, entry["training_images"], settings["held_out"])
+        return training_batches(train[0], entry["training_images"], settings["held_out"])
 
     kind = entry["kind"]
     if kind == "activation_maximisation":
@@ -395,7 +395,7 @@ def make(
             names = sources.class_names(settings["architecture"], settings["channels"])
         sought = (of, entry["units"], training, settings["size"])
         return visualiser.maximise(recipe, *sought, seed, checkpoint, names, entry["leak"])
-    images, names = first_images(*test, entry["images"])
+    images, names = first_images(test[0], entry["images"])
     if kind == "caricature":
         return visualiser.caricature(recipe, images, names, seed, checkpoint)
     if kind == "texture":

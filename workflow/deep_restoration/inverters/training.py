@@ -67,8 +67,8 @@ SCHEDULES = {
 class Epochs:
     """Batches of indices below `count`: every epoch a new random order, all of it used once."""
 
-    def __init__(self, count: int, batch: int, *seeds: object):
-        self.count, self.batch, self.seeds = count, batch, seeds
+    def __init__(self, count: int, batch: int, seed: int, *names: object):
+        self.count, self.batch, self.seed, self.names = count, batch, seed, names
         self.orders: dict[int, list[int]] = {}
 
     def __getitem__(self, step: int) -> list[int]:
@@ -78,7 +78,7 @@ class Epochs:
 
     def _order(self, epoch: int) -> list[int]:
         if epoch not in self.orders:
-            draw = seeds.generator(*self.seeds, epoch)
+            draw = seeds.generator(self.seed, *self.names, epoch)
             kept = {e: order for e, order in self.orders.items() if e == epoch - 1}
             self.orders = {**kept, epoch: torch.randperm(self.count, generator=draw).tolist()}
         return self.orders[epoch]
@@ -170,7 +170,7 @@ def train(
     """
     workers = workers or parallel.Workers()
     where = workers.device()
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
     kept = held_out(count, settings.held_out)
     held, pool = np.flatnonzero(kept).tolist(), np.flatnonzero(~kept).tolist()
     if not pool:
@@ -179,7 +179,7 @@ def train(
     names = ("inverter", replicate)
 
     torch.manual_seed(seeds.seed_of(seed, *names, "weights"))
-    chain = Chain(specs).to(where, memory_format=torch.channels_last)
+    chain = Chain(specs).to(where).to(memory_format=torch.channels_last)
     losses = Losses(network, chain, settings)
     # Of images drawn at random: in the order of their files, the first may be all of one class.
     drawn = torch.randperm(len(pool), generator=seeds.generator(seed, "inverter", "scales"))

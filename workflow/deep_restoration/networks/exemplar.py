@@ -165,7 +165,7 @@ def train(
     trunk = graph.Network(steps, [layer], mean, std)
     network = ExemplarNetwork(trunk, classes, settings.crop)
     _initialise(network, pool, generator)
-    network.to(where, memory_format=torch.channels_last)
+    network.to(where).to(memory_format=torch.channels_last)
     pool = pool.to(where)
     optimiser = torch.optim.AdamW(network.parameters(), lr=settings.rate, weight_decay=1e-3)
 
@@ -220,7 +220,7 @@ def _initialise(network: ExemplarNetwork, pool: torch.Tensor, generator: torch.G
             _unit_variance(module, network, batch)
 
 
-def _unit_variance(module: nn.Module, network: nn.Module, batch: torch.Tensor) -> None:
+def _unit_variance(module: nn.Conv2d | nn.Linear, network: nn.Module, batch: torch.Tensor) -> None:
     seen = []
     handle = module.register_forward_hook(
         lambda _module, _inputs, output: seen.append(output.std())

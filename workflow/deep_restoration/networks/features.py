@@ -31,11 +31,12 @@ def maps_of(
 
 def store(file, parts: Iterable[tuple[slice, np.ndarray]], count: int) -> tuple[int, ...]:
     """Write the maps of `count` images into an open file; returns their shape, N x C x H x W."""
-    data = None
+    shape, data = (count,), None
     for part, maps in parts:
         if data is None:
             shape, units = (count, *maps.shape[1:]), "activation, N x C x H x W"
             data = create_dataset(file, "features", shape, np.float32, units)
         data[part] = maps
-    data.flush()
+    if data is not None:
+        data.flush()
     return shape

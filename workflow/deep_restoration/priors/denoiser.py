@@ -15,7 +15,6 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import LearnedPrior
 
 
 class Block(nn.Module):
@@ -104,7 +103,7 @@ class _Prior(torch.autograd.Function):
         return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
 
 
-class Denoiser(networks.Calibrating, LearnedPrior):
+class Denoiser(networks.Calibrating):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).

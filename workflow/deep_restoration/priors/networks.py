@@ -15,6 +15,7 @@ from ..runtime.batches import Batches
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.schedules import warm_cosine
 from ..runtime.training import Options, fit
+from .base import LearnedPrior
 
 # (images of a part of the batch) -> its mean loss
 Loss = Callable[[slice], tuple[torch.Tensor]]
@@ -24,12 +25,17 @@ TESTED = 64  # held-out crops
 class Plan(Protocol):
     """steps, batch and rate of Adam."""
 
-    steps: int
-    batch: int
-    rate: float
+    @property
+    def steps(self) -> int: ...
+
+    @property
+    def batch(self) -> int: ...
+
+    @property
+    def rate(self) -> float: ...
 
 
-class Calibrating:
+class Calibrating(LearnedPrior):
     """A prior whose energy is compared image by image: so are its `mean` and `spread`."""
 
     @torch.no_grad()

@@ -13,6 +13,7 @@ given a frame as wide as a patch, per pixel: every pixel of the middle has all i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.nn.grad import conv2d_weight
 
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
@@ -94,18 +96,18 @@ def field_gradient(
     value = ((dg * reached).sum((0, 2, 3)) @ alphas) + 0.5 * score.square().sum()
     by_alphas = (dg * reached).sum((0, 2, 3)) + g.mul_(back).sum((0, 2, 3))
     inside = _inside(crops, size)
-    slopes = torch.nn.grad.conv2d_weight(
+    slopes = conv2d_weight(
         inside, (len(filters), 1, *size), (dg * alphas[:, None, None]).sum(0, keepdim=True)
     )
     by_response = dg.mul_(back).addcmul_(ddg, reached).mul_(alphas[:, None, None])
-    by_filters = torch.nn.grad.conv2d_weight(crops, filters.shape, by_response)
-    by_filters += torch.nn.grad.conv2d_weight(F.pad(score, frame), filters.shape, weighted)
+    by_filters = conv2d_weight(crops, filters.shape, by_response)
+    by_filters += conv2d_weight(F.pad(score, frame), filters.shape, weighted)
     by_filters += 2 * slopes * filters
     count = score.numel()
     return value / count, by_filters / count, by_alphas / count
 
 
-def _inside(crops: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+def _inside(crops: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     """1 in the middle of a crop, 0 in its frame: 1 x 1 x n x n."""
     height, width = (n - 2 * (k - 1) for n, k in zip(crops.shape[2:], size, strict=True))
     if height < 1 or width < 1:

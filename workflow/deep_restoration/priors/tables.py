@@ -31,7 +31,7 @@ def denoised(rows: Sequence[dict[str, str]], seed: int) -> tuple:
     interval over photographs of the PSNR."""
     first, pictures = rows[0], [row["image"] for row in rows]
     values = {key: [float(row[key]) for row in rows] for key in MEANS}
-    limits = intervals.cells(intervals.bootstrap_interval(values["psnr"], pictures, seed))
+    limits = intervals.cells(intervals.bootstrap_interval(np.array(values["psnr"]), pictures, seed))
     facts = [first[key] for key in ("prior", "estimator", "colour")]
     facts += [len(rows), intervals.photographs(pictures), first["sigma"], first["weight"]]
     means = [sum(column) / len(column) for column in values.values()]

@@ -101,7 +101,7 @@ def fit(
         if options.clip is not None:
             nn.utils.clip_grad_norm_(module.parameters(), options.clip)
         optimiser.step()
-        if average:
+        if options.average is not None:
             follow(average, module, options.average)
         if shown:
             row = [step + 1, *figures(step, *(scalar.item() for scalar in scalars))]

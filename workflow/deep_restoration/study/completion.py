@@ -160,7 +160,7 @@ def schema_faults(config: dict, rule_of_all: Rule) -> Iterable[str]:
             yield f"{key} {error.message}"
         elif error.validator == "additionalProperties":
             allowed = error.schema.get("properties", {})
-            for name in sorted(set(value) - set(allowed)):
+            for name in sorted(set(error.instance) - set(allowed)):
                 where = f"{key}.{name}" if key else name
                 yield f"{where} is not a key; did you mean {nearest(name, allowed)}?"
         elif error.validator == "required":

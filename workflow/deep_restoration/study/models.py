@@ -12,6 +12,8 @@ pydantic takes a while, and a description is no reason for a result to be made a
 
 from __future__ import annotations
 
+# pyright takes no default from Annotated, and no Literal of a tuple.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportInvalidTypeForm=false
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
