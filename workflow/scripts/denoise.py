@@ -11,20 +11,19 @@ with job(snakemake):
     from deep_restoration.priors.registry import load
 
     inputs, output, params = snakemake.input, snakemake.output, snakemake.params
-    name, estimator = snakemake.wildcards.prior, snakemake.wildcards.estimator
-    settings, files, folder = params.settings, params.files, params.folder
-    of, level, seed = (settings[key] for key in ("of", "sigma", "seed"))
+    settings, wildcards = params.settings, snakemake.wildcards
+    files, folder = list(params.files), params.folder
+    of, level, seed, most = (settings[key] for key in ("of", "sigma", "seed", "shown"))
     prior = load(inputs.prior[0]).to(devices.device()) if inputs.get("prior") else None
     limits = {"iterations": settings["iterations"], "tolerance": settings["tolerance"] / 255}
-    restore = denoising.restoring(prior, estimator, level / 255, **limits)
+    restore = denoising.restoring(prior, wildcards.estimator, level / 255, **limits)
     tuning = denoising.tuning_images(inputs.train, of, settings["held_out"], settings["tuning"])
     weight = denoising.tuned(restore, tuning, level / 255, seed)
-    images = denoising.read_photographs(inputs.get("test", []), folder, list(files))
-    how = (of, level / 255, seed, settings["shown"])
-    rows, shown = denoising.measure_all(restore, weight, images, *how)
+    images = denoising.read_photographs(inputs.get("test", []), folder, files)
+    rows, shown = denoising.measure_all(restore, weight, images, of, level / 255, seed, most)
     if files:
-        hashing.require(hashing.digest(files), folder, list(files), params.hashes)
-    facts = (name, denoising.NAMES[estimator], of)
+        hashing.require(hashing.digest(params.files), folder, files, params.hashes)
+    facts = (wildcards.prior, denoising.NAMES[wildcards.estimator], of)
     table = [(*facts, image, level, weight, *values) for image, *values in rows]
     write_csv(output.table, denoising.COLUMNS, table)
     with create_hdf5(output.images, "denoised", provenance_of(params)) as file:

@@ -8,14 +8,12 @@ with job(snakemake):
     from deep_restoration.files.hdf5 import create_hdf5, open_hdf5
     from deep_restoration.files.tables import write_csv
     from deep_restoration.inversion import stored
-    from deep_restoration.inversion.recipe import Recipe
-    from deep_restoration.inversion.restorer import Restorer
+    from deep_restoration.inversion.restorer import prepared
     from deep_restoration.jobs import shards
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output
     provenance, batch, seed = provenance_of(snakemake.params), settings["batch"], settings["seed"]
-    recipe = Recipe.of(settings["recipe"], inputs.get("found"))
-    restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
+    restorer, recipe = prepared(inputs, snakemake.wildcards.layer, settings)
     with open_hdf5(inputs.images, "images") as file:
         mine = shards.part(len(file["images"]), batch, snakemake.wildcards)
         names, pixels = splits.named(file, mine)

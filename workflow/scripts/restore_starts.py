@@ -7,27 +7,22 @@ with job(snakemake):
     from deep_restoration.data import splits
     from deep_restoration.files.hdf5 import create_hdf5, open_hdf5
     from deep_restoration.inversion import stored
-    from deep_restoration.inversion.recipe import Recipe
-    from deep_restoration.inversion.restorer import Restorer
+    from deep_restoration.inversion.restorer import prepared
     from deep_restoration.jobs import shards
     from deep_restoration.runtime.memo import Memo
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
     provenance, how, batch = provenance_of(snakemake.params), settings["starts"], settings["batch"]
-    recipe = Recipe.of(settings["recipe"], inputs.get("found"))
-    restorer = Restorer.of(inputs, snakemake.wildcards.layer, settings["sees"])
+    restorer, recipe = prepared(inputs, snakemake.wildcards.layer, settings)
     with open_hdf5(inputs.images, "images") as file:
         chosen = splits.evenly_spaced(list(range(len(file["images"]))), how["images"])
         mine = shards.part(len(chosen), batch, snakemake.wildcards)
         names, pixels = splits.named(file, chosen[mine])
     with open_hdf5(inputs.restored, "reconstructions") as file:
         own = file["images"][chosen[mine]]
-    key = [
-        provenance,
-        recipe.facts(),
-        *content_stamps(inputs.images, inputs.restored, *restorer.files),
-    ]
-    done, numbers = Memo(output, key), (settings["seed"], how["count"], mine.start)
+    stamps = content_stamps(inputs.images, inputs.restored, *restorer.files)
+    done = Memo(output, [provenance, recipe.facts(), *stamps])
+    numbers = settings["seed"], how["count"], mine.start
     further = stored.further_starts(restorer, recipe, names, pixels, batch, *numbers, done)
     with create_hdf5(output, "starts", provenance) as file:
         stored.write_starts(file, own, further, how["count"], pixels, names)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from .atomic import StorageError, atomic, damaged, read_bytes
+from .atomic import StorageError, atomic, damaged, read_bytes, write_text
 
 
 def write_csv(path: str | os.PathLike, columns: Sequence[str], rows: Iterable[Iterable]) -> None:
@@ -96,6 +96,11 @@ def read_csv(path: str | os.PathLike) -> dict[str, np.ndarray]:
         except ValueError:
             result[column] = values
     return result
+
+
+def write_json(path: str | os.PathLike, value: object) -> None:
+    """Write JSON that people read, too: a line per value."""
+    write_text(path, json.dumps(value, indent=1) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> dict:

@@ -45,12 +45,6 @@ class Restorer:
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
-    @classmethod
-    def of(cls, inputs, layer: str, sees: dict) -> Restorer:
-        """With the files of a job's inputs: its `network`, and the learned ones that it names."""
-        keys = ("priors", "feature_priors", "inverter")
-        return cls(inputs.network, layer, sees, **{key: inputs.get(key, []) for key in keys})
-
     def restore(
         self,
         recipe: Recipe,
@@ -126,3 +120,12 @@ def _compared(
     error = float((images - truth).square().mean())
     similar = preimage.similarity(truth, images)
     return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]
+
+
+def prepared(inputs, layer: str, settings: dict) -> tuple[Restorer, Recipe]:
+    """What a job restores a layer with: its `network` and the learned files that its inputs name, the layer's
+    geometry (`sees`), and the `recipe`, with the values that a search has found, if it was searched."""
+    keys = ("priors", "feature_priors", "inverter")
+    files = {key: inputs.get(key, []) for key in keys}
+    restorer = Restorer(inputs.network, layer, settings["sees"], **files)
+    return restorer, Recipe.of(settings["recipe"], inputs.get("found", ()))
