@@ -34,7 +34,14 @@ from deep_restoration.files.hdf5 import (
     write_array,
     write_names,
 )
-from deep_restoration.files.tables import read_csv, read_json, read_rows, read_trace, write_csv
+from deep_restoration.files.tables import (
+    read_csv,
+    read_json,
+    read_rows,
+    read_trace,
+    write_csv,
+    write_json,
+)
 from deep_restoration.files.tensors import load_arrays, load_tensors, open_tensors, save_tensors
 from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.networks import first_layer
@@ -639,6 +646,13 @@ def test_tables_that_a_spreadsheet_saved_are_read_or_named(tmp_path):
     message = r"it has no column value, but image;value\): another program changed it"
     check_error(path, message, lambda path: read_csv(path)["value"])
     check_error(path, message, lambda path: read_rows(path)[0]["value"])
+
+
+def test_json_is_read_as_it_was_written_and_has_a_line_per_value(tmp_path):
+    value = {"values": {"rate": 0.1, "priors.tv": 1e-300}, "names": ["Grüße"]}
+    write_json(tmp_path / "a.json", value)
+    assert read_json(tmp_path / "a.json") == value
+    assert (tmp_path / "a.json").read_text().count("\n") == 9
 
 
 def test_values_found_by_a_search_are_refused_when_cut_off(tmp_path):
