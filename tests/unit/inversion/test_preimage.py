@@ -13,7 +13,7 @@ from deep_restoration.inversion.data_terms import Matching
 from deep_restoration.inversion.preimage import Term
 from deep_restoration.inversion.recipe import Recipe
 from deep_restoration.networks import graph, receptive_fields, sources, trace
-from deep_restoration.priors.base import Calibrated
+from deep_restoration.priors.base import Calibrated, Prior
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm
 from deep_restoration.priors.total_variation import TotalVariation
@@ -361,7 +361,7 @@ def test_from_the_image_itself_the_error_is_small_at_once(reconstruct, pictures)
 
 
 def test_a_start_of_negative_objective_has_not_diverged(reconstruct, pictures):
-    class Constant:
+    class Constant(Prior):
         def energy(self, x, generator=None):
             return x.flatten(1).sum(1) * 0 - 5
 
@@ -723,7 +723,7 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
         160.0,
         False,
     )
-    assert found.phases == [schedules.Phase(300, 53.33, True), schedules.Phase(5, 1)]
+    assert found.phases == (schedules.Phase(300, 53.33, True), schedules.Phase(5, 1))
     deep = Recipe.of(recipe).plan({"stride": 32, "receptive_field": None})
     assert (deep.data_weight, deep.jitter) == (1.0, 8)
 
@@ -731,5 +731,5 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
 def test_plans_without_jitter_need_no_larger_canvas():
     recipe = {"optimiser": "adam", "phases": [{"iterations": 3, "rate": 8.0, "decay": True}]}
     found = Recipe.of(recipe).plan({"stride": 32, "receptive_field": 195})
-    assert found == preimage.Plan(1.0, "adam", [schedules.Phase(3, 8.0, False, True)])
+    assert found == preimage.Plan(1.0, "adam", (schedules.Phase(3, 8.0, False, True),))
     assert found.jitter == 1

@@ -10,7 +10,7 @@ from deep_restoration.inversion import optimisers, preimage
 from deep_restoration.inversion.data_terms import Matching
 from deep_restoration.inversion.preimage import Plan, Term
 from deep_restoration.inversion.schedules import Phase, Plateau, begins_run, moments
-from deep_restoration.priors.base import Calibrated
+from deep_restoration.priors.base import Calibrated, Prior
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import ColourNorm, DistanceTo
 from deep_restoration.priors.total_variation import TotalVariation
@@ -315,7 +315,7 @@ def test_no_image_is_done_while_its_rate_rises(reconstruct, caplog):
 
 @pytest.mark.parametrize("kind", [Checkpoint, Seldom])
 def test_a_divergence_leaves_the_last_good_state(kind, reconstruct, tmp_path):
-    class Rising:
+    class Rising(Prior):
         """Of the second image, steeper with every call."""
 
         calls = 0

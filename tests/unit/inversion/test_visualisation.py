@@ -208,7 +208,7 @@ def test_units_do_not_depend_on_those_beside_them(visualiser, training, never):
     alone = visualiser.maximise(Recipe.of(PLAN), "channel", [2], training, SIZE, 0, never)
     assert torch.allclose(together.images[1], alone.images[0], atol=2e-3)
     named = visualiser.maximise(
-        PLAN, "channel", [2], training, SIZE, 0, never, [f"name {i}" for i in range(6)]
+        Recipe.of(PLAN), "channel", [2], training, SIZE, 0, never, [f"name {i}" for i in range(6)]
     )
     assert named.labels == ["2 name 2"]
     assert torch.equal(named.images, alone.images)

@@ -78,7 +78,8 @@ def test_entries_have_the_defaults_of_their_kind():
 
 @pytest.mark.parametrize("kind", visualisations.kinds())
 def test_every_key_of_a_kind_reaches_what_makes_the_pictures(kind):
-    script = (CONFIG.parent / "workflow/scripts/visualise.py").read_text(encoding="utf-8")
+    library = CONFIG.parent / "workflow/deep_restoration"
+    making = (library / "inversion/visualisation.py").read_text(encoding="utf-8")
     planned = {
         "kind",
         "layers",
@@ -87,7 +88,7 @@ def test_every_key_of_a_kind_reaches_what_makes_the_pictures(kind):
     }  # which the rules have made into layers and plan
     own = schema.kinds(schema.entries("visualisations"))[kind]["properties"]
     for key in set(own) - visualisations.planned(kind) - planned:
-        assert f'entry["{key}"]' in script or f'entry.get("{key}")' in script, key
+        assert f'entry["{key}"]' in making or f'entry.get("{key}")' in making, key
 
 
 def test_the_plan_is_the_recipe_with_the_keys_of_the_entry():
