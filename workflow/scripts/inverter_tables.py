@@ -1,4 +1,4 @@
-"""Gather how good the inverse networks are: a row an image, and a row a network."""
+"""Gather how good the inverse networks are: one row per image, and one row per network."""
 
 from deep_restoration.jobs.job import job
 

@@ -1,4 +1,4 @@
-"""Draw every measure against layer, a line a recipe."""
+"""Draw every measure against layer, one line per recipe."""
 
 from deep_restoration.jobs.job import job
 

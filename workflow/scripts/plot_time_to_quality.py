@@ -1,4 +1,4 @@
-"""Draw SSIM against seconds an image for every layer, a line a recipe."""
+"""Draw SSIM against seconds per image for every layer, one line per recipe."""
 
 from deep_restoration.jobs.job import job
 

@@ -1,4 +1,4 @@
-"""Several GPUs of one node: a training in one process a GPU, the batch split among them.
+"""Several GPUs of one node: a training in one process per GPU, the batch split among them.
 
 `run` calls a function in this process, or, where the job sees several GPUs, in as many processes that
 torchrun starts and that torch's DistributedDataParallel keeps in step. Inside, `Workers` says who one is.
@@ -80,14 +80,14 @@ class Workers:
 def run(function: Callable, arguments: dict, processes: int | None = None) -> None:
     """Call `function(**arguments)`, a function of a module of this library, with arguments that JSON knows.
 
-    In `processes` processes, by default one a GPU that this job sees. Raises what the function raises
+    In `processes` processes, by default one per GPU that this job sees. Raises what the function raises
     where it is one of runtime.EXPECTED, and RuntimeError for anything else that ends a process.
     """
     count = gpus() if processes is None else processes
     if count < 2:
         function(**arguments)
         return
-    log.info("%d processes, one a GPU", count)
+    log.info("%d processes, one per GPU", count)
     with tempfile.TemporaryDirectory() as folder:
         job = Path(folder, "job.json")
         job.write_text(json.dumps([function.__module__, function.__qualname__, arguments]))

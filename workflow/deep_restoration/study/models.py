@@ -892,7 +892,7 @@ class Study(Model):
     )
     visualisations: dict[Name, Visualisation] = Field(
         {},
-        description="Other pictures that layers give, by name; each gives a figure a classifier",
+        description="Other pictures that layers give, by name; each gives one figure per classifier",
     )
     search: Search = Search()
     starts: Starts | None = None
