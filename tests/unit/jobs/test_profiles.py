@@ -1,6 +1,7 @@
 """The profiles say the same where they must, and the cluster's knows every rule."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,8 @@ def test_every_job_may_grow_and_none_asks_for_more_cores_than_the_cluster_gives(
         assert "runtime=grows(" in body, name
         threads = re.search(r"^ *threads: (\d+)$", body, re.M)
         assert not threads or int(threads[1]) <= filled()["cores"], name
+
+
+def test_the_start_on_a_cluster_finds_what_it_imports():
+    found = runpy.run_path(str(ROOT / "workflow/profiles/slurm/start"), run_name="imported")
+    assert found["launch"].is_dry_run(["-n"])
