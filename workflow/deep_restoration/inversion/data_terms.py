@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, Self
 
 import torch
@@ -75,7 +75,7 @@ class MeanSquared(PerImage):
 
 
 # What a recipe may name.
-DATA_TERMS: dict[str, type[Matching] | type[MeanSquared]] = {
+DATA_TERMS: dict[str, Callable[[str, torch.Tensor, Sequence[str]], DataTerm]] = {
     "normalised": Matching,
     "mse": MeanSquared,
 }

@@ -15,6 +15,13 @@ UNTRAINED = {  # the options of priors that are not learned
     "tv": {"beta", "V"},
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
+LEARNED = {  # those of learned ones, by method, besides units
+    "patch": {"border", "lattice"},
+    "field": {"border", "lattice"},
+    "denoiser": {"sigma"},
+    "autoregressive": set(),
+}
+PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # weights by name
 TAKEN = {  # names that stand for something else beside the user's
     "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
     "recipes": {"blurred", "natural", "original"},  # in figures and the tables of naturalness
@@ -190,15 +197,14 @@ def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> It
             lost = why(dropped, "priors", prior)
             yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}{lost}"
             continue
-        kind = config["priors"].get(prior, {}).get("method")
-        options_of = {"units"} | {"denoiser": {"sigma"}, "autoregressive": set()}.get(
-            kind, {"border", "lattice"}
-        )
-        source = source_of(config, prior) if prior in config["priors"] else "images"
+        allowed, source = {"weight", *UNTRAINED.get(prior, ())}, "images"
+        if prior in config["priors"]:
+            source = source_of(config, prior)
+            if prior not in UNTRAINED:
+                allowed |= {"units", *LEARNED[config["priors"][prior]["method"]]}
         if source == "features":
-            options_of.add("layers")
+            allowed.add("layers")
             yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
-        allowed = {"weight", *UNTRAINED.get(prior, options_of)}
         if source == "grey":
             yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
         if foreign := sorted(set(options) - allowed):
@@ -214,7 +220,7 @@ def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> It
                 yield f"{key} names its layers; remove layers"
             else:
                 yield from _layers_known(config, key, options["weight"])
-        published = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}.get(prior)
+        published = PUBLISHED.get(prior)
         if isinstance(options["weight"], str) and options["weight"] != published:
             yield (
                 f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
