@@ -1,6 +1,7 @@
 """Packages import downwards only; Snakemake is known to `jobs` alone; the study's settings need no torch."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,6 +83,18 @@ def test_only_jobs_know_snakemake():
             source = path.read_text()
             assert "import snakemake" not in source, name
             assert "jobs" not in {other.partition(".")[0] for other in imports(name)}
+
+
+def test_planning_imports_no_library_that_takes_a_while():
+    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").rglob("*.smk"))
+    lines = re.findall(r"^from deep_restoration\S* import .*$", rules, re.M)
+    assert len(lines) > 5
+    slow = "{'numpy', 'torch', 'pydantic', 'jsonschema', 'h5py', 'pandas'}"
+    code = "\n".join(["import sys", *lines, f"sys.exit(str({slow} & set(sys.modules) or ''))"])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=LIBRARY.parent, capture_output=True, text=True
+    )
+    assert done.stderr.strip() == ""
 
 
 @pytest.mark.parametrize("package", ["study", "files"])

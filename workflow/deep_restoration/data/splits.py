@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from .spacing import evenly_spaced, held_out_count
+
 
 def held_out(count: int, share: float) -> np.ndarray:
     """Which of `count` images are held out from all learning, (count,): a share, spread evenly, at least
@@ -41,15 +43,3 @@ def named(file, rows: list[int] | slice) -> tuple[list[str], np.ndarray]:
     from ..files.hdf5 import read_names
 
     return np.array(read_names(file), object)[rows].tolist(), file["images"][rows]
-
-
-def evenly_spaced(items: list, count: int | None) -> list:
-    """`count` items at even distances over the list, all of them for None or a larger count."""
-    if count is None or count >= len(items):
-        return items
-    return [items[(2 * i + 1) * len(items) // (2 * count)] for i in range(count)]
-
-
-def held_out_count(count: int, share: float) -> int:
-    """How many of `count` images are held out from all learning: a share of them, at least one."""
-    return max(1, round(count * share))

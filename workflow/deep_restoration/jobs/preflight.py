@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..data import inventory, splits
+from ..data import inventory, spacing
 from ..files.kept import kept
 from ..study import visualisations
 from ..study.completion import completed, keep_only
@@ -154,7 +154,7 @@ def image_needs(config: dict) -> Iterable[tuple[str, str, int]]:
     """
     share = config["images"]["held_out"]
     several = itertools.count(max(2, int(1.5 / share) - 1))
-    two_held_out = next(n for n in several if splits.held_out_count(n, share) > 1)
+    two_held_out = next(n for n in several if spacing.held_out_count(n, share) > 1)
     yield "train", "statistics", 2  # stationarity compares the halves
     for name, entry in config["classifiers"].items():
         if entry["weights"] == EXEMPLAR:

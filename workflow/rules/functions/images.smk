@@ -3,7 +3,7 @@
 import sys
 from functools import lru_cache
 
-from deep_restoration.data import inventory, splits
+from deep_restoration.data import inventory, spacing
 from deep_restoration.files import hashing
 
 IMAGE_HASHES = Path(".snakemake") / "deep_restoration" / "images.json"
@@ -25,7 +25,7 @@ def image_inventory(split):
         print(f"{key}: {found}", file=sys.stderr)
     files = found.images
     if split == "test":
-        files = splits.evenly_spaced(files, STUDY["images"]["test_count"])
+        files = spacing.evenly_spaced(files, STUDY["images"]["test_count"])
     return hashing.content_hashes(folder, files, IMAGE_HASHES)
 
 
