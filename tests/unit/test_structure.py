@@ -86,7 +86,10 @@ def test_only_jobs_know_snakemake():
 
 
 def test_planning_imports_no_library_that_takes_a_while():
-    rules = "".join(path.read_text() for path in (ROOT / "workflow/rules").rglob("*.smk"))
+    paths = (ROOT / "workflow/rules").rglob("*.smk")
+    rules = "".join(
+        path.read_text() for path in paths if path.name != "shards.smk"
+    )  # if there are any
     lines = re.findall(r"^from deep_restoration\S* import .*$", rules, re.M)
     assert len(lines) > 5
     slow = "{'numpy', 'torch', 'pydantic', 'jsonschema', 'h5py', 'pandas'}"
