@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..data.images import as_tensor
+from ..data.images import as_pixels, as_tensor
 from ..files.hdf5 import open_hdf5, read_names
 from ..files.tables import read_rows
 from ..runtime.batches import Batches
@@ -139,7 +139,7 @@ class Measuring:
                 restored = image_of(target).clamp(0, 1)
                 (again,) = self.network(restored).values()
             errors = metrics.representation_error(again, target).tolist()
-            return restored.permute(0, 2, 3, 1).cpu().numpy(), errors
+            return as_pixels(restored), errors
 
         parts, errors = [], []
         for _, (restored, wrong) in self.inverted(invert, len(self.names)):

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from ..data.images import as_pixels
 from ..evaluation import metrics
 from ..networks.graph import in_bfloat16
 from ..priors.base import Prior
@@ -520,8 +521,7 @@ class _Run:
 
 def similarity(truth: torch.Tensor, restored: torch.Tensor) -> float:
     """Mean SSIM of images N x 3 x H x W in [0, 1]."""
-    arrays = (images.permute(0, 2, 3, 1).cpu().numpy() for images in (truth, restored))
-    return float(metrics.ssim(*arrays).mean())
+    return float(metrics.ssim(as_pixels(truth), as_pixels(restored)).mean())
 
 
 def as_maps(values: torch.Tensor) -> torch.Tensor:

@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..data import splits
+from ..data.images import as_pixels, as_tensor
 from ..evaluation import intervals, metrics
 from ..files.hdf5 import open_hdf5, write_array
 from ..runtime.checkpoints import Checkpoint
@@ -80,7 +81,7 @@ def measure(network, layer: str, truth, restored) -> Found:
 
     with torch.inference_mode():
         target, maps = network(truth)[layer], network(restored)[layer]
-    arrays = [batch.permute(0, 2, 3, 1).cpu().numpy() for batch in (truth, restored)]
+    arrays = [as_pixels(batch) for batch in (truth, restored)]
     found = [measured(*arrays).tolist() for measured in (metrics.mse, metrics.psnr, metrics.ssim)]
     found.append(metrics.representation_error(maps, target).tolist())
     return dict(zip(MEASURES, found, strict=True))
@@ -126,8 +127,6 @@ class Trials:
 
     def _restore(self, names, pixels, chosen: Weights, checkpoint: Checkpoint) -> tuple:
         """The first image, 3 x H x W, and the measures of all."""
-        from ..data.images import as_tensor
-
         truth, recipe = as_tensor(pixels), self.recipe.with_prior(self.prior, chosen)
         try:
             result = self.restorer.restore(
@@ -149,8 +148,6 @@ class Trials:
     def guessed(self, guess: np.ndarray) -> dict[str, Found]:
         """A baseline, H x W x 3, measured as if it had been restored, by set of images."""
         import torch
-
-        from ..data.images import as_tensor
 
         result, where = {}, self.restorer.where
         picture = torch.from_numpy(guess).permute(2, 0, 1).to(where)

@@ -204,7 +204,7 @@ def measure(
     found = restore(noisy, weight)
     seconds = time.monotonic() - began
     before, after = (float(psnr(truth, x)) for x in (noisy, found.images))
-    flat = [x.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy() for x in (truth, noisy, found.images)]
+    flat = [photographs.as_pixels(x.clamp(0, 1)) for x in (truth, noisy, found.images)]
     values = (before, after, float(metrics.ssim(flat[0], flat[2])[0]))
     values += (found.iterations, 255 * found.residual, seconds)
     shown = (np.rint(255 * x[0]).astype(np.uint8) for x in flat)

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from ..data.images import as_tensor
 from ..evaluation.measurement import maps_of
 from ..runtime import seeds
+from .base import Calibrated
 
 COLUMNS = ("set", "images", "mean", "spread", "auc", "auc_either_side")
 NATURAL = "natural"
@@ -85,7 +86,8 @@ def grey(images: torch.Tensor) -> torch.Tensor:
 @torch.no_grad()
 def energies(prior, batches) -> np.ndarray:
     """Energy per position, in units of the prior's spread, of batches of maps: one value per map."""
-    found = [(prior.energy(x) / prior.positions(x) - prior.mean) / prior.spread for x in batches]
+    calibrated = Calibrated(prior)
+    found = [calibrated.energy(x) for x in batches]
     return torch.cat(found).double().cpu().numpy()
 
 
