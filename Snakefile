@@ -1,8 +1,8 @@
-# Deep Restoration: what an image classifier forgets at each layer, and how well it can be restored.
+# Deep Restoration: what an image classifier forgets at each layer, and how well it can be reconstructed.
 #
 #   snakemake                      the whole study: results/report.html
 #   snakemake statistics           one stage (also: priors denoising inverters reconstructions
-#                                  evaluation starts adding visualisations figures)
+#                                  evaluation restarts prior_selection visualisations figures)
 #   snakemake --configfile F.yaml  a study of your own
 
 from snakemake.utils import min_version
@@ -39,14 +39,14 @@ if STUDY["linear_inverse"]:
     include: "workflow/rules/linear_inverse.smk"
 
 
-if STUDY["starts"]:
+if STUDY["restarts"]:
 
-    include: "workflow/rules/starts.smk"
+    include: "workflow/rules/restarts.smk"
 
 
-if STUDY["adding"]:
+if STUDY["prior_selection"]:
 
-    include: "workflow/rules/adding.smk"
+    include: "workflow/rules/prior_selection.smk"
 
 
 if STUDY["shards"] > 1:
@@ -70,7 +70,7 @@ rule all:
         "results/tables/reconstruction_summary.csv",
         "results/tables/published.csv",
         "results/tables/time_to_quality.csv",
-        "results/tables/naturalness.csv" if STUDY["priors"] else [],
+        "results/tables/discrimination.csv" if STUDY["priors"] else [],
         "results/tables/inverters.csv" if STUDY["inverters"] else [],
 
 
@@ -85,7 +85,7 @@ rule priors:
     "Target: the learned priors, and what they are worth."
     input:
         [f"{path}.safetensors" for path in prior_paths()],
-        expand("results/tables/{name}.csv", name=["priors", "denoising", "naturalness"])
+        expand("results/tables/{name}.csv", name=["priors", "denoising", "discrimination"])
         if STUDY["priors"]
         else [],
 
@@ -116,7 +116,7 @@ rule inverters:
 
 
 rule reconstructions:
-    "Target: the images restored from every layer by every recipe."
+    "Target: the images reconstructed from every layer by every recipe."
     input:
         every_layer(
             "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
@@ -124,7 +124,7 @@ rule reconstructions:
 
 
 rule evaluation:
-    "Target: the measures of restored images, beside the papers'."
+    "Target: the measures of reconstructed images, beside the papers'."
     input:
         "results/tables/reconstruction.csv",
         "results/tables/reconstruction_summary.csv",
@@ -139,16 +139,16 @@ rule evaluation:
         ),
 
 
-rule starts:
-    "Target: how ambiguous the layers are, by restoring from several starts."
+rule restarts:
+    "Target: how ambiguous the layers are, by reconstructing from several restarts."
     input:
-        study_files("starts"),
+        study_files("restarts"),
 
 
-rule adding:
+rule prior_selection:
     "Target: what priors of feature maps add to a recipe."
     input:
-        study_files("adding"),
+        study_files("prior_selection"),
 
 
 rule visualisations:

@@ -7,7 +7,7 @@
 
 WEIGHTS are those of torchvision's squeezenet1_0; TRAIN and TEST are folders of photographs. Priors are
 trained with the settings of config/config.yaml and config/denoising.yaml, once; both borders use the same
-one. `images` restores test photographs from three layers under a prior of images; `features` under total
+one. `images` reconstructs test photographs from three layers under a prior of images; `features` under total
 variation of one weight and a prior of the maps of a layer in between. Weights are tuned for each border on
 other training photographs, on one grid, which grows until it brackets the best of both. Errors are given by
 region: the outermost 4 pixels, the outermost 8, and what is inside of these; ratios are of means over
@@ -98,11 +98,11 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
     return output
 
 
-# ------------------------------------------------------------------------------ restoration
+# ------------------------------------------------------------------------------ reconstruction
 
 
-def restoring(weights: str, train: str, test: str):
-    """A function that restores test or tuning photographs, and training images."""
+def reconstructing(weights: str, train: str, test: str):
+    """A function that reconstructs test or tuning photographs, and training images."""
     with torch.device("meta"):
         steps = sources.steps_of("squeezenet1_0", sources.build("squeezenet1_0"))
     state = read_weights(weights)
@@ -113,7 +113,7 @@ def restoring(weights: str, train: str, test: str):
         found = graph.Network(steps, names, sources.IMAGENET_MEAN, sources.IMAGENET_STD)
         return found.load(state).to(memory_format=torch.channels_last)
 
-    def restore(kind: str, layer: str, terms: dict[str, Term]) -> dict[str, np.ndarray]:
+    def reconstruct(kind: str, layer: str, terms: dict[str, Term]) -> dict[str, np.ndarray]:
         """Errors by image."""
         inside = [term.layer for term in terms.values() if term.layer]
         net, truth = network(layer, *inside), images.as_tensor(sets[kind])
@@ -141,7 +141,7 @@ def restoring(weights: str, train: str, test: str):
         values = {name: value.double().numpy() for name, value in values.items()}
         return values | {"ssim": metrics.ssim(*flat)}
 
-    return restore, network, pixels[TUNED:]
+    return reconstruct, network, pixels[TUNED:]
 
 
 def tuned(score, start: list[float], what: str) -> dict[str, float]:
@@ -183,17 +183,17 @@ def compare(title: str, found: dict[str, dict[str, np.ndarray]], weights: dict[s
 
 
 def of_images(weights: str, train: str, test: str) -> None:
-    restore, _, learned = restoring(weights, train, test)
+    reconstruct, _, learned = reconstructing(weights, train, test)
     with tempfile.TemporaryDirectory() as folder:
         path = prior_of(
-            learned, 4, "patch", folder, of="images", expert="student_t", filters=64, unit=False,
+            learned, 4, "patch", folder, of="images", expert="student_t", filters=64, unit_norm=False,
             noise=8.0, steps=2000,
         )  # fmt: skip
         fields = {border: load(path, border=border) for border in borders.BORDERS}
     for layer in ("features.4", "features.7", "features.12"):
 
         def run(kind, border, weight, layer=layer):
-            return restore(kind, layer, {"foe": Term(weight, Calibrated(fields[border]))})
+            return reconstruct(kind, layer, {"foe": Term(weight, Calibrated(fields[border]))})
 
         best = tuned(
             lambda w: {b: float(run("tuning", b, w)["whole"].mean()) for b in borders.BORDERS},
@@ -205,7 +205,7 @@ def of_images(weights: str, train: str, test: str) -> None:
 
 
 def of_features(weights: str, train: str, test: str) -> None:
-    restore, network, learned = restoring(weights, train, test)
+    reconstruct, network, learned = reconstructing(weights, train, test)
     for inside, layer in BEHIND.items():
         with torch.inference_mode():
             parts = images.as_tensor(learned).split(50)
@@ -221,7 +221,7 @@ def of_features(weights: str, train: str, test: str) -> None:
 
         def run(kind, border, weight, at=(inside, layer), fields=fields):
             prior = Term(weight, Calibrated(fields[border]), at[0])
-            return restore(kind, at[1], {"tv": VARIATION, "features": prior})
+            return reconstruct(kind, at[1], {"tv": VARIATION, "features": prior})
 
         best = tuned(
             lambda w: {b: float(run("tuning", b, w)["whole"].mean()) for b in borders.BORDERS},
@@ -230,7 +230,7 @@ def of_features(weights: str, train: str, test: str) -> None:
         )
         found = {border: run("test", border, weight) for border, weight in best.items()}
         compare(f"prior of {inside}, {layer}", found, best)
-        alone = restore("test", layer, {"tv": VARIATION})
+        alone = reconstruct("test", layer, {"tv": VARIATION})
         print(
             "  tv alone:",
             {name: round(float(v.mean()), 5) for name, v in alone.items()},
@@ -250,7 +250,7 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
     noisy = denoising.add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, 0)
     settings = {"of": "grey", "expert": "student_t", "filters": 32, "noise": 4.0}
     for name, more in (
-        ("foe", {"unit": False, "steps": 4000}),
+        ("foe", {"unit_norm": False, "steps": 4000}),
         ("foe_field", {"method": "field", "steps": 3000}),
     ):
         with tempfile.TemporaryDirectory() as folder:
@@ -260,8 +260,8 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
         for border, prior in fields.items():
 
             def score(weight, prior=prior):
-                restored = denoising.most_probable(prior, sigma, noisy, weight).images
-                return float(denoising.psnr(clean, restored).mean())
+                reconstructed = denoising.most_probable(prior, sigma, noisy, weight).images
+                return float(denoising.psnr(clean, reconstructed).mean())
 
             weights[border] = denoising.tune(score, 0.1)
             rows = []
@@ -288,16 +288,16 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
 
 
 def of_speed(rounds: int = 15) -> None:
-    for title, shape, filters, lattice in (
+    for title, shape, filters, position_stride in (
         ("64 filters of 4 x 4, 12 images of 96 x 96", (12, 3, 96, 96), (64, 3, 4, 4), 1),
         ("256 filters of 8 x 8, 4 images of 224 x 224", (4, 3, 224, 224), (256, 3, 8, 8), 1),
-        ("the same, lattice 4", (4, 3, 224, 224), (256, 3, 8, 8), 4),
+        ("the same, stride 4", (4, 3, 224, 224), (256, 3, 8, 8), 4),
         ("512 filters of 3 x 3, 12 maps of 256 x 11 x 11", (12, 256, 11, 11), (512, 256, 3, 3), 1),
     ):
         torch.manual_seed(0)
         x, draw = torch.rand(shape), torch.Generator()
         weights = torch.randn(filters) / math.sqrt(math.prod(filters[1:]))
-        options = {"lattice": lattice}
+        options = {"position_stride": position_stride}
         fields = {
             border: FieldOfExperts(
                 weights, torch.zeros(filters[0]), torch.ones(filters[0]), "student_t",

@@ -6,7 +6,7 @@ python benchmarks/cost.py --study config/paper.yaml --plan plan.txt --run FOLDER
 folder with logs/ and results/, and the configuration files on top of config.yaml.
 
 The work of every job is counted (study_work.py). Two rates of this machine, operations and bytes a
-second, and the time of a pass through a network are fitted to the restorations of the first run; each
+second, and the time of a pass through a network are fitted to the reconstructions of the first run; each
 rule then has a factor, measured / counted, for all that is not counted. A GPU's seconds are the same
 work at a share of its data sheet's rates, times that factor: an assumption, not a measurement.
 """
@@ -26,7 +26,7 @@ from study_work import Counter, Job, Work, study
 
 # Folders of benchmark files -> rules of the plan.
 RULES = {"statistics": ["feature_statistics"], "patches": ["image_patches", "feature_patches"]}
-RULES["naturalness"] = ["naturalness_of_maps"]
+RULES["discrimination"] = ["discrimination_of_maps"]
 ON_CPU = ("images", "classifier", "patches")  # by NumPy, or hardly any work
 FILES = {  # of a job's results, whose size is counted
     "images": "images/{}.h5",
@@ -38,9 +38,9 @@ FILES = {  # of a job's results, whose size is counted
     "train_feature_prior": "priors/{}.safetensors",
     "train_inverter": "inverters/{}.safetensors",
     "reconstruct": "reconstructions/{}.h5",
-    "restore_starts": "starts/{}.h5",
+    "reconstruct_restarts": "restarts/{}.h5",
     "visualise": "visualisations/{}.h5",
-    "add_priors": "adding/{}.h5",
+    "select_priors": "prior_selection/{}.h5",
 }
 
 

@@ -103,7 +103,7 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
     known, _ = receptive_fields.of_layers(steps, size)
     jitter = jitter_of(known[layer]["stride"])
     filters = torch.randn(256, 3, 8, 8) / 14
-    field = FieldOfExperts(filters, torch.zeros(256), torch.ones(256), "student_t", lattice=4)
+    field = FieldOfExperts(filters, torch.zeros(256), torch.ones(256), "student_t", position_stride=4)
     tv, norm = Term(1.0, TotalVariation(V=12.31)), Term(1.0, ColourNorm(mean))
     adam = {"data_weight": 1.0, "optimiser": "adam", "box": True}
     lbfgs = {**adam, "optimiser": "lbfgs"}
@@ -113,7 +113,7 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
         "tv": (adam, {"tv": tv}),
         "tv, lbfgs": (lbfgs, {"tv": tv}),
         "mahendran2016": (published, {"colour_norm": norm, "tv": tv}),
-        "ica, lattice 4": (adam, {"ica": Term(0.1, Calibrated(field))}),
+        "ica, stride 4": (adam, {"ica": Term(0.1, Calibrated(field))}),
     }
 
     def ours(name: str, precision: str, iterations: int) -> preimage.Result:
@@ -154,9 +154,9 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
     for name in ("tv", "mahendran2016"):
         ends = []
         for precision in PRECISIONS:
-            restored = ours(name, precision, END).images
+            reconstructed = ours(name, precision, END).images
             with torch.no_grad():
-                maps = network(restored)[layer]
+                maps = network(reconstructed)[layer]
             ends.append(float(metrics.representation_error(maps, target).mean()))
         shown = ", ".join(f"{p} {end:.5f}" for p, end in zip(PRECISIONS, ends, strict=True))
         print(f"{name}: error after {END} iterations: {shown}")

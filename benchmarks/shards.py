@@ -1,4 +1,4 @@
-"""Shards: the same images restored by one job and by two beside each other; and what starting jobs costs.
+"""Shards: the same images reconstructed by one job and by two beside each other; and what starting jobs costs.
 
 python benchmarks/shards.py                            about two minutes on two idle cores
 python benchmarks/shards.py overhead [folder]          of a finished run, from its logs/, default: here
@@ -6,7 +6,7 @@ python benchmarks/shards.py overhead [folder]          of a finished run, from i
 The first runs a small study through Snakemake on two cores in a temporary folder, one thread per job: 16
 images of 96 x 96 pixels in batches of 4 from the conv2 of an AlexNet trained on the spot, 1000 iterations
 under total variation. It prints the seconds of the whole command, start of Snakemake and of Python, reading
-torch and gathering included, and of the scripts alone; and whether the restored images are the same, bit
+torch and gathering included, and of the scripts alone; and whether the reconstructed images are the same, bit
 for bit. The second compares the seconds of each job (Snakemake's benchmark files) with those that its
 script gives in its log, which count from its first line: the difference is the start of a process.
 Reading torch is part of the script's seconds, and measured here apart.
@@ -31,7 +31,7 @@ recipes:
   tv: {phases: [{iterations: 1000, rate: 8.0}], converged: null}
 batch: 4
 """
-RESTORED = "results/reconstructions/alexnet/conv2/tv.h5"
+Reconstructed = "results/reconstructions/alexnet/conv2/tv.h5"
 
 
 def seconds_of(folder: Path) -> list[tuple[str, float, float]]:
@@ -83,12 +83,12 @@ def compare() -> None:
         run("results/images/test.h5", "results/classifiers/alexnet.safetensors")
         print(f"{'shards':8}{'seconds':>9}{'of which in scripts, each':>27}")
         for shards in (1, 2):
-            (root / RESTORED).unlink(missing_ok=True)
-            whole = run(RESTORED, shards=shards)
+            (root / Reconstructed).unlink(missing_ok=True)
+            whole = run(Reconstructed, shards=shards)
             path = f"reconstruct/alexnet/conv2/tv{'.shards' * (shards > 1)}"
             logs = sorted((root / "logs").glob(f"{path}*.log" if shards == 1 else f"{path}/*.log"))
             inside = [re.search(r"done in ([\d.]+)", log.read_text())[1] for log in logs]
-            found[shards] = whole, content(root / RESTORED)
+            found[shards] = whole, content(root / Reconstructed)
             print(f"{shards:<8}{whole:9.1f}{', '.join(inside):>27}")
         (one, before), (two, after) = found[1], found[2]
         same = np.array_equal(before, after)

@@ -28,7 +28,7 @@ from deep_restoration.priors import autoregressive, denoiser
 from deep_restoration.study import configuration, visualisations
 
 ROOT = Path(__file__).parents[1]
-BATCH = 64  # images restored at once
+BATCH = 64  # images reconstructed at once
 CHUNK = 1 << 20  # hdf5.create_dataset
 STATISTICS_BLOCKS = 32  # statistics.BLOCKS
 HALVES = 6  # matrices inverted for a draw of blocks (stationarity)
@@ -257,19 +257,19 @@ class Classifier:
         if study["inverters"]:
             yield from self._inverse_networks(layer, here)
         for recipe, entry in study["recipes"].items():
-            yield from self._restorations(layer, recipe, entry)
-        restored = len(study["recipes"]) * counter.test
+            yield from self._reconstructions(layer, recipe, entry)
+        reconstructed = len(study["recipes"]) * counter.test
         looked = once + Work(bytes=40 * 8 * counter.pixels)  # measures in float64
-        looked = looked.times(2 * restored, 2 * restored / BATCH)
+        looked = looked.times(2 * reconstructed, 2 * reconstructed / BATCH)
         table = replace(looked, memory=(9 * 8 * BATCH + counter.test) * counter.pixels)
         yield Job("evaluate", here, table)
         yield Job("paper_measures", here, table)
         if counter.priors_of("features"):
-            yield Job("naturalness", here, self._naturalness(layer))
-        if study["starts"]:
-            seen = study["starts"]["count"] * min(study["starts"]["images"], counter.test)
-            seen *= len(study["starts"]["recipe"])
-            yield Job("measure_starts", here, replace(once.times(seen, seen / BATCH), disk=0))
+            yield Job("discrimination", here, self._discrimination(layer))
+        if study["restarts"]:
+            seen = study["restarts"]["count"] * min(study["restarts"]["images"], counter.test)
+            seen *= len(study["restarts"]["recipe"])
+            yield Job("measure_restarts", here, replace(once.times(seen, seen / BATCH), disk=0))
         yield from self._pictures(layer)
 
     def _inverse_networks(self, layer: str, here: str) -> Iterator[Job]:
@@ -287,8 +287,8 @@ class Classifier:
         disk = count * dataset_bytes(shown, counter.pixels)
         yield Job("evaluate_inverters", here, replace(work, disk=disk))
 
-    def _naturalness(self, layer: str) -> Work:
-        """Energies of a layer's priors for the maps of all restored images."""
+    def _discrimination(self, layer: str) -> Work:
+        """Energies of a layer's priors for the maps of all reconstructed images."""
         study, counter, once = self.study, self.counter, self.forward(layer)
         total, asked = (len(study["recipes"]) + 4) * counter.test, Work()
         for name in counter.priors_of("features"):
@@ -298,7 +298,7 @@ class Classifier:
         memory = 4 * 16 * (total // counter.test) * counter.pixels
         return replace(asked.times(total, total / 16), memory=memory, disk=0)
 
-    # -------------------------------------------------------------------------- restorations
+    # -------------------------------------------------------------------------- reconstructions
 
     def iteration(self, layer: str) -> Work:
         """An image's update but its priors: forward, backward to the image, and the optimiser, which
@@ -337,13 +337,13 @@ class Classifier:
                 size = self.counter.size
                 shape = (3, size, size) if place is None else self.shape(place)
                 patch = self._prior_patch(trained, place)
-                options = {key: entry[key] for key in ("lattice", "border") if key in entry}
+                options = {key: entry[key] for key in ("position_stride", "border") if key in entry}
                 one = energy(trained, patch, shape, **options)
                 memory = work.memory + one.memory
                 work = replace(work + one.times(share, share), memory=memory)
         return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
 
-    def _restorations(self, layer: str, name: str, recipe: dict) -> Iterator[Job]:
+    def _reconstructions(self, layer: str, name: str, recipe: dict) -> Iterator[Job]:
         counter, study, here = self.counter, self.study, f"{self.name}/{layer}/{name}"
         count, iterations = counter.test, counter.iterations(name)
         one = self.plan(layer, recipe)
@@ -352,7 +352,7 @@ class Classifier:
             first = first + self._inverter(layer, study["inverters"][recipe["inverter"]])
         group = min(BATCH, count)
 
-        def restored(images: int, iterations: float) -> Work:
+        def reconstructed(images: int, iterations: float) -> Work:
             calls, most = math.ceil(images / BATCH), min(BATCH, images)
             work = one.times(images * iterations, calls * iterations)
             return replace(work + first.times(images, calls), memory=most * one.memory, disk=0)
@@ -360,20 +360,20 @@ class Classifier:
         if recipe.get("search"):
             how = study["search"]
             images = min(how["images"], counter.held_out(counter.train))
-            trial = restored(images, iterations * how["iterations"])
+            trial = reconstructed(images, iterations * how["iterations"])
             work = trial.times(how["trials"], how["trials"])
             yield Job("search", here, work)
         memory = group * one.memory + 3 * 4 * count * counter.pixels
         disk = dataset_bytes(count, counter.pixels)
         yield Job(
-            "reconstruct", here, replace(restored(count, iterations), memory=memory, disk=disk)
+            "reconstruct", here, replace(reconstructed(count, iterations), memory=memory, disk=disk)
         )
-        starts = study["starts"]
-        if starts and name in starts["recipe"]:
-            images, more = min(starts["images"], count), starts["count"] - 1
-            work = restored(images, iterations).times(more, more)
-            disk = dataset_bytes(starts["count"] * images, counter.pixels)
-            yield Job("restore_starts", here, replace(work, disk=disk))
+        restarts = study["restarts"]
+        if restarts and name in restarts["recipe"]:
+            images, more = min(restarts["images"], count), restarts["count"] - 1
+            work = reconstructed(images, iterations).times(more, more)
+            disk = dataset_bytes(restarts["count"] * images, counter.pixels)
+            yield Job("reconstruct_restarts", here, replace(work, disk=disk))
 
     # -------------------------------------------------------------------------- inverters
 
@@ -406,22 +406,22 @@ class Classifier:
 
     def _pictures(self, layer: str) -> Iterator[Job]:
         study, counter = self.study, self.counter
-        adding, front = study["adding"], self.layers[: self.layers.index(layer)]
-        if adding and front:
-            recipe = study["recipes"][adding["recipe"]]
-            trials, tested = sets_to_try(len(front), len(adding["weights"]))
-            priors = {**(recipe.get("priors") or {}), adding["prior"]: {"weight": 0.0}}
+        selection, front = study["prior_selection"], self.layers[: self.layers.index(layer)]
+        if selection and front:
+            recipe = study["recipes"][selection["recipe"]]
+            trials, tested = sets_to_try(len(front), len(selection["weights"]))
+            priors = {**(recipe.get("priors") or {}), selection["prior"]: {"weight": 0.0}}
             full, bare = self.plan(layer, {**recipe, "priors": priors}), self.plan(layer, recipe)
             half = replace(  # sets hold half of the layers, evenly from none to all
                 full, flops=(full.flops + bare.flops) / 2, bytes=(full.bytes + bare.bytes) / 2
             )
-            its = counter.iterations(adding["recipe"])
-            test = min(adding["test"], counter.test)
-            images = trials * adding["images"] + tested * test
+            its = counter.iterations(selection["recipe"])
+            test = min(selection["test"], counter.test)
+            images = trials * selection["images"] + tested * test
             work = half.times(images * its, (trials + tested) * its)
-            memory = max(adding["images"], min(test, BATCH)) * full.memory
+            memory = max(selection["images"], min(test, BATCH)) * full.memory
             disk = dataset_bytes(tested, counter.pixels)
-            yield Job("add_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk))
+            yield Job("select_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk))
         for name, entry in study["visualisations"].items():
             shown = visualisations.layers_of(entry, self.entry, self.geometry)
             last = layer == self.layers[-1]
@@ -560,20 +560,20 @@ def energy(
     entry: dict,
     patch: tuple,
     shape: tuple[int, int, int],
-    lattice: int = 1,
+    position_stride: int = 1,
     border: str = "reflect",
 ) -> Work:
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
-    probes of a denoiser, whose gradient is its answer; four directions, there and back, of an
+    noise samples of a denoiser, whose gradient is its answer; four directions, there and back, of an
     autoregressive one."""
     channels, height, width = shape
     if one := _network(entry, *shape):
-        asked = max(1, 2 * entry["probes"]) if "probes" in entry else 8
+        asked = max(1, 2 * entry["noise_samples"]) if "noise_samples" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
     groups, _, _ = _groups(entry, patch)
     side = patch[1]
     lost = side - 1 if border == "valid" else 0
-    places = (height - lost) * (width - lost) / lattice**2
+    places = (height - lost) * (width - lost) / position_stride**2
     k = entry["filters"]
     if entry.get("variant") == "separable":
         inner = channels * min(entry["multiplier"], side * side)

@@ -11,9 +11,9 @@ from tests.cluster import slurm
 from tests.tree import TINY, Tree, rows_of
 
 ON_GPUS = {
-    *("add_priors", "classifier", "denoise", "evaluate", "evaluate_inverters"),
-    *("feature_statistics", "features", "linear_inverse", "measure_starts", "naturalness"),
-    *("naturalness_of_maps", "paper_measures", "reconstruct", "restore_starts", "search"),
+    *("select_priors", "classifier", "denoise", "evaluate", "evaluate_inverters"),
+    *("feature_statistics", "features", "linear_inverse", "measure_restarts", "discrimination"),
+    *("discrimination_of_maps", "paper_measures", "reconstruct", "reconstruct_restarts", "search"),
     *("train_feature_prior", "train_inverter", "train_prior", "visualise"),
 }
 
@@ -84,7 +84,7 @@ def test_jobs_get_a_gpu_where_their_rule_wants_one(jobs):
 
 GROUPED = {  # rule -> figures that the tiny study has of it
     "plot_details": 2,
-    "plot_naturalness_of_maps": 2,
+    "plot_discrimination_of_maps": 2,
     "plot_reconstructions": 2,
     "plot_statistics": 2,
     "plot_visualisations": 5,

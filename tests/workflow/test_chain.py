@@ -92,7 +92,7 @@ def test_priors_of_maps_count_behind_the_layers_they_are_of(finished):
     assert "features" not in terms["conv1"]
 
 
-def test_start_0_is_the_image_that_is_restored_anyway(finished):
+def test_start_0_is_the_image_that_is_reconstructed_anyway(finished):
     import numpy as np
 
     from deep_restoration.evaluation import restarts
@@ -104,13 +104,13 @@ def test_start_0_is_the_image_that_is_restored_anyway(finished):
             folder / f"reconstructions/alexnet/{layer}/pure.h5", "reconstructions"
         ) as file:
             ordinary, names = file["images"][...], read_names(file)
-        with open_hdf5(folder / f"starts/alexnet/{layer}/pure.h5", "starts") as file:
+        with open_hdf5(folder / f"restarts/alexnet/{layer}/pure.h5", "restarts") as file:
             assert read_names(file) == names
             found = file["images"][...]
         assert found.shape == (2, 2, 48, 48, 3)
         assert np.array_equal(found[0], ordinary)
         assert np.abs(found[1] - found[0]).mean() > 0.01
-        rows = rows_of(folder / f"starts/alexnet/{layer}.csv")
+        rows = rows_of(folder / f"restarts/alexnet/{layer}.csv")
         assert tuple(rows[0]) == restarts.COLUMNS
         guesses = [row["recipe"] for row in rows if row["recipe"] != "pure"]
         assert guesses == [name for name in baselines.NAMES for _ in names]
@@ -118,9 +118,9 @@ def test_start_0_is_the_image_that_is_restored_anyway(finished):
         assert [row["image"] for row in rows] == names
         spread = np.abs(found[1] - found[0]).mean(axis=(1, 2, 3)) / np.sqrt(2)
         assert [float(row["spread"]) for row in rows] == pytest.approx(spread.tolist(), rel=1e-5)
-    *guesses, summary = [r for r in rows_of(folder / "tables/starts.csv") if r["layer"] == "conv2"]
+    *guesses, summary = [r for r in rows_of(folder / "tables/restarts.csv") if r["layer"] == "conv2"]
     assert [row["recipe"] for row in guesses] == list(baselines.NAMES)
-    assert (summary["recipe"], summary["starts"], summary["images"]) == ("pure", "2", "2")
+    assert (summary["recipe"], summary["restarts"], summary["images"]) == ("pure", "2", "2")
     assert float(summary["spread"]) == pytest.approx(spread.mean(), rel=1e-5)
     single = {
         (r["layer"], r["recipe"], r["image"]): r
@@ -136,8 +136,8 @@ def test_priors_of_maps_are_added_in_three_orders(finished):
     from deep_restoration.inversion import prior_selection
 
     folder = finished.root / "results"
-    assert not (folder / "adding/alexnet/conv1.csv").exists()  # no layer in front
-    everything = rows_of(folder / "tables/adding.csv")
+    assert not (folder / "prior_selection/alexnet/conv1.csv").exists()  # no layer in front
+    everything = rows_of(folder / "tables/prior_selection.csv")
     assert tuple(everything[0]) == prior_selection.COLUMNS
     rows = baselines.of_recipes(everything, "order")
     assert [row["order"] for row in everything if row not in rows] == list(baselines.NAMES)
@@ -146,7 +146,7 @@ def test_priors_of_maps_are_added_in_three_orders(finished):
         for order in prior_selection.ORDERS
         for step, added in (("0", "none"), ("1", "conv1"))
     ]
-    trials = rows_of(folder / "adding/alexnet/conv2.trials.csv")
+    trials = rows_of(folder / "prior_selection/alexnet/conv2.trials.csv")
     assert tuple(trials[0]) == prior_selection.TRIALS
     weights = {row["set"] for row in trials if row["images"] == "held_out"}
     assert weights == {"none", "conv1=0.001", "conv1=0.1"}
@@ -293,12 +293,12 @@ def test_linear_inverses_are_measured_and_compared_with_convolutions(finished):
         else:
             assert float(row["transposed"]) > 1e-3
     with open_hdf5(folder / "alexnet.h5", "linear_inverse") as file:
-        labels, restored = list(file.attrs["labels"]), file["restored"][...]
+        labels, reconstructed = list(file.attrs["labels"]), file["reconstructed"][...]
         assert file.attrs["stride"] == 4
         assert file["filters"].shape == (96, 3, 11, 11)
         assert file["original"].shape == (3, 48, 48)
     assert labels == [f"{r['method']} {r['size']}".removesuffix(" nan") for r in errors]
-    assert restored.shape == (len(errors), 3, 48, 48)
+    assert reconstructed.shape == (len(errors), 3, 48, 48)
 
 
 def test_priors_are_told_apart_by_what_they_do(finished):
@@ -320,12 +320,12 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     for row in rows_of(finished.root / "results/denoising/foe.map.images.csv"):
         assert tuple(row) == denoising.COLUMNS
         assert float(row["psnr"]) > float(row["psnr_noisy"]) + 2
-    rows = rows_of(tables / "naturalness.csv")
+    rows = rows_of(tables / "discrimination.csv")
     assert tuple(rows[0]) == ("prior", "layer", *discrimination.COLUMNS)
     sets = ["natural", "blurred", "noise added", "pixels shuffled", "white noise"]
-    restored = [f"{recipe} of alexnet {layer}" for layer in LAYERS for recipe in RECIPES]
+    reconstructed = [f"{recipe} of alexnet {layer}" for layer in LAYERS for recipe in RECIPES]
     mine = [row["set"] for row in rows if row["prior"] == "foe"]
-    assert mine == sets + restored
+    assert mine == sets + reconstructed
     maps = [row["set"] for row in rows if (row["prior"], row["layer"]) == ("features", "conv1")]
     assert maps == sets + RECIPES
     natural = [float(row["auc"]) for row in rows if row["set"] == "natural"]
@@ -336,7 +336,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     assert tensors["filters"].shape == (4 * 256, 1, 2, 2)
 
 
-def test_restored_images_are_measured_as_the_papers_did(finished):
+def test_reconstructed_images_are_measured_as_the_papers_did(finished):
     from deep_restoration.evaluation import literature, paper_measures
 
     rows = rows_of(finished.root / "results/tables/paper_measures.csv")
@@ -489,7 +489,7 @@ def test_planning_in_another_checkout_reads_neither_torch_nor_sources_anew(finis
 @pytest.mark.slow
 def test_two_clean_runs_give_identical_results(finished, tmp_path):
     again = Tree.fresh(tmp_path / "again")
-    again.snakemake("results/tables/reconstruction.csv", "statistics", "starts", "adding")
+    again.snakemake("results/tables/reconstruction.csv", "statistics", "restarts", "prior_selection")
     for path in sorted((again.root / "results").rglob("*")):
         name = path.relative_to(again.root / "results")
         twin = finished.root / "results" / name
@@ -553,8 +553,8 @@ def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path)
     assert (stats["feature_statistics"], stats["linear_inverse"]) == ("54", "2")
     assert stats["train_inverter"] == "162"  # 18 layers of AlexNet, 36 of VGG16, three regimes
     assert stats["reconstruct"] == "864"  # and sixteen recipes
-    assert "add_priors" not in stats  # paper-inverters.yaml has them, at few layers
-    assert stats["restore_starts"] == "162"  # three recipes
+    assert "select_priors" not in stats  # paper-inverters.yaml has them, at few layers
+    assert stats["reconstruct_restarts"] == "162"  # three recipes
     for split in ("train", "test"):
         assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
 

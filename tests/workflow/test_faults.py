@@ -25,9 +25,9 @@ SLOW = {
         "recipes: {tv: {phases: [{iterations: 1500, rate: 8.0, decay: true}]}}",
     ),
     "adding priors": (
-        "results/adding/alexnet/conv2.h5",
-        "results/adding/alexnet/conv2.h5.checkpoint",
-        "logs/add_priors/alexnet/conv2.log",
+        "results/prior_selection/alexnet/conv2.h5",
+        "results/prior_selection/alexnet/conv2.h5.checkpoint",
+        "logs/select_priors/alexnet/conv2.log",
         "recipes: {pure: {phases: [{iterations: 200, rate: 8.0}]}}",
     ),
 }

@@ -29,7 +29,7 @@ def plan(tree, study):
 
 
 def test_the_folders_of_the_rules_are_found():
-    found = {"denoising", "figures", "naturalness", "priors", "starts", "tables"}
+    found = {"denoising", "figures", "discrimination", "priors", "restarts", "tables"}
     assert found <= set(fixed_folders())
 
 
@@ -68,8 +68,8 @@ REFUSED = {
         ["recipes.TV, recipes.tv: ", "upper and lower case"],
     ),
     "a figure of all": (
-        f"classifiers: {{naturalness.png: {{{NETWORK}}}}}",
-        ["classifiers.naturalness.png: results/figures/naturalness.png would be a file and a folder"],
+        f"classifiers: {{discrimination.png: {{{NETWORK}}}}}",
+        ["classifiers.discrimination.png: results/figures/discrimination.png would be a file and a folder"],
     ),
 }  # fmt: skip
 

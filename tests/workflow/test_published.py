@@ -58,10 +58,10 @@ def test_measures_of_the_chain_are_those_of_the_stored_images(study):
     with open_hdf5(study / "images/test.h5", "images") as file:
         pixels = file["images"][...]
     with open_hdf5(study / "reconstructions/alexnet/conv2/tv.h5", "reconstructions") as f:
-        restored = f["images"][...]
+        reconstructed = f["images"][...]
     with torch.no_grad():
         target = network(images.as_tensor(pixels))
-        found = network(torch.from_numpy(restored).permute(0, 3, 1, 2))
+        found = network(torch.from_numpy(reconstructed).permute(0, 3, 1, 2))
     apart = (target["conv2"][0] - target["conv2"][1]).double().norm().item()
     rows = rows_of(study / "evaluation/alexnet/conv2.papers.csv")
     rows = [row for row in rows if row["recipe"] == "tv"]

@@ -26,7 +26,7 @@ from tests.workflow.reruns import (
     MEASURED,
     MOVED,
     PAPERS,
-    RESTORED,
+    Reconstructed,
     STARTED,
     TIMED,
     TOLD,
@@ -74,7 +74,7 @@ EDITS = {
         "workflow/deep_restoration/inversion/search.py",
         "LOST = 1e3",
         "LOST = 1e4",
-        {"search"} | RESTORED,
+        {"search"} | Reconstructed,
     ),
     "behaviour in metrics.py": (
         "workflow/deep_restoration/evaluation/metrics.py",
@@ -86,13 +86,13 @@ EDITS = {
         "workflow/deep_restoration/priors/total_variation.py",
         "return square.sum(1)",
         "return 2 * square.sum(1)",
-        {"search"} | RESTORED | STARTED | ADDED | VISUALISED,
+        {"search"} | Reconstructed | STARTED | ADDED | VISUALISED,
     ),
     "behaviour of a learned prior's expert": (
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | RESTORED | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
+        LEARNED | Reconstructed | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
@@ -134,7 +134,7 @@ EDITS = {
         "workflow/deep_restoration/inverters/training.py",
         "warm=0.02",
         "warm=0.03",
-        {"train_inverter"} | COMPARED | RESTORED,
+        {"train_inverter"} | COMPARED | Reconstructed,
     ),
     "one figure": (
         "workflow/deep_restoration/figures/maps.py",
@@ -160,11 +160,11 @@ EDITS = {
         "np.quantile(np.abs(matrix), 0.99)",
         {"plot_statistics", "report", "all"},
     ),
-    "how far starts lie apart": (
+    "how far restarts lie apart": (
         "workflow/deep_restoration/evaluation/restarts.py",
         "errors.std(axis=0, ddof=1)",
         "errors.std(axis=0, ddof=0)",
-        {"measure_starts"} | GATHERED,
+        {"measure_restarts"} | GATHERED,
     ),
     "how photographs are moved": (
         "workflow/deep_restoration/evaluation/moved.py",
@@ -178,17 +178,17 @@ EDITS = {
         '"shallow": left[1:2]',
         ADDED,
     ),
-    "the figure of several starts": (
+    "the figure of several restarts": (
         "workflow/deep_restoration/figures/study.py",
         'cmap="magma"',
         'cmap="viridis"',
-        {"plot_starts", "report", "all"},
+        {"plot_restarts", "report", "all"},
     ),
     "the figure of added priors": (
         "workflow/deep_restoration/figures/study.py",
         "priors added",
         "priors of feature maps added",
-        {"plot_adding", "report", "all"},
+        {"plot_prior_selection", "report", "all"},
     ),
     "what is unnatural": (
         "workflow/deep_restoration/priors/discrimination.py",
@@ -202,11 +202,11 @@ EDITS = {
         "0.2 * sigma**2).to(x)",
         DENOISED,
     ),
-    "the figure of naturalness": (
+    "the figure of discrimination": (
         "workflow/deep_restoration/figures/priors.py",
         "energy is further off",
         "energy is far off",
-        {"plot_naturalness", "plot_naturalness_of_maps", "report", "all"},
+        {"plot_discrimination", "plot_discrimination_of_maps", "report", "all"},
     ),
     "the sentence of a verdict": (
         "workflow/deep_restoration/report/assembly.py",
@@ -252,8 +252,8 @@ EDITS = {
     ),
     "a caption": (
         "workflow/report/gallery.rst",
-        "Images restored",
-        "Pictures restored",
+        "Images reconstructed",
+        "Pictures reconstructed",
         {"report", "all"},
     ),
 }

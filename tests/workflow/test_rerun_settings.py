@@ -14,7 +14,7 @@ from tests.workflow.reruns import (
     LEARNED,
     MAPPED,
     MEASURED,
-    RESTORED,
+    Reconstructed,
     STARTED,
     VISUALISED,
 )
@@ -30,24 +30,24 @@ SETTINGS = {
     ),
     "one recipe's weight": (
         "recipes: {tv: {priors: {tv: {weight: 1.0e-4}}}}",
-        RESTORED | VISUALISED,
+        Reconstructed | VISUALISED,
     ),
     "the number of filters of a prior": (
         "priors: {foe: {filters: 12}}",
-        LEARNED | RESTORED,
+        LEARNED | Reconstructed,
     ),
     "the training of a prior that no recipe uses": (
         "priors: {dae: {steps: 7}}",
-        (LEARNED | {"plot_naturalness"}) - {"describe_filters"},
+        (LEARNED | {"plot_discrimination"}) - {"describe_filters"},
     ),
     "the training of a prior of feature maps": (
         "priors: {features: {steps: 41}}",
-        {"train_feature_prior", "search"} | RESTORED | ADDED | VISUALISED,
+        {"train_feature_prior", "search"} | Reconstructed | ADDED | VISUALISED,
     ),
     "the noise of denoising": ("denoising: {sigma: 20}", DENOISED),
     "the training of an inverter": (
         "inverters: {joint: {steps: 7}}",
-        {"train_inverter"} | COMPARED | RESTORED,
+        {"train_inverter"} | COMPARED | Reconstructed,
     ),
     "the number of replicates": (
         "inverters: {joint: {replicates: 3}}",
@@ -55,11 +55,11 @@ SETTINGS = {
     ),
     "the iterations from an inverter's image": (
         "recipes: {inverter_joint+foe: {phases: [{iterations: 5, rate: 2.0}]}}",
-        RESTORED,
+        Reconstructed,
     ),
     "the test images": (
         "images: {embedded_test: 3}",
-        {"images"} | RESTORED | INVERTED | DENOISED | COMPARED | STARTED | ADDED | VISUALISED,
+        {"images"} | Reconstructed | INVERTED | DENOISED | COMPARED | STARTED | ADDED | VISUALISED,
     ),
     "the positions of the covariance": (
         "statistics: {positions: 64}",
@@ -85,27 +85,27 @@ SETTINGS = {
     "the patches of feature maps": (
         "patches: {features: {count: 600}}",
         {"feature_patches", "plot_patches", "train_feature_prior", "search"}
-        | RESTORED
+        | Reconstructed
         | ADDED
         | VISUALISED,
     ),
-    "the trials of a search": ("search: {trials: 3}", {"search"} | RESTORED),
+    "the trials of a search": ("search: {trials: 3}", {"search"} | Reconstructed),
     "the bounds of a search": (
         "recipes: {tv+features: {search: {priors: {features: [1.0e-4, 1.0e-1]}}}}",
-        {"search"} | RESTORED,
+        {"search"} | Reconstructed,
     ),
-    "the number of starts": ("starts: {count: 3}", STARTED),
-    "the images restored from several starts": ("starts: {images: 1}", STARTED),
-    "a recipe with several starts more": ("starts: {recipe: [pure, tv]}", STARTED),
-    "no several starts": ("starts: null", {"report", "all"}),
-    "the recipe of several starts and of added priors": (
+    "the number of restarts": ("restarts: {count: 3}", STARTED),
+    "the images reconstructed from several restarts": ("restarts: {images: 1}", STARTED),
+    "a recipe with several restarts more": ("restarts: {recipe: [pure, tv]}", STARTED),
+    "no several restarts": ("restarts: null", {"report", "all"}),
+    "the recipe of several restarts and of added priors": (
         "recipes: {pure: {phases: [{iterations: 5, rate: 8.0}]}}",
-        RESTORED | STARTED | ADDED,
+        Reconstructed | STARTED | ADDED,
     ),
-    "the weights of added priors": ("adding: {weights: [1.0e-3]}", ADDED),
-    "the images that added priors are tested on": ("adding: {test: 1}", ADDED),
+    "the weights of added priors": ("prior_selection: {weights: [1.0e-3]}", ADDED),
+    "the images that added priors are tested on": ("prior_selection: {test: 1}", ADDED),
     "where results are shared": ("store: shared", set()),
-    "the images restored together": ("batch: 2", RESTORED | STARTED),
+    "the images reconstructed together": ("batch: 2", Reconstructed | STARTED),
     "nothing but the order of keys": (
         "exemplar: {steps: 4, batch: 8, crop: 48, exemplars: 8}",
         set(),
@@ -144,7 +144,7 @@ def test_a_further_layer_leaves_the_others_alone(finished):
     assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
     assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 8)
     # Another layer in front of conv2 is another prior to add.
-    assert (jobs["restore_starts"], jobs["add_priors"]) == (1, 2)
+    assert (jobs["reconstruct_restarts"], jobs["select_priors"]) == (1, 2)
 
 
 def test_folder_of_images_is_followed_by_content(finished, tmp_path):

@@ -18,7 +18,7 @@ def tree(tmp_path_factory):
 def test_every_rule_says_in_one_sentence_what_it_does(tree):
     done = tree.snakemake("--list-rules", configs=("shards.yaml",))
     listed = dict(re.findall(r"^([a-z_]+)(?: \((.*)\))?$", done.stdout, re.M))
-    assert {"all", "images", "add_priors", "restore_starts_shard"} <= set(listed)
+    assert {"all", "images", "select_priors", "reconstruct_restarts_shard"} <= set(listed)
     silent = [name for name, text in listed.items() if not re.fullmatch(r"[A-Z][^.]+\.", text)]
     assert silent == []
     assert len(set(listed.values())) == len(listed), "two rules say the same"

@@ -9,13 +9,13 @@ from tests.tree import Tree, rows_of, same_content
 pytestmark = pytest.mark.slow
 
 RECONSTRUCTIONS = [f"results/reconstructions/alexnet/conv1/{r}.h5" for r in ("tv", "pure")]
-STARTS = "results/starts/alexnet/conv1/pure.h5"
+STARTS = "results/restarts/alexnet/conv1/pure.h5"
 STATISTICS = "results/statistics/alexnet/conv1.h5"
 EVALUATION = "results/evaluation/alexnet/conv1.csv"
 MAPS = "results/evaluation/alexnet/conv1.statistics.csv"
 FILES = [*RECONSTRUCTIONS, STARTS, STATISTICS, EVALUATION, MAPS]
-WHOLE = {"feature_statistics", "reconstruct", "restore_starts", "evaluate"}
-GATHERING = {"gather_statistics", "gather_reconstructions", "gather_starts", "gather_evaluation"}
+WHOLE = {"feature_statistics", "reconstruct", "reconstruct_restarts", "evaluate"}
+GATHERING = {"gather_statistics", "gather_reconstructions", "gather_restarts", "gather_evaluation"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def split(finished, tmp_path_factory):
 
 def test_each_shard_is_a_job(split):
     for name in ("1-of-2", "2-of-2"):
-        for stage in ("reconstruct", "restore_starts"):
+        for stage in ("reconstruct", "reconstruct_restarts"):
             assert (split.root / f"logs/{stage}/alexnet/conv1/pure.shards/{name}.log").exists()
         for stage in ("statistics", "evaluate"):
             assert (split.root / f"logs/{stage}/alexnet/conv1.shards/{name}.log").exists()
@@ -40,7 +40,7 @@ def test_each_shard_is_a_job(split):
 
 
 @pytest.mark.parametrize("path", [*RECONSTRUCTIONS, STARTS])
-def test_restored_images_are_those_of_one_job_bit_for_bit(finished, split, path):
+def test_reconstructed_images_are_those_of_one_job_bit_for_bit(finished, split, path):
     assert same_content(finished.root / path, split.root / path, path.split("/")[1])
 
 

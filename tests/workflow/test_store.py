@@ -18,10 +18,10 @@ priors: {ica: null, dae: null, features: null, edge: null}
 inverters: {joint: {replicates: 1}, end_to_end: null}
 recipes:
   {pure: null, tv: null, mahendran2015: null, mahendran2016: null, foe: null, inverter_joint: null,
-   tv+features: null, inverter_joint+foe: {unseen: null}}
+   tv+features: null, inverter_joint+foe: {extrapolate: null}}
 visualisations: {channels: null, caricature: null, texture: null, style: null, attribution: null}
-starts: null
-adding: null
+restarts: null
+prior_selection: null
 """
 SHARED = {
     "images/train",

@@ -1,1 +1,1 @@
-"""Deep Restoration: images restored from the feature maps of one layer of a classifier."""
+"""Deep Restoration: images reconstructed from the feature maps of one layer of a classifier."""

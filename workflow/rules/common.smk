@@ -124,11 +124,11 @@ def learned_recipes():
         name
         for name, recipe in STUDY["recipes"].items()
         if recipe.get("inverter")
-        or {recipe.get("unseen"), *(recipe.get("priors") or {})} & set(STUDY["priors"])
+        or {recipe.get("extrapolate"), *(recipe.get("priors") or {})} & set(STUDY["priors"])
     ]
 
 
-def recipe_sides():
+def recipe_families():
     """Of every recipe: inverter, if an inverse network has a part in it, learned, or hand-crafted."""
     return canonical(
         {
@@ -171,25 +171,25 @@ REPORT_SECTIONS = {
     "gallery": "Reconstructions",
     "errors": "Reconstructions",
     "traces": "Reconstructions",
-    "starts": "Ambiguity",
+    "restarts": "Ambiguity",
     "ambiguity": "Ambiguity",
-    "adding": "Adding priors of feature maps",
-    "adding_images": "Adding priors of feature maps",
+    "prior_selection": "Adding priors of feature maps",
+    "prior_selection_images": "Adding priors of feature maps",
     "classifier": "Classifiers",
     "visualisations": "Visualisations",
     "inverters": "Inverse networks",
     "inversions": "Inverse networks",
     "inverter_training": "Inverse networks",
     "denoising": "Learned priors",
-    "naturalness": "Learned priors",
+    "discrimination": "Learned priors",
     "prior": "Learned priors",
-    "naturalness_of_maps": "Learned priors",
+    "discrimination_of_maps": "Learned priors",
     "statistics": "Feature maps",
     "stationarity": "Feature maps",
     "sparsity": "Feature maps",
     "patches": "Feature maps",
     "linear_inverse": "Linear inverses",
-    "linear_restorations": "Linear inverses",
+    "linear_reconstructions": "Linear inverses",
 }
 
 

@@ -1,16 +1,16 @@
-# How good the restored images are: one table per layer, then the study's tables.
+# How good the reconstructed images are: one table per layer, then the study's tables.
 
 
 include: "functions/evaluation.smk"
 
 
 rule evaluate:
-    "Measure the images restored from one layer."
+    "Measure the images reconstructed from one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
         train="results/images/train.h5",
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        reconstructed=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
         traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
     output:
         images="results/evaluation/{classifier}/{layer}.csv",
@@ -30,7 +30,7 @@ rule evaluate:
         code=code("evaluate.py"),
         store=store,
     message:
-        "Measuring the images restored from {wildcards.classifier} {wildcards.layer}"
+        "Measuring the images reconstructed from {wildcards.classifier} {wildcards.layer}"
     script:
         "../scripts/evaluate.py"
 
@@ -83,7 +83,7 @@ rule moved_table:
 
 
 rule tables:
-    "Gather the tables of restored images: all, summary, best recipes, feature maps."
+    "Gather the tables of reconstructed images: all, summary, best recipes, feature maps."
     input:
         images=every_layer("results/evaluation/{classifier}/{layer}.csv"),
         maps=every_layer("results/evaluation/{classifier}/{layer}.statistics.csv"),

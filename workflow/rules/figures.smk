@@ -83,7 +83,7 @@ rule plot_layers:
 
 
 rule plot_linear_inverse:
-    "Draw the kernels of the linear inverses, and the images they restore."
+    "Draw the kernels of the linear inverses, and the images they reconstruct."
     input:
         arrays="results/linear_inverse/{classifier}.h5",
         errors="results/linear_inverse/{classifier}.csv",
@@ -95,11 +95,11 @@ rule plot_linear_inverse:
         ),
         kernels_svg="results/figures/{classifier}/linear_inverse.svg",
         images=drawn(
-            "results/figures/{classifier}/linear_restorations.png",
-            "linear_restorations",
+            "results/figures/{classifier}/linear_reconstructions.png",
+            "linear_reconstructions",
             classifier="{classifier}",
         ),
-        images_svg="results/figures/{classifier}/linear_restorations.svg",
+        images_svg="results/figures/{classifier}/linear_reconstructions.svg",
     log:
         "logs/plot_linear_inverse/{classifier}.log",
     benchmark:
@@ -178,58 +178,58 @@ rule plot_denoising:
         "../scripts/plot_denoising.py"
 
 
-rule plot_naturalness:
+rule plot_discrimination:
     "Draw how well priors of images tell natural images from others."
     input:
-        "results/naturalness/images.csv",
+        "results/discrimination/images.csv",
     output:
-        png=drawn("results/figures/naturalness.png", "naturalness"),
-        svg="results/figures/naturalness.svg",
+        png=drawn("results/figures/discrimination.png", "discrimination"),
+        svg="results/figures/discrimination.svg",
     log:
-        "logs/plot_naturalness/images.log",
+        "logs/plot_discrimination/images.log",
     benchmark:
-        "logs/benchmarks/plot_naturalness/images.tsv"
+        "logs/benchmarks/plot_discrimination/images.tsv"
     resources:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        code=code("plot_naturalness.py"),
+        code=code("plot_discrimination.py"),
     script:
-        "../scripts/plot_naturalness.py"
+        "../scripts/plot_discrimination.py"
 
 
-rule plot_naturalness_of_maps:
+rule plot_discrimination_of_maps:
     "Draw how well priors of feature maps tell natural maps from others, at one layer."
     input:
-        "results/naturalness/{classifier}/{layer}.csv",
+        "results/discrimination/{classifier}/{layer}.csv",
     output:
         png=drawn(
-            "results/figures/{classifier}/{layer}/naturalness.png",
-            "naturalness_of_maps",
+            "results/figures/{classifier}/{layer}/discrimination.png",
+            "discrimination_of_maps",
             classifier="{classifier}",
             layer="{layer}",
         ),
-        svg="results/figures/{classifier}/{layer}/naturalness.svg",
+        svg="results/figures/{classifier}/{layer}/discrimination.svg",
     log:
-        "logs/plot_naturalness/{classifier}/{layer}.log",
+        "logs/plot_discrimination/{classifier}/{layer}.log",
     benchmark:
-        "logs/benchmarks/plot_naturalness/{classifier}/{layer}.tsv"
+        "logs/benchmarks/plot_discrimination/{classifier}/{layer}.tsv"
     resources:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        code=code("plot_naturalness.py"),
+        code=code("plot_discrimination.py"),
     script:
-        "../scripts/plot_naturalness.py"
+        "../scripts/plot_discrimination.py"
 
 
 rule plot_inverters:
-    "Draw how well inverse networks restore, and how they were trained."
+    "Draw how well inverse networks reconstruct, and how they were trained."
     input:
         histories=layers_of(
             "results/inverters/{classifier}/{layer}/{file}", file=inverter_files("history.csv")
         ),
-        restored=layers_of("results/inversions/{classifier}/{layer}.h5"),
+        reconstructed=layers_of("results/inversions/{classifier}/{layer}.h5"),
         images="results/images/test.h5",
         summary="results/tables/inverters.csv",
     output:
@@ -263,10 +263,10 @@ rule plot_inverters:
 
 
 rule plot_reconstructions:
-    "Draw the images restored from one layer, their errors, and how recipes converged."
+    "Draw the images reconstructed from one layer, their errors, and how recipes converged."
     input:
         images="results/images/test.h5",
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        reconstructed=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
         traces=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"),
         table="results/evaluation/{classifier}/{layer}.csv",
     output:
@@ -305,7 +305,7 @@ rule plot_reconstructions:
         settings=canonical(
             {"images": STUDY["figures"]["images"], "recipes": list(STUDY["recipes"])}
         ),
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("plot_reconstructions.py"),
     script:
         "../scripts/plot_reconstructions.py"
@@ -315,7 +315,7 @@ rule plot_details:
     "Draw the best learned and the best hand-crafted recipe at one layer in detail."
     input:
         images="results/images/test.h5",
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        reconstructed=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
         table="results/evaluation/{classifier}/{layer}.csv",
     output:
         png=drawn(
@@ -334,14 +334,14 @@ rule plot_details:
         runtime=grows(10),
     params:
         settings=detail_settings(),
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("plot_details.py"),
     script:
         "../scripts/plot_details.py"
 
 
 rule plot_measures:
-    "Draw the measures of restored images by layer."
+    "Draw the measures of reconstructed images by layer."
     input:
         "results/tables/reconstruction_summary.csv",
     output:
@@ -357,7 +357,7 @@ rule plot_measures:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("plot_measures.py"),
     script:
         "../scripts/plot_measures.py"
@@ -384,10 +384,10 @@ rule plot_moved:
 
 
 rule plot_overview:
-    "Draw one test image restored from every layer by every recipe."
+    "Draw one test image reconstructed from every layer by every recipe."
     input:
         images="results/images/test.h5",
-        restored=layers_of(
+        reconstructed=layers_of(
             "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
         ),
     output:

@@ -33,7 +33,7 @@ rule train_inverter:
 
 
 rule evaluate_inverters:
-    "Restore the test images by all inverse networks of one layer, and measure them."
+    "Reconstruct the test images by all inverse networks of one layer, and measure them."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -55,7 +55,7 @@ rule evaluate_inverters:
         code=code("evaluate_inverters.py"),
         store=store,
     message:
-        "Restoring images from {wildcards.classifier} {wildcards.layer} by its inverse networks"
+        "Reconstructing images from {wildcards.classifier} {wildcards.layer} by its inverse networks"
     script:
         "../scripts/evaluate_inverters.py"
 

@@ -86,20 +86,20 @@ rule describe_filters:
         "../scripts/filters.py"
 
 
-rule naturalness:
+rule discrimination:
     "Test whether priors of images tell natural images from others."
     input:
         images="results/images/test.h5",
         priors=expand("results/priors/{prior}.safetensors", prior=priors_of("images", "grey")),
-        restored=every_layer(
+        reconstructed=every_layer(
             "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
         ),
     output:
-        "results/naturalness/images.csv",
+        "results/discrimination/images.csv",
     log:
-        "logs/naturalness/images.log",
+        "logs/discrimination/images.log",
     benchmark:
-        "logs/benchmarks/naturalness/images.tsv"
+        "logs/benchmarks/discrimination/images.tsv"
     threads: 2
     resources:
         gpu=gpu,
@@ -111,15 +111,15 @@ rule naturalness:
             "priors": priors_of("images", "grey"),
             "sets": every_layer("{recipe} of {classifier} {layer}", recipe=STUDY["recipes"]),
         },
-        code=code("naturalness.py"),
+        code=code("discrimination.py"),
         store=store,
     message:
         "Asking image priors what is natural"
     script:
-        "../scripts/naturalness.py"
+        "../scripts/discrimination.py"
 
 
-rule naturalness_of_maps:
+rule discrimination_of_maps:
     "Test whether priors of feature maps tell natural maps from others, at one layer."
     input:
         network="results/classifiers/{classifier}.safetensors",
@@ -128,13 +128,13 @@ rule naturalness_of_maps:
             "results/priors/{{classifier}}/{{layer}}/{prior}.safetensors",
             prior=priors_of("features"),
         ),
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        reconstructed=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
     output:
-        "results/naturalness/{classifier}/{layer}.csv",
+        "results/discrimination/{classifier}/{layer}.csv",
     log:
-        "logs/naturalness/{classifier}/{layer}.log",
+        "logs/discrimination/{classifier}/{layer}.log",
     benchmark:
-        "logs/benchmarks/naturalness/{classifier}/{layer}.tsv"
+        "logs/benchmarks/discrimination/{classifier}/{layer}.tsv"
     threads: 2
     resources:
         gpu=gpu,
@@ -143,22 +143,22 @@ rule naturalness_of_maps:
     params:
         settings={"seed": STUDY["seed"]},
         names={"priors": priors_of("features"), "sets": list(STUDY["recipes"])},
-        code=code("naturalness.py"),
+        code=code("discrimination.py"),
         store=store,
     message:
         "Asking priors of {wildcards.classifier} {wildcards.layer} what is natural"
     script:
-        "../scripts/naturalness.py"
+        "../scripts/discrimination.py"
 
 
 rule prior_tables:
-    "Gather the tables of learned priors: training, denoising, naturalness."
+    "Gather the tables of learned priors: training, denoising, discrimination."
     input:
         filters=expand("results/priors/{prior}.filters.csv", prior=experts_of("images", "grey")),
         histories=[f"{path}.history.csv" for path in prior_paths()],
         # A function, because denoising.smk, which names the files, is included later.
         denoised=lambda wildcards: denoised("csv", "images") + denoised("csv", "grey"),
-        naturalness=naturalness_tables(),
+        discrimination=discrimination_tables(),
     output:
         priors=report(
             "results/tables/priors.csv", caption="../report/priors_table.rst", category="Tables"
@@ -168,9 +168,9 @@ rule prior_tables:
             caption="../report/denoising_table.rst",
             category="Tables",
         ),
-        naturalness=report(
-            "results/tables/naturalness.csv",
-            caption="../report/naturalness_table.rst",
+        discrimination=report(
+            "results/tables/discrimination.csv",
+            caption="../report/discrimination_table.rst",
             category="Tables",
         ),
     log:

@@ -1,16 +1,16 @@
-# Restored images measured as the papers did, beside what these report; and how long quality takes.
+# Reconstructed images measured as the papers did, beside what these report; and how long quality takes.
 
 
 include: "functions/published.smk"
 
 
 rule paper_measures:
-    "Measure the images restored from one layer as the papers did."
+    "Measure the images reconstructed from one layer as the papers did."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
         train="results/images/train.h5",
-        restored=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+        reconstructed=recipes_of("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
     output:
         "results/evaluation/{classifier}/{layer}.papers.csv",
     log:
@@ -84,7 +84,7 @@ rule time_to_quality:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("time_to_quality.py"),
     message:
         "Reading from the traces when each recipe reaches which quality"
@@ -93,7 +93,7 @@ rule time_to_quality:
 
 
 rule plot_time_to_quality:
-    "Draw the quality of restored images against time."
+    "Draw the quality of reconstructed images against time."
     input:
         layers_of(
             "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv",
@@ -114,7 +114,7 @@ rule plot_time_to_quality:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("plot_time_to_quality.py"),
     script:
         "../scripts/plot_time_to_quality.py"
@@ -138,7 +138,7 @@ rule plot_published:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        sides=recipe_sides(),
+        families=recipe_families(),
         code=code("plot_published.py"),
     script:
         "../scripts/plot_published.py"

@@ -1,4 +1,4 @@
-# Test images restored from one layer by one recipe, after a search for weights and rates if it has bounds.
+# Test images reconstructed from one layer by one recipe, after a search for weights and rates if it has bounds.
 
 
 include: "functions/reconstructions.smk"
@@ -34,7 +34,7 @@ rule search:
 
 
 rule reconstruct:
-    "Restore the test images from one layer by one recipe."
+    "Reconstruct the test images from one layer by one recipe."
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/test.h5",
@@ -58,6 +58,6 @@ rule reconstruct:
         code=code("reconstruct.py"),
         store=store,
     message:
-        "Restoring images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
+        "Reconstructing images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
     script:
         "../scripts/reconstruct.py"

@@ -20,8 +20,8 @@ rule report:
         accuracy=expand(
             "results/classifiers/{classifier}.accuracy.csv", classifier=STUDY["classifiers"]
         ),
-        starts="results/tables/starts.csv" if STUDY["starts"] else [],
-        adding="results/tables/adding.csv" if STUDY["adding"] else [],
+        restarts="results/tables/restarts.csv" if STUDY["restarts"] else [],
+        prior_selection="results/tables/prior_selection.csv" if STUDY["prior_selection"] else [],
         figures=all_figures(),
         template=str(CAPTIONS / "report.html.j2"),
         workflow=str(CAPTIONS / "workflow.svg"),

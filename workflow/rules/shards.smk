@@ -46,7 +46,7 @@ if SHARDS["statistics"] > 1:
 if SHARDS["reconstructions"] > 1:
 
     use rule reconstruct as reconstruct_shard with:
-        "Restore one shard of the test images from one layer by one recipe."
+        "Reconstruct one shard of the test images from one layer by one recipe."
         output:
             images=temp(shard("results/reconstructions/{classifier}/{layer}/{recipe}.h5")),
             trace=temp(shard("results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv")),
@@ -55,10 +55,10 @@ if SHARDS["reconstructions"] > 1:
         benchmark:
             shard("logs/benchmarks/reconstruct/{classifier}/{layer}/{recipe}.tsv")
         message:
-            "Restoring shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
+            "Reconstructing shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
 
     rule gather_reconstructions:
-        "Gather the shards of the images restored from one layer by one recipe."
+        "Gather the shards of the images reconstructed from one layer by one recipe."
         input:
             rules.reconstruct.input,
             shards=every_shard(
@@ -82,60 +82,60 @@ if SHARDS["reconstructions"] > 1:
             settings=reconstruction_settings,
             code=code("reconstruct.py"),
         message:
-            "Gathering images restored from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
+            "Gathering images reconstructed from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
         script:
             "../scripts/gather.py"
 
     ruleorder: gather_reconstructions > reconstruct
 
 
-if SHARDS["starts"] > 1:
+if SHARDS["restarts"] > 1:
 
-    use rule restore_starts as restore_starts_shard with:
-        "Restore one shard of the test images from one layer by one recipe, from other starts."
+    use rule reconstruct_restarts as reconstruct_restarts_shard with:
+        "Reconstruct one shard of the test images from one layer by one recipe, from other restarts."
         output:
-            temp(shard("results/starts/{classifier}/{layer}/{recipe}.h5")),
+            temp(shard("results/restarts/{classifier}/{layer}/{recipe}.h5")),
         log:
-            shard("logs/restore_starts/{classifier}/{layer}/{recipe}.log"),
+            shard("logs/reconstruct_restarts/{classifier}/{layer}/{recipe}.log"),
         benchmark:
-            shard("logs/benchmarks/restore_starts/{classifier}/{layer}/{recipe}.tsv")
+            shard("logs/benchmarks/reconstruct_restarts/{classifier}/{layer}/{recipe}.tsv")
         message:
-            "Restoring shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other starts"
+            "Reconstructing shard {wildcards.shard} of {wildcards.shards} of the images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other restarts"
 
-    rule gather_starts:
-        "Gather the shards of the images restored from one layer by one recipe, from other starts."
+    rule gather_restarts:
+        "Gather the shards of the images reconstructed from one layer by one recipe, from other restarts."
         input:
-            rules.restore_starts.input,
-            shards=every_shard("starts", "results/starts/{classifier}/{layer}/{recipe}.h5"),
+            rules.reconstruct_restarts.input,
+            shards=every_shard("restarts", "results/restarts/{classifier}/{layer}/{recipe}.h5"),
         output:
-            "results/starts/{classifier}/{layer}/{recipe}.h5",
+            "results/restarts/{classifier}/{layer}/{recipe}.h5",
         log:
-            "logs/gather_starts/{classifier}/{layer}/{recipe}.log",
+            "logs/gather_restarts/{classifier}/{layer}/{recipe}.log",
         benchmark:
-            "logs/benchmarks/gather_starts/{classifier}/{layer}/{recipe}.tsv"
+            "logs/benchmarks/gather_restarts/{classifier}/{layer}/{recipe}.tsv"
         resources:
             mem_mb=grows(1000),
             runtime=grows(30),
         params:
-            settings=starts_settings,
-            code=code("restore_starts.py"),
+            settings=restarts_settings,
+            code=code("reconstruct_restarts.py"),
         message:
-            "Gathering images restored from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other starts"
+            "Gathering images reconstructed from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe} from other restarts"
         script:
             "../scripts/gather.py"
 
-    ruleorder: gather_starts > restore_starts
+    ruleorder: gather_restarts > reconstruct_restarts
 
 
 if SHARDS["evaluation"] > 1:
 
     use rule evaluate as evaluate_shard with:
-        "Measure the images that one shard of the recipes restored from one layer."
+        "Measure the images that one shard of the recipes reconstructed from one layer."
         input:
             network=rules.evaluate.input.network,
             images=rules.evaluate.input.images,
             train=rules.evaluate.input.train,
-            restored=of_shard_recipes("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+            reconstructed=of_shard_recipes("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
             traces=of_shard_recipes(
                 "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"
             ),

@@ -16,11 +16,11 @@ with job(snakemake):
     of, level, seed, most = (settings[key] for key in ("of", "sigma", "seed", "shown"))
     prior = load(inputs.prior[0]).to(devices.device()) if inputs.get("prior") else None
     limits = {"iterations": settings["iterations"], "tolerance": settings["tolerance"] / 255}
-    restore = denoising.restoring(prior, wildcards.estimator, level / 255, **limits)
+    denoise = denoising.denoising_by(prior, wildcards.estimator, level / 255, **limits)
     tuning = denoising.tuning_images(inputs.train, of, settings["held_out"], settings["tuning"])
-    weight = denoising.tuned(restore, tuning, level / 255, seed)
+    weight = denoising.tuned(denoise, tuning, level / 255, seed)
     images = denoising.read_photographs(inputs.get("test", []), folder, files)
-    rows, shown = denoising.measure_all(restore, weight, images, of, level / 255, seed, most)
+    rows, shown = denoising.measure_all(denoise, weight, images, of, level / 255, seed, most)
     if files:
         hashing.require(hashing.digest(params.files), folder, files, params.hashes)
     facts = (wildcards.prior, denoising.NAMES[wildcards.estimator], of)

@@ -1,4 +1,4 @@
-"""Measure the images of one layer that recipes restored: against the originals and their feature maps."""
+"""Measure the images of one layer that recipes reconstructed: against the originals and their feature maps."""
 
 from deep_restoration.jobs.job import job
 from deep_restoration.runtime import devices
@@ -18,8 +18,8 @@ with job(snakemake):
     rows, distances = [], []
     if settings.baselines:
         rows += [(*place, *row) for row in measurement.of_guesses(measuring, guesses)]
-    for recipe, *paths in zip(settings.recipes, inputs.restored, inputs.traces, strict=True):
-        measured, compared = measurement.of_restored(measuring, statistics, *paths)
+    for recipe, *paths in zip(settings.recipes, inputs.reconstructed, inputs.traces, strict=True):
+        measured, compared = measurement.of_reconstructed(measuring, statistics, *paths)
         rows += [(*place, recipe, *row) for row in measured]
         distances += [(*place, recipe, *row) for row in compared]
     write_csv(snakemake.output.images, tables.COLUMNS, rows)

@@ -1,4 +1,4 @@
-"""Restore the test images of one layer by every inverse network, and measure them."""
+"""Reconstruct the test images of one layer by every inverse network, and measure them."""
 
 from deep_restoration.jobs.job import job, provenance_of
 from deep_restoration.runtime import devices

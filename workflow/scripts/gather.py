@@ -1,4 +1,4 @@
-"""Put the shards of restored images together: what one job would have written."""
+"""Put the shards of reconstructed images together: what one job would have written."""
 
 from deep_restoration.jobs.job import job
 

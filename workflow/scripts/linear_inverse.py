@@ -23,7 +23,7 @@ with job(snakemake):
     write_rows(output.errors, [name | row for row in errors], (*name, *study.COLUMNS))
     write_rows(output.shapes, [name | row for row in shapes], (*name, *study.SHAPE_COLUMNS))
     arrays = study.kernels(convolution, prior, shares[0])
-    arrays |= {"original": truth[0], "restored": study.first_images(found, prior)}
+    arrays |= {"original": truth[0], "reconstructed": study.first_images(found, prior)}
     with create_hdf5(output.arrays, "linear_inverse", provenance_of(snakemake.params)) as file:
         write_arrays(file, {key: value.cpu().numpy() for key, value in arrays.items()})
         file.attrs.update({"labels": study.labels(found), "stride": convolution.stride[0]})

@@ -1,4 +1,4 @@
-"""Measure the restored images of one layer as the papers did, for comparison with their figures."""
+"""Measure the reconstructed images of one layer as the papers did, for comparison with their figures."""
 
 from deep_restoration.jobs.job import job
 from deep_restoration.runtime import devices
@@ -18,8 +18,8 @@ with job(snakemake):
     seen = paper_measures.seeing(network, layer, output, where)
     measuring = paper_measures.Measuring(seen, pixels)
     shown = {name: measurement.everywhere(guess, pixels) for name, guess in guesses.items()}
-    restored = dict(zip(settings["recipes"], inputs.restored, strict=True))
-    with open_images(restored, "reconstructions") as found:
+    reconstructed = dict(zip(settings["recipes"], inputs.reconstructed, strict=True))
+    with open_images(reconstructed, "reconstructions") as found:
         rows = [
             (*place, name, image, *values)
             for name, images in (shown | found).items()

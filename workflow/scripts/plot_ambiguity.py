@@ -9,5 +9,5 @@ with job(snakemake):
 
     name = snakemake.wildcards.classifier
     rows = [row for row in read_rows(snakemake.input[0]) if row["classifier"] == name]
-    figure = study.ambiguity(rows, f"{name}: how far starts lie apart, by layer")
+    figure = study.ambiguity(rows, f"{name}: how far restarts lie apart, by layer")
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

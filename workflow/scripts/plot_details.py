@@ -12,14 +12,14 @@ with job(snakemake):
     from deep_restoration.files.tables import read_rows
 
     inputs, output, where = snakemake.input, snakemake.output, snakemake.wildcards
-    settings, sides = snakemake.params.settings, snakemake.params.sides
+    settings, families = snakemake.params.settings, snakemake.params.families
     truth, rows = images.originals(inputs.images, settings["images"]), read_rows(inputs.table)
-    recipes = closeups.choose(rows, sides, settings["recipes"])
-    files = {Path(path).stem: path for path in inputs.restored}
+    recipes = closeups.choose(rows, families, settings["recipes"])
+    files = {Path(path).stem: path for path in inputs.reconstructed}
     files = {recipe: files[recipe] for recipe in recipes}
-    restored = read_images(files, "reconstructions", len(truth))
-    labels, scores = closeups.headings(rows, sides, recipes), closeups.scores(rows, recipes)
+    reconstructed = read_images(files, "reconstructions", len(truth))
+    labels, scores = closeups.headings(rows, families, recipes), closeups.scores(rows, recipes)
     what = "details" if settings["recipes"] else "the best of each side, in detail"
     title = f"{where.classifier} {where.layer}: {what}"
-    figure = closeups.details(truth, restored, labels, scores, settings["side"], title)
+    figure = closeups.details(truth, reconstructed, labels, scores, settings["side"], title)
     save_figure(figure, output.png, output.svg)

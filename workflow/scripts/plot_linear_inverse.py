@@ -1,4 +1,4 @@
-"""Draw the kernels of linear inverses, what they cost, and an image that they restored."""
+"""Draw the kernels of linear inverses, what they cost, and an image that they reconstructed."""
 
 from deep_restoration.jobs.job import job
 
@@ -17,7 +17,7 @@ with job(snakemake):
     title = f"{name}: inverting the first convolution"
     figure = maps.linear_inverse(kernels, beyond, found["edge_correction"], errors, title)
     save_figure(figure, output.kernels, output.kernels_svg)
-    truth, restored = found["original"].transpose(1, 2, 0), found["restored"].transpose(0, 2, 3, 1)
-    title = f"{name}: restored linearly from the first convolution"
-    figure = maps.linear_restorations(truth, restored, labels, title)
+    truth, reconstructed = found["original"].transpose(1, 2, 0), found["reconstructed"].transpose(0, 2, 3, 1)
+    title = f"{name}: reconstructed linearly from the first convolution"
+    figure = maps.linear_reconstructions(truth, reconstructed, labels, title)
     save_figure(figure, output.images, output.images_svg)

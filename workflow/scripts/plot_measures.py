@@ -7,11 +7,11 @@ with job(snakemake):
     from deep_restoration.figures.style import save_figure
     from deep_restoration.files.tables import read_rows
 
-    name, sides = snakemake.wildcards.classifier, snakemake.params.sides
+    name, families = snakemake.wildcards.classifier, snakemake.params.families
     rows = [row for row in read_rows(snakemake.input[0]) if row["classifier"] == name]
     layers = list(dict.fromkeys(row["layer"] for row in rows))
-    recipes = [r for r in dict.fromkeys(row["recipe"] for row in rows) if r in sides]
+    recipes = [r for r in dict.fromkeys(row["recipe"] for row in rows) if r in families]
     figure = reconstructions.measures_by_layer(
-        rows, layers, recipes, sides, f"{name}: quality by layer"
+        rows, layers, recipes, families, f"{name}: quality by layer"
     )
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,4 +1,4 @@
-"""Draw one test image restored from every layer by every recipe."""
+"""Draw one test image reconstructed from every layer by every recipe."""
 
 from deep_restoration.jobs.job import job
 
@@ -13,17 +13,17 @@ with job(snakemake):
     from deep_restoration.files.hdf5 import open_hdf5
 
     (truth,) = images.originals(snakemake.input.images, 1)
-    restored: dict[str, list] = {}
+    reconstructed: dict[str, list] = {}
     layers = []
-    for path in map(Path, snakemake.input.restored):
+    for path in map(Path, snakemake.input.reconstructed):
         with open_hdf5(path, "reconstructions") as file:
-            restored.setdefault(path.stem, []).append(file["images"][0])
+            reconstructed.setdefault(path.stem, []).append(file["images"][0])
         layers += [path.parent.name] * (path.parent.name not in layers)
     figure = galleries.gallery(
         np.stack([truth] * len(layers)),
-        restored,
+        reconstructed,
         {},
-        f"{snakemake.wildcards.classifier}: one image, restored from every layer",
+        f"{snakemake.wildcards.classifier}: one image, reconstructed from every layer",
         layers,
     )
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -13,6 +13,6 @@ with job(snakemake):
         for path in (snakemake.input.measures, snakemake.input.published)
     )
     figure = quality.measures_of_papers(
-        rows, published, snakemake.params.sides, f"{name}: the measures of the papers"
+        rows, published, snakemake.params.families, f"{name}: the measures of the papers"
     )
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

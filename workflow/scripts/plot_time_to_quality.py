@@ -15,6 +15,6 @@ with job(snakemake):
         curve, _ = time_to_quality.curve(read_rows(path))
         layers.setdefault(path.parent.name, {})[path.name.removesuffix(".trace.csv")] = curve
     figure = quality.quality_against_time(
-        layers, snakemake.params.sides, f"{snakemake.wildcards.classifier}: quality against time"
+        layers, snakemake.params.families, f"{snakemake.wildcards.classifier}: quality against time"
     )
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -1,4 +1,4 @@
-"""Gather what is known of learned priors: training, denoising, naturalness."""
+"""Gather what is known of learned priors: training, denoising, discrimination."""
 
 from deep_restoration.jobs.job import job
 
@@ -23,5 +23,5 @@ with job(snakemake):
     seed = snakemake.params.settings["seed"]
     rows = [tables.denoised(read_rows(path), seed) for path in inputs.denoised]
     write_csv(output.denoising, tables.DENOISED if rows else ("prior",), rows)
-    rows = read_tables(inputs.naturalness)
-    write_rows(output.naturalness, rows, rows[0] if rows else ("prior",))
+    rows = read_tables(inputs.discrimination)
+    write_rows(output.discrimination, rows, rows[0] if rows else ("prior",))

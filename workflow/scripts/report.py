@@ -11,7 +11,7 @@ with job(snakemake):
 
     inputs, params, accuracy = snakemake.input, snakemake.params, ".accuracy.csv"
     tables = ("summary", "published", "quality", "maps", "priors", "denoising", "statistics")
-    tables += ("stationarity", "linear", "shapes", "starts", "adding")
+    tables += ("stationarity", "linear", "shapes", "restarts", "prior_selection")
     html = assembly.render(
         template=Path(inputs.template),
         workflow=Path(inputs.workflow),

@@ -8,7 +8,7 @@ with job(snakemake):
     from deep_restoration.evaluation import time_to_quality
     from deep_restoration.files.tables import read_rows, write_csv
 
-    sides, curves = snakemake.params.sides, {}
+    families, curves = snakemake.params.families, {}
     for path in map(Path, snakemake.input):
         recipe, layer, classifier = (
             path.name.removesuffix(".trace.csv"),
@@ -19,6 +19,6 @@ with job(snakemake):
     rows = [
         row
         for (classifier, layer), found in curves.items()
-        for row in time_to_quality.table(classifier, layer, found, sides)
+        for row in time_to_quality.table(classifier, layer, found, families)
     ]
     write_csv(snakemake.output[0], time_to_quality.COLUMNS, rows)

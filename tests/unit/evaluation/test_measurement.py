@@ -1,4 +1,4 @@
-"""Restored images measured against the originals, and maps against maps: by loops over single images."""
+"""Reconstructed images measured against the originals, and maps against maps: by loops over single images."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ class Layer(torch.nn.Module):
         return {"layer": maps.mean((2, 3)) if self.flat else maps}
 
 
-def restored(seed=1):
+def reconstructed(seed=1):
     noise = np.random.default_rng(seed).normal(0, 0.1, PIXELS.shape)
     return np.clip(PIXELS / 255 + noise, 0, 1).astype(np.float32)
 
@@ -56,7 +56,7 @@ def expected_error(network, image, original):
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("batch", [2, 32])
 def test_an_image_is_measured_alone(flat, batch):
-    network, found = Layer(flat), restored()
+    network, found = Layer(flat), reconstructed()
     measuring = Measuring(network, NAMES, PIXELS)
     measuring.measured.size = batch
     rows = measuring.images(found)
@@ -87,9 +87,9 @@ def test_parts_are_seen_in_order_with_targets_and_maps():
     network, seen = Layer(), []
     measuring = Measuring(network, NAMES, PIXELS)
     measuring.measured.size = 2
-    measuring.images(restored(), lambda *part: seen.append(part))
+    measuring.images(reconstructed(), lambda *part: seen.append(part))
     assert [start for start, _, _ in seen] == [0, 2, 4]
-    for images, k in ((PIXELS / 255, 1), (restored(), 2)):
+    for images, k in ((PIXELS / 255, 1), (reconstructed(), 2)):
         every = torch.cat([part[k] for part in seen])
         alone = torch.cat([codes(network, image) for image in images])
         torch.testing.assert_close(every, alone)
@@ -105,16 +105,16 @@ def test_statistics_are_those_of_all_maps_and_the_originals_count_once():
     measuring, maps = Measuring(network, NAMES, PIXELS), MapStatistics(**options)
     measuring.measured.size = 2
     for seed in (1, 2):
-        found = restored(seed)
+        found = reconstructed(seed)
         rows, compared = maps.rows(measuring, found)
         assert rows == measuring.images(found)
-        sides = []
+        families = []
         for images in (PIXELS / 255, found):
             side = FeatureStatistics(4, 7, 7, **options)
             side.add(torch.cat([codes(network, image) for image in images]))
-            sides.append(side)
+            families.append(side)
         assert maps.natural.count == COUNT
-        for row, expected in zip(compared, compare(*sides), strict=True):
+        for row, expected in zip(compared, compare(*families), strict=True):
             assert row["measure"] == expected["measure"]
             for name in ("reference", "other", "distance"):
                 assert row[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), row
@@ -152,8 +152,8 @@ def test_inversions_are_clipped_and_measured_alone():
 @pytest.mark.parametrize("flat", [False, True])
 @pytest.mark.parametrize("batch", [2, 64])
 def test_starts_are_measured_one_image_at_a_time(flat, batch):
-    network, images = Layer(flat), np.stack([restored(seed) for seed in (1, 2, 3)])
-    rows = measurement.of_starts(measurement.maps_of(network), NAMES, PIXELS, images, batch)
+    network, images = Layer(flat), np.stack([reconstructed(seed) for seed in (1, 2, 3)])
+    rows = measurement.of_restarts(measurement.maps_of(network), NAMES, PIXELS, images, batch)
     assert [row[0] for row in rows] == NAMES
     for i, (_, *values) in enumerate(rows):
         original, some = PIXELS[i], images[:, i]
@@ -168,7 +168,7 @@ def test_starts_are_measured_one_image_at_a_time(flat, batch):
 def test_a_baseline_is_the_same_from_every_start():
     guess = baselines.pictures(PIXELS.mean(0) / 255)[baselines.COLOUR]
     images = np.broadcast_to(guess, (4, *PIXELS.shape))
-    for _, *values in measurement.of_starts(measurement.maps_of(Layer()), NAMES, PIXELS, images):
+    for _, *values in measurement.of_restarts(measurement.maps_of(Layer()), NAMES, PIXELS, images):
         row = dict(zip(restarts.MEASURES, values, strict=True))
         for name in ("spread", "pair_mse", "representation_error_spread"):
             assert row[name] == pytest.approx(0, abs=1e-7)
@@ -204,7 +204,7 @@ def test_baselines_are_read_of_the_training_images(tmp_path):
     np.testing.assert_allclose(guesses[baselines.COLOUR], mean.mean((0, 1)) + 0 * mean, atol=1e-7)
 
 
-def test_baselines_are_measured_as_if_restored_for_every_image():
+def test_baselines_are_measured_as_if_reconstructed_for_every_image():
     measuring, guesses = Measuring(Layer(), NAMES, PIXELS), baselines.pictures(PIXELS.mean(0) / 255)
     rows = measurement.of_guesses(measuring, guesses)
     assert [row[:2] for row in rows] == [(g, name) for g in baselines.NAMES for name in NAMES]
@@ -214,8 +214,8 @@ def test_baselines_are_measured_as_if_restored_for_every_image():
         assert values == pytest.approx([*expected, 0.0], rel=1e-5)
 
 
-def test_restored_images_have_the_seconds_of_their_trace(tmp_path):
-    found = restored()
+def test_reconstructed_images_have_the_seconds_of_their_trace(tmp_path):
+    found = reconstructed()
     with create_hdf5(tmp_path / "x.h5", "reconstructions", {}) as file:
         write_array(file, "images", found)
     trace = [(0, 9, "image", 0.5, 2.0), (0, 0, "seconds per image", 0.75, 3.75)]
@@ -223,27 +223,27 @@ def test_restored_images_have_the_seconds_of_their_trace(tmp_path):
     options = {"positions": 9, "radius": 1}
     measuring = Measuring(Layer(), NAMES, PIXELS)
     files = tmp_path / "x.h5", tmp_path / "x.csv"
-    rows, compared = measurement.of_restored(measuring, MapStatistics(**options), *files)
+    rows, compared = measurement.of_reconstructed(measuring, MapStatistics(**options), *files)
     measured, statistics = MapStatistics(**options).rows(measuring, found)
     assert rows == [(*row, 0.75) for row in measured]
     assert compared == [(COUNT, *row.values()) for row in statistics]
 
 
 def test_starts_are_read_and_baselines_come_before_them(tmp_path):
-    images = np.stack([restored(seed) for seed in (1, 2)])
-    with create_hdf5(tmp_path / "x.h5", "starts", {}) as file:
+    images = np.stack([reconstructed(seed) for seed in (1, 2)])
+    with create_hdf5(tmp_path / "x.h5", "restarts", {}) as file:
         write_array(file, "images", images)
         write_array(file, "originals", PIXELS)
         write_names(file, NAMES)
     maps, guesses = measurement.maps_of(Layer()), baselines.pictures(PIXELS.mean(0) / 255)
-    rows = measurement.of_starts_in(maps, "tv", tmp_path / "x.h5", guesses)
+    rows = measurement.of_restarts_in(maps, "tv", tmp_path / "x.h5", guesses)
     expected = [
         (name, image, 2, *values)
         for name, shown in {
             **{g: np.stack([[guess] * COUNT] * 2) for g, guess in guesses.items()},
             "tv": images,
         }.items()
-        for image, *values in measurement.of_starts(maps, NAMES, PIXELS, shown)
+        for image, *values in measurement.of_restarts(maps, NAMES, PIXELS, shown)
     ]
     assert rows == expected
-    assert measurement.of_starts_in(maps, "tv", tmp_path / "x.h5", {}) == expected[2 * COUNT :]
+    assert measurement.of_restarts_in(maps, "tv", tmp_path / "x.h5", {}) == expected[2 * COUNT :]

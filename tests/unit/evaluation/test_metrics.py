@@ -24,16 +24,16 @@ def pair():
     y, x = np.mgrid[0:24, 0:31] / 10
     smooth = 0.5 + 0.4 * np.sin(x + 2 * y)[..., None] * np.array([1, 0.5, -0.7])
     truth = np.stack([smooth, rng.random((24, 31, 3)), np.full((24, 31, 3), 0.3)])
-    restored = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1)
-    restored[2] = 0.8
-    return truth, restored
+    reconstructed = np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    reconstructed[2] = 0.8
+    return truth, reconstructed
 
 
 def test_mse_and_psnr_by_loops(pair):
-    truth, restored = pair
+    truth, reconstructed = pair
     for index in range(3):
         total = sum(
-            (a - b) ** 2 for a, b in zip(truth[index].flat, restored[index].flat, strict=True)
+            (a - b) ** 2 for a, b in zip(truth[index].flat, reconstructed[index].flat, strict=True)
         )
         error = total / truth[index].size
         assert metrics.mse(*pair)[index] == pytest.approx(error, rel=1e-12)
@@ -201,8 +201,8 @@ def test_tables_of_few_photographs_have_empty_cells_and_a_note():
         for image in range(3)
     ]
     columns, summary = tables.summarise(rows, 0)
-    sides = tables.compare_sides(rows, ["foe"], 0)
-    for names, line in ((columns, summary[0]), (tables.SIDES, sides[0])):
+    families = tables.compare_sides(rows, ["foe"], 0)
+    for names, line in ((columns, summary[0]), (tables.SIDES, families[0])):
         row = dict(zip(names, line, strict=True))
         assert (row["images"], row["photographs"]) == (3, 1)
         assert {value for key, value in row.items() if key.endswith(("_low", "_high"))} == {""}
@@ -360,7 +360,7 @@ def test_representation_error_equals_a_loop():
     assert flat.shape == (3,)
 
 
-# ------------------------------------------------------------------------------ sides
+# ------------------------------------------------------------------------------ families
 
 
 def rows_of(layer, recipe, errors, seconds, unlike=0.25):

@@ -124,8 +124,8 @@ def test_errors_of_a_batch_are_those_of_single_images(codes, pair):
 
 
 def test_image_measures_by_loops(pair):
-    truth, restored = pair
-    found = paper_measures.image_measures(truth, restored, 7.5)
+    truth, reconstructed = pair
+    found = paper_measures.image_measures(truth, reconstructed, 7.5)
     assert tuple(found) == paper_measures.IMAGE_MEASURES
     for index in range(3):
         t, r = (255 * values[index].ravel() for values in pair)

@@ -1,4 +1,4 @@
-"""Several starts: seeds, measures against literal ones, identities, what a kill leaves, figures."""
+"""Several restarts: seeds, measures against literal ones, identities, what a kill leaves, figures."""
 
 import math
 from itertools import combinations
@@ -9,11 +9,11 @@ import torch
 
 from deep_restoration.evaluation import baselines, metrics, restarts
 from deep_restoration.figures.study import ambiguity
-from deep_restoration.figures.study import starts as drawn
+from deep_restoration.figures.study import restarts as drawn
 from deep_restoration.files.tensors import save_tensors
 from deep_restoration.inversion import preimage
 from deep_restoration.inversion.recipe import Recipe
-from deep_restoration.inversion.restorer import Restorer
+from deep_restoration.inversion.reconstructor import Reconstructor
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.memo import Memo
 
@@ -23,54 +23,54 @@ RECIPE = {"optimiser": "adam", "phases": [{"iterations": 8, "rate": 6.0}], "box"
 
 
 def case(count=4, images=3, seed=0):
-    """Originals, restored images starts x N x H x W x 3, and representation errors."""
+    """Originals, reconstructed images restarts x N x H x W x 3, and representation errors."""
     draw = np.random.default_rng(seed)
     truth = draw.random((images, SIDE, SIDE, 3))
-    restored = np.clip(truth + 0.2 * draw.standard_normal((count, images, SIDE, SIDE, 3)), 0, 1)
-    return truth, restored, draw.random((count, images)), draw.random(images)
+    reconstructed = np.clip(truth + 0.2 * draw.standard_normal((count, images, SIDE, SIDE, 3)), 0, 1)
+    return truth, reconstructed, draw.random((count, images)), draw.random(images)
 
 
 # ------------------------------------------------------------------------------ seeds
 
 
-def test_start_0_is_the_one_that_everything_is_restored_from():
-    assert restarts.seed_of_start(7, 0) == 7
-    seeds = [restarts.seed_of_start(seed, start) for seed in (0, 7) for start in range(5)]
+def test_start_0_is_the_one_that_everything_is_reconstructed_from():
+    assert restarts.seed_of_restart(7, 0) == 7
+    seeds = [restarts.seed_of_restart(seed, start) for seed in (0, 7) for start in range(5)]
     assert len(set(seeds)) == 10
 
 
 def test_starts_of_an_image_are_independent_noises():
     noises = [
-        preimage.start_noise(
-            "uniform", (3, 40, 40), restarts.seed_of_start(0, start), "a"
+        preimage.init_noise(
+            "uniform", (3, 40, 40), restarts.seed_of_restart(0, start), "a"
         ).flatten()
         for start in range(4)
     ]
-    again = preimage.start_noise("uniform", (3, 40, 40), 0, "a").flatten()
+    again = preimage.init_noise("uniform", (3, 40, 40), 0, "a").flatten()
     assert torch.equal(noises[0], again)
     correlation = np.corrcoef(torch.stack(noises).numpy()) - np.eye(4)
     assert np.abs(correlation).max() < 5 / math.sqrt(4800)
 
 
 @pytest.fixture(scope="module")
-def restorer(small_classifier, tmp_path_factory):
+def reconstructor(small_classifier, tmp_path_factory):
     folder = tmp_path_factory.mktemp("net")
     steps, state = small_classifier
     description = {"steps": steps, "mean": [0.4, 0.5, 0.45], "std": [0.2, 0.2, 0.2]}
     save_tensors(folder / "net.safetensors", state, "classifier", description)
-    return Restorer(folder / "net.safetensors", "conv2", SEES)
+    return Reconstructor(folder / "net.safetensors", "conv2", SEES)
 
 
-def test_restoring_from_start_0_is_restoring(restorer, small_pictures, tmp_path):
+def test_reconstructing_from_start_0_is_reconstructing(reconstructor, small_pictures, tmp_path):
     never = Checkpoint(tmp_path / "never", "key", math.inf)
     names, truth = ["a", "b"], small_pictures[:2]
     found = [
-        restorer.restore(
-            Recipe.of(RECIPE), truth, names, restarts.seed_of_start(3, start), never, False
+        reconstructor.reconstruct(
+            Recipe.of(RECIPE), truth, names, restarts.seed_of_restart(3, start), never, False
         ).images
         for start in (0, 1)
     ]
-    ordinary = restorer.restore(Recipe.of(RECIPE), truth, names, 3, never).images
+    ordinary = reconstructor.reconstruct(Recipe.of(RECIPE), truth, names, 3, never).images
     assert torch.equal(found[0], ordinary)
     assert (found[1] - ordinary).abs().mean() > 0.01
 
@@ -78,15 +78,15 @@ def test_restoring_from_start_0_is_restoring(restorer, small_pictures, tmp_path)
 # ------------------------------------------------------------------------------ measures
 
 
-def literal(truth, restored):
-    """The measures of one image, by loops over starts and pixels in float64."""
-    count = len(restored)
-    mean = sum(restored) / count
+def literal(truth, reconstructed):
+    """The measures of one image, by loops over restarts and pixels in float64."""
+    count = len(reconstructed)
+    mean = sum(reconstructed) / count
     spread = 0.0
     for row in range(SIDE):
         for column in range(SIDE):
             for colour in range(3):
-                values = [float(image[row, column, colour]) for image in restored]
+                values = [float(image[row, column, colour]) for image in reconstructed]
                 middle = sum(values) / count
                 spread += math.sqrt(sum((v - middle) ** 2 for v in values) / (count - 1))
     pairs = list(combinations(range(count), 2))
@@ -96,22 +96,22 @@ def literal(truth, restored):
 
     return {
         "spread": spread / (3 * SIDE * SIDE),
-        "pair_mse": sum(((restored[a] - restored[b]) ** 2).mean() for a, b in pairs) / len(pairs),
-        "pair_ssim": sum(similar(restored[a], restored[b]) for a, b in pairs) / len(pairs),
-        "mse": sum(((image - truth) ** 2).mean() for image in restored) / count,
+        "pair_mse": sum(((reconstructed[a] - reconstructed[b]) ** 2).mean() for a, b in pairs) / len(pairs),
+        "pair_ssim": sum(similar(reconstructed[a], reconstructed[b]) for a, b in pairs) / len(pairs),
+        "mse": sum(((image - truth) ** 2).mean() for image in reconstructed) / count,
         "mse_of_mean": ((mean - truth) ** 2).mean(),
-        "ssim": sum(similar(image, truth) for image in restored) / count,
+        "ssim": sum(similar(image, truth) for image in reconstructed) / count,
         "ssim_of_mean": similar(mean, truth),
     }
 
 
 @pytest.mark.parametrize("count", [2, 5])
 def test_measures_are_those_of_loops(count):
-    truth, restored, errors, of_mean = case(count)
-    found = restarts.measure(truth, restored, errors, of_mean)
+    truth, reconstructed, errors, of_mean = case(count)
+    found = restarts.measure(truth, reconstructed, errors, of_mean)
     assert tuple(found) == restarts.MEASURES
     for image in range(len(truth)):
-        expected = literal(truth[image], restored[:, image])
+        expected = literal(truth[image], reconstructed[:, image])
         middle = sum(errors[:, image]) / count
         squares = sum((error - middle) ** 2 for error in errors[:, image])
         expected |= {
@@ -123,16 +123,16 @@ def test_measures_are_those_of_loops(count):
 
 
 def test_error_of_single_starts_is_that_of_their_mean_plus_their_variance():
-    truth, restored, errors, of_mean = case()
-    found = restarts.measure(truth, restored, errors, of_mean)
-    variance = restored.var(axis=0).mean(axis=(1, 2, 3))
+    truth, reconstructed, errors, of_mean = case()
+    found = restarts.measure(truth, reconstructed, errors, of_mean)
+    variance = reconstructed.var(axis=0).mean(axis=(1, 2, 3))
     assert found["mse"] == pytest.approx(found["mse_of_mean"] + variance, rel=1e-12)
     assert found["pair_mse"] / 2 * 3 / 4 == pytest.approx(variance, rel=1e-12)
 
 
 def test_equal_starts_have_no_spread():
-    truth, restored, errors, of_mean = case()
-    found = restarts.measure(truth, np.stack([restored[0]] * 3), np.stack([errors[0]] * 3), of_mean)
+    truth, reconstructed, errors, of_mean = case()
+    found = restarts.measure(truth, np.stack([reconstructed[0]] * 3), np.stack([errors[0]] * 3), of_mean)
     for name in ("spread", "pair_mse", "representation_error_spread"):
         assert np.abs(found[name]).max() < 1e-12, name
     assert found["pair_ssim"] == pytest.approx(np.ones(3))
@@ -140,9 +140,9 @@ def test_equal_starts_have_no_spread():
 
 
 def test_deviation_keeps_the_place():
-    restored = np.zeros((3, 2, 4, 4, 3))
-    restored[:, 1, 2, 3] = np.array([0.1, 0.2, 0.3])[:, None]
-    found = restarts.deviation(restored)
+    reconstructed = np.zeros((3, 2, 4, 4, 3))
+    reconstructed[:, 1, 2, 3] = np.array([0.1, 0.2, 0.3])[:, None]
+    found = restarts.deviation(reconstructed)
     assert found.shape == (2, 4, 4)
     assert found[1, 2, 3] == pytest.approx(0.1)
     assert np.count_nonzero(found > 1e-12) == 1
@@ -151,8 +151,8 @@ def test_deviation_keeps_the_place():
 def rows(seed=0, layers=("conv1", "conv2"), recipe="tv", images=4):
     result = []
     for index, layer in enumerate(layers):
-        truth, restored, errors, of_mean = case(images=images, seed=seed + index)
-        found = restarts.measure(truth, restored, errors, of_mean)
+        truth, reconstructed, errors, of_mean = case(images=images, seed=seed + index)
+        found = restarts.measure(truth, reconstructed, errors, of_mean)
         for image in range(len(truth)):
             values = [str(found[name][image]) for name in restarts.MEASURES]
             line = ("net", layer, recipe, f"{image}.png", "4", *values)
@@ -235,8 +235,8 @@ def test_what_was_found_before_a_kill_is_not_asked_again(tmp_path):
 
 
 def test_figure_shows_every_start_the_mean_and_one_scale_of_deviations():
-    truth, restored, *_ = case()
-    shown = {"conv1": restored[:, 0], "conv2": 0.5 + 0.1 * (restored[:, 1] - 0.5)}
+    truth, reconstructed, *_ = case()
+    shown = {"conv1": reconstructed[:, 0], "conv2": 0.5 + 0.1 * (reconstructed[:, 1] - 0.5)}
     figure = drawn(truth[0].astype(np.float32), shown, "title")
     panels = [axis for axis in figure.axes if axis.get_images()]
     assert len(panels) == 2 * 7
@@ -246,7 +246,7 @@ def test_figure_shows_every_start_the_mean_and_one_scale_of_deviations():
     maps = [panels[index].get_images()[0] for index in (6, 13)]
     assert maps[0].get_clim() == maps[1].get_clim()
     assert maps[0].get_array().mean() > 5 * maps[1].get_array().mean()
-    assert np.allclose(maps[0].get_array(), restarts.deviation(restored[:, :1])[0])
+    assert np.allclose(maps[0].get_array(), restarts.deviation(reconstructed[:, :1])[0])
 
 
 def test_figure_of_ambiguity_has_a_line_a_recipe_and_panel():

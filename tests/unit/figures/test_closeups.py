@@ -34,11 +34,11 @@ def pictures():
     rng = np.random.default_rng(0)
     truth = np.full((3, 20, 24, 3), 0.5)
     truth[:, 8:16, 12:20] = rng.random((3, 8, 8, 3))
-    restored = {
+    reconstructed = {
         "foe": np.clip(truth + rng.normal(0, 0.05, truth.shape), 0, 1),
         "tv": np.clip(truth + rng.normal(0, 0.1, truth.shape), 0, 1),
     }
-    return truth, restored
+    return truth, reconstructed
 
 
 # ------------------------------------------------------------------------------ which recipes
@@ -81,10 +81,10 @@ def test_headings_name_recipe_side_and_means():
 # ------------------------------------------------------------------------------ the figure
 
 
-def details(truth, restored, **options):
-    labels = {recipe: recipe.upper() for recipe in restored}
-    scores = {recipe: [0.1, 0.2, 0.3] for recipe in restored}
-    return closeups.details(truth, restored, labels, scores, 8, "title", **options)
+def details(truth, reconstructed, **options):
+    labels = {recipe: recipe.upper() for recipe in reconstructed}
+    scores = {recipe: [0.1, 0.2, 0.3] for recipe in reconstructed}
+    return closeups.details(truth, reconstructed, labels, scores, 8, "title", **options)
 
 
 def panels(figure):
@@ -94,15 +94,15 @@ def panels(figure):
 
 
 def test_details_hold_whole_detail_and_error(pictures):
-    truth, restored = pictures
-    figure = details(truth, restored)
+    truth, reconstructed = pictures
+    figure = details(truth, reconstructed)
     found = panels(figure)
     assert len(found) == 3
-    limit = closeups.error_limit(truth, list(restored.values()))
+    limit = closeups.error_limit(truth, list(reconstructed.values()))
     for index, axes in enumerate(found):
         assert axes.shape == (3, 3)
         assert [axis.get_title() for axis in axes[0]] == ["original", "FOE", "TV"]
-        for column, images in enumerate((truth, *restored.values())):
+        for column, images in enumerate((truth, *reconstructed.values())):
             image = images[index]
             np.testing.assert_array_equal(axes[0, column].images[0].get_array(), image)
             np.testing.assert_array_equal(
@@ -118,8 +118,8 @@ def test_details_hold_whole_detail_and_error(pictures):
 
 
 def test_errors_share_one_scale(pictures):
-    truth, restored = pictures
-    figure = details(truth, restored)
+    truth, reconstructed = pictures
+    figure = details(truth, reconstructed)
     spread = {
         title: np.mean([axes[2, column].images[0].get_array().std() for axes in panels(figure)])
         for column, title in ((1, "foe"), (2, "tv"))
@@ -142,8 +142,8 @@ def test_images_side_by_side(pictures, across):
 
 
 def test_a_detail_is_no_larger_than_the_image(pictures):
-    truth, restored = pictures
-    figure = closeups.details(truth, restored, {}, {}, 56, "title")
+    truth, reconstructed = pictures
+    figure = closeups.details(truth, reconstructed, {}, {}, 56, "title")
     assert panels(figure)[0][1, 0].images[0].get_array().shape == (20, 20, 3)
 
 
@@ -274,8 +274,8 @@ def test_overview_of_many_recipes_has_larger_letters():
     truth = np.zeros((2, 8, 8, 3))
     sizes = []
     for count in (3, 15):
-        restored = {recipe: truth for recipe in MANY[:count]}
-        figure = galleries.gallery(truth, restored, {}, "title", ["conv1", "conv2"])
+        reconstructed = {recipe: truth for recipe in MANY[:count]}
+        figure = galleries.gallery(truth, reconstructed, {}, "title", ["conv1", "conv2"])
         sizes.append(figure.axes[0].title.get_fontsize())
     assert sizes[1] > sizes[0] == 9
 

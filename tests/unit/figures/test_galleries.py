@@ -17,24 +17,24 @@ def close():
 # ------------------------------------------------------------------------------ signed errors
 
 
-def drawn_by_errors(truth, restored):
-    return galleries.errors(truth, {"tv": restored}, "title").axes[3]
+def drawn_by_errors(truth, reconstructed):
+    return galleries.errors(truth, {"tv": reconstructed}, "title").axes[3]
 
 
-def drawn_by_details(truth, restored):
-    figure = closeups.details(truth[None], {"tv": restored[None]}, {}, {}, 8, "title")
+def drawn_by_details(truth, reconstructed):
+    figure = closeups.details(truth[None], {"tv": reconstructed[None]}, {}, {}, 8, "title")
     return next(a for a in figure.axes if a.get_subplotspec() and a.get_subplotspec().num1 == 5)
 
 
-def drawn_by_inversions(truth, restored):
-    return inverters.inversions(truth, {"joint": [restored]}, ["conv1"], "title").axes[3]
+def drawn_by_inversions(truth, reconstructed):
+    return inverters.inversions(truth, {"joint": [reconstructed]}, ["conv1"], "title").axes[3]
 
 
-def drawn_by_linear_restorations(truth, restored):
-    return maps.linear_restorations(truth, restored[None], ["optimal"], "title").axes[3]
+def drawn_by_linear_reconstructions(truth, reconstructed):
+    return maps.linear_reconstructions(truth, reconstructed[None], ["optimal"], "title").axes[3]
 
 
-DRAWN = [drawn_by_errors, drawn_by_details, drawn_by_inversions, drawn_by_linear_restorations]
+DRAWN = [drawn_by_errors, drawn_by_details, drawn_by_inversions, drawn_by_linear_reconstructions]
 
 
 @pytest.mark.parametrize("drawn", DRAWN)
@@ -42,9 +42,9 @@ DRAWN = [drawn_by_errors, drawn_by_details, drawn_by_inversions, drawn_by_linear
 def test_an_image_with_too_little_of_a_colour_has_an_error_of_that_colour(drawn, channel):
     """Harder 2017: if the reconstructed image has less blue in it, the measure will be blue."""
     truth = np.random.default_rng(0).uniform(0.3, 0.9, (24, 24, 3))
-    restored = truth.copy()
-    restored[:12, :, channel] -= 0.1
-    shown = drawn(truth, restored).images[0].get_array()
+    reconstructed = truth.copy()
+    reconstructed[:12, :, channel] -= 0.1
+    shown = drawn(truth, reconstructed).images[0].get_array()
     assert shown.shape == truth.shape
     assert (shown[:12, :, channel] > 0.85).all()
     others = [c for c in range(3) if c != channel]
@@ -53,10 +53,10 @@ def test_an_image_with_too_little_of_a_colour_has_an_error_of_that_colour(drawn,
 
 
 def test_signed_differences_beyond_a_limit_are_black_or_white():
-    truth, restored = np.array([0.5, 0.5, 0.5, 0.5]), np.array([0.5, 0.4, 0.0, 1.0])
-    found = signed_difference(truth, restored, 0.2)
+    truth, reconstructed = np.array([0.5, 0.5, 0.5, 0.5]), np.array([0.5, 0.4, 0.0, 1.0])
+    found = signed_difference(truth, reconstructed, 0.2)
     assert found == pytest.approx([0.5, 0.75, 1, 0])
-    assert signed_difference(truth, restored) == pytest.approx([0.5, 0.6, 1, 0])
+    assert signed_difference(truth, reconstructed) == pytest.approx([0.5, 0.6, 1, 0])
 
 
 def test_equal_images_are_grey():

@@ -112,8 +112,8 @@ def test_baselines_are_grey_lines_beside_the_networks():
 
 def test_inversions_show_both_error_images_of_every_layer():
     truth = np.random.default_rng(0).random((8, 8, 3))
-    restored = {name: [truth * share for share in (1, 0.9, 0.5)] for name in ("a", "b")}
-    figure = inverters.inversions(truth, restored, LAYERS, "title")
+    reconstructed = {name: [truth * share for share in (1, 0.9, 0.5)] for name in ("a", "b")}
+    figure = inverters.inversions(truth, reconstructed, LAYERS, "title")
     axes = np.array(figure.axes).reshape(6, 4)
     shown = [[len(axis.images) for axis in line] for line in axes]
     assert shown == [[1, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 1]] * 2
@@ -137,8 +137,8 @@ def test_traces_show_error_by_iteration_and_by_seconds():
     once = (np.array([0]), np.array([0.04]), np.array([0.01]))
     many["ssim"] = (iterations[[0, 2]], np.array([0.2, 0.6]), seconds[[0, 2]])
     curves = {"tv": many, "inverter_joint": {"image": once, "ssim": once}}
-    sides = {"tv": "hand-crafted", "inverter_joint": "inverter"}
-    figure = reconstructions.traces(curves, sides, "title")
+    families = {"tv": "hand-crafted", "inverter_joint": "inverter"}
+    figure = reconstructions.traces(curves, families, "title")
     left, right, last = figure.axes
     np.testing.assert_array_equal(last.lines[0].get_xydata(), [[0.1, 0.2], [0.3, 0.6]])
     np.testing.assert_array_equal(last.lines[1].get_xydata(), [[0.01, 0.04]])

@@ -216,13 +216,13 @@ def test_adam_is_that_of_torch():
 
 def test_gaussian_starts_have_the_norm_of_a_natural_image():
     for size in (227, 64):
-        noise = preimage.start_noise("gaussian", (3, size, size), 0, "cat")
+        noise = preimage.init_noise("gaussian", (3, size, size), 0, "cat")
         assert noise.norm().item() == pytest.approx(SIGMA * size / 227, rel=1e-5)
         assert abs(noise.mean().item()) < 0.05 * noise.std().item()
 
 
 def test_uniform_starts_have_their_quantile_at_b_over_root_three():
-    noise = preimage.start_noise("uniform", (3, 64, 64), 0, "cat")
+    noise = preimage.init_noise("uniform", (3, 64, 64), 0, "cat")
     assert np.quantile(noise.numpy(), 0.95) == pytest.approx(80 / math.sqrt(3), rel=1e-3)
     assert noise.min() == pytest.approx(-80 / math.sqrt(3) / 0.9, rel=0.02)
     counts = torch.histc(noise, 10)
@@ -232,7 +232,7 @@ def test_uniform_starts_have_their_quantile_at_b_over_root_three():
 @pytest.mark.parametrize("kind", ["gaussian", "uniform"])
 def test_starts_depend_on_seed_and_name(kind):
     def start(seed, name):
-        return preimage.start_noise(kind, (3, 8, 8), seed, name)
+        return preimage.init_noise(kind, (3, 8, 8), seed, name)
 
     assert torch.equal(start(0, "cat"), start(0, "cat"))
     assert not torch.allclose(start(0, "cat"), start(0, "dog"))
@@ -241,7 +241,7 @@ def test_starts_depend_on_seed_and_name(kind):
 
 def test_unknown_starts_are_refused():
     with pytest.raises(ValueError, match="'zero'; allowed: gaussian, uniform, mean"):
-        preimage.start_noise("zero", (3, 4, 4), 0, "cat")
+        preimage.init_noise("zero", (3, 4, 4), 0, "cat")
 
 
 # ------------------------------------------------------------------------------ reconstruction
@@ -264,12 +264,12 @@ def reconstruct(network, pictures, tmp_path):
     return run
 
 
-def learned(lattice):
+def learned(position_stride):
     draw = torch.Generator().manual_seed(5)
     filters = torch.randn(6, 3, 4, 4, generator=draw)
     alphas = torch.rand(6, generator=draw)
     prior = FieldOfExperts(
-        filters, torch.zeros(6), alphas, "student_t", mean=1.0, spread=2.0, lattice=lattice
+        filters, torch.zeros(6), alphas, "student_t", mean=1.0, spread=2.0, position_stride=position_stride
     )
     return Calibrated(prior)
 
@@ -458,7 +458,7 @@ def test_the_recipe_of_2016_is_its_literal_transcription(stride, T, tmp_path):
     recipe = {
         "data_weight": 100.0,
         "optimiser": "adagrad2016",
-        "start": "uniform",
+        "init": "uniform",
         "bound": 160.0,
         "phases": [
             {"iterations": 12, "rate": 53.33, "jitter": True},
@@ -488,7 +488,7 @@ def test_the_recipe_of_2016_is_its_literal_transcription(stride, T, tmp_path):
         shifts += [torch.randint(T, (2,), generator=draws).tolist() for _ in range(count)]
     assert T == 1 or len({tuple(shift) for shift in shifts}) > 2
     known = [values.detach().double() for values in (layer.weight, layer.bias, target)]
-    u = preimage.start_noise("uniform", (3, 8 + T, 8 + T), 0, "cat")[None].double()
+    u = preimage.init_noise("uniform", (3, 8 + T, 8 + T), 0, "cat")[None].double()
     u = literal_run(*known, u, 9, 100.0, [53.33] * 12 + [20.0] * 4, shifts, 12.31, 80.0)
     # The second: from its middle, without jitter.
     middle = slice((T - 1) // 2, (T - 1) // 2 + 9)
@@ -650,7 +650,7 @@ def test_jitter_takes_all_shifts_below_t(invertible, tmp_path):
 def test_priors_sample_from_the_stream_of_the_study(reconstruct):
     prior = learned(3)
     result = reconstruct(plan(schedules.Phase(1, 1.0)), {"ica": Term(0.1, prior)})
-    u = torch.stack([preimage.start_noise("uniform", (3, SIZE, SIZE), 0, name) for name in "abc"])
+    u = torch.stack([preimage.init_noise("uniform", (3, SIZE, SIZE), 0, name) for name in "abc"])
     x = MEAN + u / 255
     sampled = prior.energy(x, seeds.generator(0, "preimage", "jitter")).mean().item()
     value = next(row[2] for row in result.trace if row[1] == "ica")
@@ -706,7 +706,7 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
     recipe = {
         "data_weight": "mahendran2016",
         "optimiser": "adagrad2016",
-        "start": "gaussian",
+        "init": "gaussian",
         "bound": 160.0,
         "priors": {"tv": {"weight": 1.0}},
         "phases": [

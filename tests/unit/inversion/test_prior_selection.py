@@ -9,13 +9,13 @@ import torch
 
 from deep_restoration.data import splits
 from deep_restoration.evaluation import baselines, metrics
-from deep_restoration.figures.study import adding as lines_drawn
-from deep_restoration.figures.study import adding_images
+from deep_restoration.figures.study import prior_selection as lines_drawn
+from deep_restoration.figures.study import prior_selection_images
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
 from deep_restoration.files.tensors import save_tensors
 from deep_restoration.inversion import prior_selection
 from deep_restoration.inversion.recipe import Recipe
-from deep_restoration.inversion.restorer import Restorer
+from deep_restoration.inversion.reconstructor import Reconstructor
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
@@ -98,7 +98,7 @@ def test_priors_are_added_to_those_of_the_recipe():
     assert recipe.with_prior("maps", {}) is recipe
 
 
-# ------------------------------------------------------------------------------ restorations
+# ------------------------------------------------------------------------------ reconstructions
 
 RECIPE = {
     "optimiser": "adam",
@@ -110,7 +110,7 @@ SIDE = 21
 
 
 @pytest.fixture(scope="module")
-def restorer(small_classifier, tmp_path_factory):
+def reconstructor(small_classifier, tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     steps, state = small_classifier
     description = {"steps": steps, "mean": [0.4, 0.5, 0.45], "std": [0.2, 0.2, 0.2]}
@@ -123,7 +123,7 @@ def restorer(small_classifier, tmp_path_factory):
         prior.save(folder / layer / "maps.safetensors", {})
     files = [folder / layer / "maps.safetensors" for layer in ("relu1", "pool1")]
     sees = {"receptive_field": 25, "stride": 4}
-    return Restorer(folder / "net.safetensors", "conv2", sees, feature_priors=files)
+    return Reconstructor(folder / "net.safetensors", "conv2", sees, feature_priors=files)
 
 
 @pytest.fixture
@@ -132,60 +132,60 @@ def sets(small_pictures):
     return {"held_out": (["a"], pixels[:1]), "test": (["b", "c"], pixels[1:3])}
 
 
-def trials_in(folder, restorer, sets, prior="maps", recipe=RECIPE):
+def trials_in(folder, reconstructor, sets, prior="maps", recipe=RECIPE):
     done = Memo(folder / "out", "key")
-    return prior_selection.Trials(restorer, Recipe.of(recipe), prior, sets, 0, done)
+    return prior_selection.Trials(reconstructor, Recipe.of(recipe), prior, sets, 0, done)
 
 
-def test_what_is_measured_is_what_the_recipe_with_these_priors_restores(restorer, sets, tmp_path):
-    trials = trials_in(tmp_path, restorer, sets)
+def test_what_is_measured_is_what_the_recipe_with_these_priors_reconstructs(reconstructor, sets, tmp_path):
+    trials = trials_in(tmp_path, reconstructor, sets)
     chosen = {"pool1": 0.3, "relu1": 0.1}
     found = trials("test", chosen)
     names, pixels = sets["test"]
     entries = {"tv": {"weight": 1e-5}, "maps": {"weight": chosen}}
     truth = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     never = Checkpoint(tmp_path / "never", "key", math.inf)
-    result = restorer.restore(Recipe.of(RECIPE | {"priors": entries}), truth, names, 0, never)
+    result = reconstructor.reconstruct(Recipe.of(RECIPE | {"priors": entries}), truth, names, 0, never)
     terms = {row[1] for row in result.trace}
     assert {"tv", "maps@relu1", "maps@pool1"} <= terms
     arrays = [batch.permute(0, 2, 3, 1).numpy() for batch in (truth, result.images)]
     assert found["mse"] == pytest.approx(metrics.mse(*arrays), rel=1e-12)
     assert found["psnr"] == pytest.approx(metrics.psnr(*arrays), rel=1e-12)
     assert found["ssim"] == pytest.approx(metrics.ssim(*arrays), rel=1e-12)
-    maps = [restorer.network(images)["conv2"].double() for images in (truth, result.images)]
+    maps = [reconstructor.network(images)["conv2"].double() for images in (truth, result.images)]
     errors = (maps[1] - maps[0]).square().sum((1, 2, 3)) / maps[0].square().sum((1, 2, 3))
     assert found["representation_error"] == pytest.approx(errors.tolist(), rel=1e-6)
     assert np.array_equal(trials.pictures["pool1=0.3 relu1=0.1"], arrays[1][0])
     assert trials("test", {}) != found
 
 
-def test_batches_give_what_one_gives(restorer, sets, tmp_path, monkeypatch):
+def test_batches_give_what_one_gives(reconstructor, sets, tmp_path, monkeypatch):
     chosen = {"relu1": 0.1}
-    whole = trials_in(tmp_path, restorer, sets)("test", chosen)
+    whole = trials_in(tmp_path, reconstructor, sets)("test", chosen)
     monkeypatch.setattr(prior_selection, "BATCH", 1)
     (tmp_path / "parts").mkdir()
-    parts = trials_in(tmp_path / "parts", restorer, sets)("test", chosen)
+    parts = trials_in(tmp_path / "parts", reconstructor, sets)("test", chosen)
     for measure in prior_selection.MEASURES:
         assert parts[measure] == pytest.approx(whole[measure], rel=1e-3)
     assert len(parts["seconds"]) == 2
 
 
-def test_identical_sets_are_restored_once_and_a_kill_repeats_none(
-    restorer, sets, tmp_path, monkeypatch
+def test_identical_sets_are_reconstructed_once_and_a_kill_repeats_none(
+    reconstructor, sets, tmp_path, monkeypatch
 ):
-    restored, restore = [], restorer.restore
+    reconstructed, reconstruct = [], reconstructor.reconstruct
 
     def counting(recipe, truth, names, *more, **keywords):
-        if len(restored) == stop:
+        if len(reconstructed) == stop:
             raise KeyboardInterrupt
         weights = recipe.priors.get("maps", {}).get("weight", {})
-        restored.append((prior_selection.name_of(weights), tuple(names)))
-        return restore(recipe, truth, names, *more, **keywords)
+        reconstructed.append((prior_selection.name_of(weights), tuple(names)))
+        return reconstruct(recipe, truth, names, *more, **keywords)
 
-    monkeypatch.setattr(restorer, "restore", counting)
+    monkeypatch.setattr(reconstructor, "reconstruct", counting)
 
     def run(folder):
-        trials = trials_in(folder, restorer, sets)
+        trials = trials_in(folder, reconstructor, sets)
         orders = prior_selection.add(["relu1", "pool1"], [0.1, 1.0], trials.score)
         for step in itertools.chain.from_iterable(orders.values()):
             trials("test", step.chosen)
@@ -195,30 +195,30 @@ def test_identical_sets_are_restored_once_and_a_kill_repeats_none(
 
     stop = -1
     whole = run(tmp_path)
-    assert len(restored) == len(set(restored))
-    assert 1 + 2 + 2 + 2 <= sum(names == ("a",) for _, names in restored) <= 1 + 4 + 4
-    unbroken = len(restored)
-    restored.clear()
+    assert len(reconstructed) == len(set(reconstructed))
+    assert 1 + 2 + 2 + 2 <= sum(names == ("a",) for _, names in reconstructed) <= 1 + 4 + 4
+    unbroken = len(reconstructed)
+    reconstructed.clear()
     (tmp_path / "killed").mkdir()
     stop = 5
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed")
     stop = -1
     again = run(tmp_path / "killed")
-    assert len(restored) == unbroken
+    assert len(reconstructed) == unbroken
     assert repr(again[:2]) == repr(whole[:2])
     assert again[2].keys() == whole[2].keys()
     assert all(np.array_equal(again[2][name], whole[2][name]) for name in whole[2])
 
 
 def test_sets_that_diverge_are_lost_but_the_recipe_alone_must_not(
-    restorer, sets, tmp_path, monkeypatch
+    reconstructor, sets, tmp_path, monkeypatch
 ):
     def diverges(*arguments, **keywords):
         raise DivergedError("at iteration 3")
 
-    trials = trials_in(tmp_path, restorer, sets)
-    monkeypatch.setattr(restorer, "restore", diverges)
+    trials = trials_in(tmp_path, reconstructor, sets)
+    monkeypatch.setattr(reconstructor, "reconstruct", diverges)
     assert trials.score({"relu1": 1.0}) == math.inf
     assert np.isnan(trials("test", {"relu1": 1.0})["ssim"]).all()
     with pytest.raises(DivergedError):
@@ -226,10 +226,10 @@ def test_sets_that_diverge_are_lost_but_the_recipe_alone_must_not(
 
 
 @pytest.mark.parametrize("batch", [1, 64])
-def test_a_baseline_is_measured_on_every_set(batch, restorer, sets, tmp_path, monkeypatch):
+def test_a_baseline_is_measured_on_every_set(batch, reconstructor, sets, tmp_path, monkeypatch):
     monkeypatch.setattr(prior_selection, "BATCH", batch)
     guess = np.linspace(0, 1, SIDE * SIDE * 3, dtype=np.float32).reshape(SIDE, SIDE, 3)
-    found = trials_in(tmp_path, restorer, sets).guessed(guess)
+    found = trials_in(tmp_path, reconstructor, sets).guessed(guess)
     assert list(found) == ["held_out", "test"]
     image = torch.from_numpy(guess).permute(2, 0, 1)[None]
     for which, (names, pixels) in sets.items():
@@ -239,8 +239,8 @@ def test_a_baseline_is_measured_on_every_set(batch, restorer, sets, tmp_path, mo
         assert found[which]["seconds"] == [0] * len(names)
         similar = metrics.ssim(truth, np.stack([guess] * len(names)))
         assert found[which]["ssim"] == pytest.approx(similar, rel=1e-4)
-        maps = restorer.network(image)["conv2"].double()
-        targets = restorer.network(torch.from_numpy(truth).float().permute(0, 3, 1, 2))["conv2"]
+        maps = reconstructor.network(image)["conv2"].double()
+        targets = reconstructor.network(torch.from_numpy(truth).float().permute(0, 3, 1, 2))["conv2"]
         expected = metrics.representation_error(maps.expand_as(targets), targets)
         assert found[which]["representation_error"] == pytest.approx(expected.tolist(), rel=1e-4)
 
@@ -378,7 +378,7 @@ def test_figure_of_images_tells_the_error_of_each():
     draw = np.random.default_rng(0)
     truth = draw.random((12, 12, 3)).astype(np.float32)
     images = {name: draw.random((12, 12, 3)) for name in ("none", *prior_selection.ORDERS)}
-    figure = adding_images(truth, {"conv2": images}, "title")
+    figure = prior_selection_images(truth, {"conv2": images}, "title")
     assert [axis.get_title() for axis in figure.axes] == [
         *("original", "none", "all, deep", "all, shallow", "all, greedy", "greedy - none"),
     ]
@@ -406,17 +406,17 @@ def test_sets_are_held_out_images_and_test_images(tmp_path):
 def test_pictures_are_stored_by_the_name_of_their_set(tmp_path):
     pictures = {"none": np.zeros((2, 3, 3)), "a=0.1": np.ones((2, 3, 3))}
     original = np.full((1, 2, 3, 3), 9, np.uint8)
-    with create_hdf5(tmp_path / "x.h5", "adding", {}) as file:
+    with create_hdf5(tmp_path / "x.h5", "prior_selection", {}) as file:
         prior_selection.write_pictures(file, pictures, original)
-    with open_hdf5(tmp_path / "x.h5", "adding") as file:
+    with open_hdf5(tmp_path / "x.h5", "prior_selection") as file:
         assert list(file.attrs["sets"]) == ["none", "a=0.1"]
-        assert file["restored"].dtype == np.float32
-        np.testing.assert_array_equal(file["restored"][...], np.stack(list(pictures.values())))
+        assert file["reconstructed"].dtype == np.float32
+        np.testing.assert_array_equal(file["reconstructed"][...], np.stack(list(pictures.values())))
         np.testing.assert_array_equal(file["original"][...], original)
 
 
-def test_every_step_is_tested_and_baselines_with_them(restorer, sets, tmp_path):
-    trials = trials_in(tmp_path, restorer, sets)
+def test_every_step_is_tested_and_baselines_with_them(reconstructor, sets, tmp_path):
+    trials = trials_in(tmp_path, reconstructor, sets)
     orders = prior_selection.add(["relu1"], [0.1], trials.score)
     assert not trials.found["test"]
     guesses = baselines.pictures(sets["test"][1].mean(0) / 255)

@@ -1,4 +1,4 @@
-"""Recipes: what a configuration's entries become, and images restored by them."""
+"""Recipes: what a configuration's entries become, and images reconstructed by them."""
 
 import math
 
@@ -10,7 +10,7 @@ from deep_restoration.files.tensors import load_tensors, save_tensors
 from deep_restoration.inversion import preimage
 from deep_restoration.inversion.mahendran_vedaldi import by_depth
 from deep_restoration.inversion.recipe import Recipe, build
-from deep_restoration.inversion.restorer import Restorer
+from deep_restoration.inversion.reconstructor import Reconstructor
 from deep_restoration.inverters.chain import Chain, load_chain, save_chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields
@@ -78,14 +78,14 @@ def test_recipes_take_weights_by_depth(reach, expected, tmp_path):
     prior = field(3, mean=1.0)
     prior.save(tmp_path / "ica.safetensors", {})
     entries = {
-        "ica": {"weight": [0.01, 0.1, 1.0], "lattice": 4},
+        "ica": {"weight": [0.01, 0.1, 1.0], "position_stride": 4},
         "colour_norm": {"weight": 2, "B": 70.0},
     }
     built = build(entries, {"ica": {None: tmp_path / "ica.safetensors"}}, see(reach), MEAN)
     weight, learned, _ = built["ica"]
     assert weight == expected
     assert isinstance(learned, Calibrated)
-    assert (learned.prior.lattice, learned.prior.spread) == (4, 2.0)
+    assert (learned.prior.position_stride, learned.prior.spread) == (4, 2.0)
     weight, norm, _ = built["colour_norm"]
     assert (weight, norm.B, norm.alpha) == (2.0, 70.0, 6.0)
     assert isinstance(norm, ColourNorm)
@@ -120,12 +120,12 @@ def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
         files[layer] = tmp_path / layer / "features.safetensors"
         files[layer].parent.mkdir()
         field(channels).save(files[layer], {})
-    entries = {"features": {"weight": 0.5, "layers": "all", "lattice": 2}, "tv": {"weight": 1.0}}
+    entries = {"features": {"weight": 0.5, "layers": "all", "position_stride": 2}, "tv": {"weight": 1.0}}
     built = build(entries, {"features": files}, SEES, MEAN)
     assert list(built) == ["features@relu1", "features@pool1", "tv"]
     assert [term.layer for term in built.values()] == ["relu1", "pool1", None]
     assert all(term.weight == 0.5 for term in list(built.values())[:2])
-    assert all(term.prior.prior.lattice == 2 for term in list(built.values())[:2])
+    assert all(term.prior.prior.position_stride == 2 for term in list(built.values())[:2])
 
 
 def test_a_prior_of_maps_may_have_a_weight_a_layer(tmp_path):
@@ -134,14 +134,14 @@ def test_a_prior_of_maps_may_have_a_weight_a_layer(tmp_path):
         files[layer] = tmp_path / layer / "features.safetensors"
         files[layer].parent.mkdir()
         field(8).save(files[layer], {})
-    entries = {"features": {"weight": {"conv2": 0.25, "relu1": 0.5}, "lattice": 2}}
+    entries = {"features": {"weight": {"conv2": 0.25, "relu1": 0.5}, "position_stride": 2}}
     built = build(entries, {"features": files}, SEES, MEAN)
     assert {name: term.weight for name, term in built.items()} == {
         "features@relu1": 0.5,
         "features@conv2": 0.25,
     }
     assert [term.layer for term in built.values()] == ["relu1", "conv2"]
-    assert all(term.prior.prior.lattice == 2 for term in built.values())
+    assert all(term.prior.prior.position_stride == 2 for term in built.values())
 
 
 def test_a_prior_of_maps_without_a_layer_is_no_term():
@@ -185,7 +185,7 @@ def literal_mean_energy(prior, x, border):
 def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, border, tmp_path):
     prior = field(3)
     prior.save(tmp_path / "foe.safetensors", {})
-    entry = {"weight": 1e-4, "lattice": 1, "border": border} | ({"units": units} if units else {})
+    entry = {"weight": 1e-4, "position_stride": 1, "border": border} | ({"units": units} if units else {})
     built = build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
     x = images(2, 6, 5).float()
     mean = literal_mean_energy(prior, x, border)
@@ -196,12 +196,12 @@ def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, bo
 
 def test_priors_whose_energies_differ_by_chance_say_so():
     assert not PerPosition(field(3)).sampled
-    assert Calibrated(field(3, lattice=2)).sampled
+    assert Calibrated(field(3, position_stride=2)).sampled
     facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}
-    for probes in (0, 1):
+    for noise_samples in (0, 1):
         network = Network(3, 4, 1, 1)
-        denoiser = Denoiser(network, 0.5, torch.zeros(3), 0.1, facts=facts, probes=probes)
-        assert Calibrated(denoiser).sampled == bool(probes)
+        denoiser = Denoiser(network, 0.5, torch.zeros(3), 0.1, facts=facts, noise_samples=noise_samples)
+        assert Calibrated(denoiser).sampled == bool(noise_samples)
 
 
 # ------------------------------------------------------------------------------ images
@@ -230,18 +230,18 @@ def recipe_of(priors=None, iterations=25, **more):
     return {"optimiser": "adam", "phases": phases, "priors": priors or {}, "box": True, **more}
 
 
-def restorer(study, **files):
-    return Restorer(study / "net.safetensors", "conv2", SEES, **files)
+def reconstructor(study, **files):
+    return Reconstructor(study / "net.safetensors", "conv2", SEES, **files)
 
 
-def test_images_are_restored_from_their_maps_alone(study, small_pictures):
+def test_images_are_reconstructed_from_their_maps_alone(study, small_pictures):
     names = ["a", "b"]
-    found = restorer(study).restore(Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER)
+    found = reconstructor(study).reconstruct(Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER)
     data = [row[2] for row in found.trace if row[1] == "data"]
     assert data[-1] < 0.2 * data[0]
     assert found.images.shape == small_pictures[:2].shape
     assert {row[1] for row in found.trace} == {"total", "data", "image", "ssim"}
-    alone = restorer(study).restore(
+    alone = reconstructor(study).reconstruct(
         Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER, watched=False
     )
     assert torch.equal(alone.images, found.images)
@@ -251,25 +251,25 @@ def test_images_are_restored_from_their_maps_alone(study, small_pictures):
 def test_the_data_term_may_be_the_mean_squared_error(study, small_pictures):
     values = {}
     for data in ("normalised", "mse"):
-        found = restorer(study).restore(
+        found = reconstructor(study).reconstruct(
             Recipe.of(recipe_of(iterations=1, data=data)), small_pictures[:1], ["a"], 0, NEVER
         )
         values[data] = {row[1]: row[2] for row in found.trace}["data"]
-    target = restorer(study).network(small_pictures[:1])["conv2"]
+    target = reconstructor(study).network(small_pictures[:1])["conv2"]
     ratio = target.square().mean().item()
     assert values["mse"] == pytest.approx(values["normalised"] * ratio, rel=1e-5)
 
 
 def test_an_optimisation_that_images_leave_stays_near_its_inverter_s(study, small_pictures):
-    own = restorer(study, inverter=[study / "inverter.safetensors"])
+    own = reconstructor(study, inverter=[study / "inverter.safetensors"])
     more = {"inverter": "joint", "converged": {"change": 0.2, "over": 4}, "data_weight": 50.0}
     more["optimiser"] = "lbfgs"
     recipe = recipe_of({"inverter": {"weight": 1e-3}}, 40, **more)
     names = ["a", "b", "c"]
-    together = own.restore(Recipe.of(recipe), small_pictures[:3], names, 0, NEVER)
+    together = own.reconstruct(Recipe.of(recipe), small_pictures[:3], names, 0, NEVER)
     lengths = []
     for row in range(3):
-        alone = own.restore(
+        alone = own.reconstruct(
             Recipe.of(recipe), small_pictures[row : row + 1], [names[row]], 0, NEVER
         )
         lengths.append(alone.trace[-1][0])
@@ -284,8 +284,8 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
         "feature_priors": [study / "relu1/maps.safetensors", study / "pool1/maps.safetensors"],
     }
     entries = {"foe": {"weight": 0.1}, "maps": {"weight": 0.3}}
-    own = restorer(study, **files)
-    found = own.restore(Recipe.of(recipe_of(entries, 1)), small_pictures[:2], ["a", "b"], 0, NEVER)
+    own = reconstructor(study, **files)
+    found = own.reconstruct(Recipe.of(recipe_of(entries, 1)), small_pictures[:2], ["a", "b"], 0, NEVER)
     terms = {row[1]: row[2] for row in found.trace}
     assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image", "ssim"]
     total = terms["data"] + 0.1 * terms["foe"] + 0.3 * (terms["maps@relu1"] + terms["maps@pool1"])
@@ -294,9 +294,9 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
     steps = load_tensors(study / "net.safetensors", "classifier")[1]["steps"]
     tensors, facts = load_tensors(study / "net.safetensors", "classifier")
     network = graph.Network(steps, ["relu1"], facts["mean"], facts["std"]).load(tensors)
-    start = preimage.start_noise("uniform", (3, 21, 21), 0, "a")[None]
+    start = preimage.init_noise("uniform", (3, 21, 21), 0, "a")[None]
     x = torch.tensor(facts["mean"]).view(1, 3, 1, 1) + start / 255
-    single = own.restore(Recipe.of(recipe_of(entries, 1)), small_pictures[:1], ["a"], 0, NEVER)
+    single = own.reconstruct(Recipe.of(recipe_of(entries, 1)), small_pictures[:1], ["a"], 0, NEVER)
     value = {row[1]: row[2] for row in single.trace}["maps@relu1"]
     expected = Calibrated(field(8)).energy(network(x)["relu1"])
     assert value == pytest.approx(expected.item(), rel=1e-4)
@@ -306,8 +306,8 @@ def test_priors_of_maps_change_the_image(study, small_pictures):
     def run(weight):
         files = {"feature_priors": [study / "pool1/maps.safetensors"]}
         entries = {"maps": {"weight": weight}} if weight else {}
-        own = restorer(study, **files)
-        result = own.restore(
+        own = reconstructor(study, **files)
+        result = own.reconstruct(
             Recipe.of(recipe_of(entries, 60)), small_pictures[:2], ["a", "b"], 0, NEVER
         )
         energy = Calibrated(field(8)).energy
@@ -317,9 +317,9 @@ def test_priors_of_maps_change_the_image(study, small_pictures):
     assert run(1.0) < run(0.0) - 0.1
 
 
-def test_an_inverter_alone_restores_at_once(study, small_pictures):
-    own = restorer(study, inverter=[study / "inverter.safetensors"])
-    found = own.restore(
+def test_an_inverter_alone_reconstructs_at_once(study, small_pictures):
+    own = reconstructor(study, inverter=[study / "inverter.safetensors"])
+    found = own.reconstruct(
         Recipe.of({"inverter": "joint"}), small_pictures[:3], ["a", "b", "c"], 0, NEVER
     )
     chain = load_chain(study / "inverter.safetensors")
@@ -333,10 +333,10 @@ def test_an_inverter_alone_restores_at_once(study, small_pictures):
 
 
 def test_an_optimisation_goes_on_from_the_inverter_s_image(study, small_pictures):
-    own = restorer(study, inverter=[study / "inverter.safetensors"])
+    own = reconstructor(study, inverter=[study / "inverter.safetensors"])
     recipe = recipe_of({"inverter": {"weight": 1e9}}, 3, inverter="joint")
-    pulled = own.restore(Recipe.of(recipe), small_pictures[:2], ["a", "b"], 0, NEVER)
-    alone = own.restore(Recipe.of({"inverter": "joint"}), small_pictures[:2], ["a", "b"], 0, NEVER)
+    pulled = own.reconstruct(Recipe.of(recipe), small_pictures[:2], ["a", "b"], 0, NEVER)
+    alone = own.reconstruct(Recipe.of({"inverter": "joint"}), small_pictures[:2], ["a", "b"], 0, NEVER)
     assert pulled.trace[2][2] == pytest.approx(0, abs=1e-6)  # its distance from where it starts
     assert (pulled.images - alone.images).abs().max() < 0.1
     assert pulled.trace[0][3] > alone.seconds / 100
@@ -366,11 +366,11 @@ def test_pixels_that_no_unit_sees_are_those_expected(inverter, study, tmp_path):
         chain = Chain(plan_chain(layers, "conv2", 8))
         save_chain(tmp_path / "inverter.safetensors", chain, {})
         recipe = {"inverter": "joint"}
-        own = restorer(study, priors=[file], inverter=[tmp_path / "inverter.safetensors"])
+        own = reconstructor(study, priors=[file], inverter=[tmp_path / "inverter.safetensors"])
     else:
-        recipe, own = recipe_of(iterations=5), restorer(study, priors=[file])
-    plain = own.restore(Recipe.of(recipe), truth, names, 0, NEVER)
-    found = own.restore(Recipe.of(recipe | {"unseen": "edge"}), truth, names, 0, NEVER)
+        recipe, own = recipe_of(iterations=5), reconstructor(study, priors=[file])
+    plain = own.reconstruct(Recipe.of(recipe), truth, names, 0, NEVER)
+    found = own.reconstruct(Recipe.of(recipe | {"extrapolate": "edge"}), truth, names, 0, NEVER)
     assert torch.equal(found.images[..., :21, :21], plain.images[..., :21, :21])
     expected = prior.complete(plain.images, (slice(0, 21), slice(0, 21))).clamp(0, 1)
     torch.testing.assert_close(found.images, expected)
@@ -384,23 +384,23 @@ def test_pixels_that_no_unit_sees_are_those_expected(inverter, study, tmp_path):
 
 def test_an_image_that_is_seen_whole_is_left_as_it_is(study, small_pictures, tmp_path):
     _, file = edge(tmp_path)
-    own = restorer(study, priors=[file])
+    own = reconstructor(study, priors=[file])
     runs = [
-        own.restore(
+        own.reconstruct(
             Recipe.of(recipe_of(iterations=5, **more)), small_pictures[:1], ["a"], 0, NEVER
         ).images
-        for more in ({}, {"unseen": "edge"})
+        for more in ({}, {"extrapolate": "edge"})
     ]
     assert torch.equal(*runs)
 
 
-def test_a_restorer_names_the_files_it_read(study):
+def test_a_reconstructor_names_the_files_it_read(study):
     files = {
         "priors": [study / "foe.safetensors"],
         "inverter": [study / "inverter.safetensors"],
         "feature_priors": [study / "relu1/maps.safetensors"],
     }
-    found = restorer(study, **files).files
+    found = reconstructor(study, **files).files
     assert set(found) == {
         study / "net.safetensors",
         *(f for group in files.values() for f in group),

@@ -145,7 +145,7 @@ def sampling():
     draw = torch.Generator().manual_seed(5)
     filters = torch.randn(6, 3, 4, 4, generator=draw)
     field = FieldOfExperts(
-        filters, torch.zeros(6), torch.ones(6), "student_t", mean=1.0, spread=2.0, lattice=3
+        filters, torch.zeros(6), torch.ones(6), "student_t", mean=1.0, spread=2.0, position_stride=3
     )
     return Calibrated(field)
 

@@ -154,23 +154,23 @@ def test_values_that_diverge_lose(lost, run):
 
 
 @pytest.mark.parametrize("measure", ["mse", "ssim"])
-def test_values_are_judged_by_what_they_restore_in_a_share_of_the_iterations(measure, tmp_path):
+def test_values_are_judged_by_what_they_reconstruct_in_a_share_of_the_iterations(measure, tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     recipe = Recipe.of({"phases": [{"iterations": 40, "rate": 1.0}]})
     never, asked = Checkpoint(tmp_path / "x", None, math.inf), []
 
-    class Restorer:
-        def restore(self, *arguments, watched):
+    class Reconstructor:
+        def reconstruct(self, *arguments, watched):
             asked.append((*arguments, watched))
             return Result(arguments[1] * 0.5)
 
     how = {"iterations": 0.25, "measure": measure}
-    score = search.scoring(Restorer(), recipe, ["a", "b"], pixels, how, 3, never)
+    score = search.scoring(Reconstructor(), recipe, ["a", "b"], pixels, how, 3, never)
     truth = pixels / 255
-    restored = (truth * 0.5).astype(np.float32)
+    reconstructed = (truth * 0.5).astype(np.float32)
     expected = {
         "mse": float(np.mean((truth / 2) ** 2)),
-        "ssim": 1 - float(metrics.ssim(truth, restored).mean()),
+        "ssim": 1 - float(metrics.ssim(truth, reconstructed).mean()),
     }
     assert score({"rate": 2.0}) == pytest.approx(expected[measure], rel=1e-5)
     tried, images, names, seed, checkpoint, watched = asked[0]

@@ -16,7 +16,7 @@ SIZE = 21
 DRAW = np.random.default_rng(0)
 PLAN = {
     "optimiser": "adam",
-    "start": "uniform",
+    "init": "uniform",
     "phases": [{"iterations": 40, "rate": 4.0}],
     "data_weight": 1.0,
     "priors": {"tv": {"weight": 1e-6}},
@@ -185,7 +185,7 @@ def test_the_objective_is_the_published_one(visualiser, training, small_pictures
         seen.append(original(*arguments, **more))
         return seen[-1]
 
-    still = PLAN | {"start": "mean", "phases": [{"iterations": 1, "rate": 1e-9}]}
+    still = PLAN | {"init": "mean", "phases": [{"iterations": 1, "rate": 1e-9}]}
     top = visualiser.network(small_pictures)["conv2"].amax((0, 2, 3))
     kinds = {"unit": (20, 1.0), "channel": (40, 1.0), "small": (SIZE - 4, (20 / 17) ** 2)}
     for of, (side, share) in kinds.items():
@@ -224,7 +224,7 @@ def test_a_unit_that_is_silent_at_the_start_needs_a_leak(small_classifier, tmp_p
     path = tmp_path / "silent.safetensors"
     saved.save(path, steps, ["relu"], state, (0.4, 0.4, 0.4), (1, 1, 1), {})
     seen = visualisation.Visualiser(path, "relu", {"stride": 1, "receptive_field": 3})
-    plan = PLAN | {"start": "mean", "priors": {}}
+    plan = PLAN | {"init": "mean", "priors": {}}
 
     def training():
         return [torch.ones(1, 3, SIZE, SIZE) * 1.2]

@@ -396,19 +396,19 @@ def test_modules_apart_fed_with_predictions_are_the_chain(
     chain.fit_scales([*own, small_pictures])
     with torch.no_grad():
         stacked = chain(own[0])
-        raw = [chain.restore(found, index) for index, found in enumerate(stacked, 1)]
+        raw = [chain.denormalise(found, index) for index, found in enumerate(stacked, 1)]
         apart = chain.apart([own[0], *raw[:-1]])
     for one, other in zip(apart, stacked, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
-def test_restoring_inverts_normalising(small_network, small_plans, small_pictures):
+def test_reconstructing_inverts_normalising(small_network, small_plans, small_pictures):
     maps = small_network(small_pictures)
     samples = [maps["conv2"], maps["pool1"], maps["relu1"], small_pictures]
     chain = Chain(small_plans["layer"])
     chain.fit_scales(samples)
     for index, sample in enumerate(samples):
-        back = chain.restore(chain.normalise(sample, index), index)
+        back = chain.denormalise(chain.normalise(sample, index), index)
         torch.testing.assert_close(back, sample, rtol=1e-5, atol=1e-5)
 
 
@@ -419,7 +419,7 @@ def test_layers_that_never_change_have_a_scale(specs):
     chain.fit_scales(samples)
     for index, sample in enumerate(samples):
         assert (chain.normalise(sample, index) == 0).all()
-        assert (chain.restore(torch.zeros_like(sample), index) == 2).all()
+        assert (chain.denormalise(torch.zeros_like(sample), index) == 2).all()
 
 
 @pytest.mark.parametrize("kind", modules.KINDS)

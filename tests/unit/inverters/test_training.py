@@ -552,7 +552,7 @@ def test_chains_of_all_layers_learn_from_their_first_step(architecture, size):
     model = sources.build(architecture).eval()
     steps = sources.steps_of(architecture, model)
     layers, _ = receptive_fields.of_layers(steps, size)
-    # Values that are neither maps nor vectors are no layers to restore from.
+    # Values that are neither maps nor vectors are no layers to reconstruct from.
     names = [n for n, own in layers.items() if n != "image" and len(own["shape"]) in (1, 3)]
     network = graph.Network(steps, names).load(model.state_dict())
     images = torch.rand(2, 3, size, size)

@@ -43,8 +43,8 @@ def test_without_a_shard_all_samples_are_meant():
 
 
 def write(path, names, arrays):
-    """A file of the stage `starts`: name -> (array, axis of samples)."""
-    with create_hdf5(path, "starts", {"settings": {"seed": 3}}) as file:
+    """A file of the stage `restarts`: name -> (array, axis of samples)."""
+    with create_hdf5(path, "restarts", {"settings": {"seed": 3}}) as file:
         for key, (array, axis) in arrays.items():
             data = create_dataset(file, key, array.shape, array.dtype, "0..1", samples=axis)
             data[...] = array
@@ -64,8 +64,8 @@ def test_gathered_arrays_are_those_of_one_job_bit_for_bit(tmp_path, cuts):
     for number, (start, stop) in enumerate(pairwise(cuts)):
         part = {"images": (images[:, start:stop], 1), "originals": (pixels[start:stop], 0)}
         parts.append(write(tmp_path / f"{number}.h5", names[start:stop], part))
-    assert shards.gather_arrays(parts, tmp_path / "gathered.h5", "starts") == 7
-    assert same_content(whole, tmp_path / "gathered.h5", "starts")
+    assert shards.gather_arrays(parts, tmp_path / "gathered.h5", "restarts") == 7
+    assert same_content(whole, tmp_path / "gathered.h5", "restarts")
 
 
 def test_a_shard_of_another_stage_is_refused(tmp_path):

@@ -25,7 +25,7 @@ from deep_restoration.linear.optimum import (
     edge_correction,
     fold,
     periodic_kernel,
-    restore,
+    reconstruct,
     toeplitz_distance,
     transposed_distance,
     unfold,
@@ -550,13 +550,13 @@ def test_the_pseudo_inverse_is_the_limit_of_ridge_regression():
 @every_border
 @every_layer
 @pytest.mark.parametrize("white", [False, True], ids=["smooth", "ridge"])
-def test_restore_is_the_dense_inverse(settings, periodic, white):
+def test_reconstruct_is_the_dense_inverse(settings, periodic, white):
     convolution = convolution_of(**settings, periodic=periodic)
     channels = convolution.channels
     prior = StationaryPrior.white(channels, 0.7) if white else smooth(channels)
     maps = random(3, len(convolution.weight), *convolution.output_shape(*SIDES))
     maps = maps * torch.tensor([1.0, 1e-6, 1e6])[:, None, None, None]
-    solution = restore(convolution, prior, 0.05, maps, *SIDES, tolerance=1e-12)
+    solution = reconstruct(convolution, prior, 0.05, maps, *SIDES, tolerance=1e-12)
     expected = maps.flatten(1) @ dense_inverse(convolution, prior, 0.05, *SIDES).T
     assert solution.images.shape == (3, channels, *SIDES)
     for found, image in zip(solution.images, expected, strict=True):
@@ -572,42 +572,42 @@ def test_restore_is_the_dense_inverse(settings, periodic, white):
 
 @pytest.mark.parametrize(("height", "width"), [(7, 11), (13, 5), (6, 9)])
 @pytest.mark.parametrize("name", ["stride 2", "stride 3", "uneven", "gaps"])
-def test_restore_images_that_are_no_multiple_of_the_stride(name, height, width):
+def test_reconstruct_images_that_are_no_multiple_of_the_stride(name, height, width):
     convolution = convolution_of(**LAYERS[name])
     prior = smooth(convolution.channels, 4)
     maps = random(1, len(convolution.weight), *convolution.output_shape(height, width))
-    solution = restore(convolution, prior, 0.1, maps, height, width, tolerance=1e-12)
+    solution = reconstruct(convolution, prior, 0.1, maps, height, width, tolerance=1e-12)
     expected = dense_inverse(convolution, prior, 0.1, height, width) @ maps.flatten()
     assert relative(solution.images.flatten(), expected) < 1e-8
 
 
 @every_border
-def test_restore_where_the_preconditioner_would_be_too_large(periodic, monkeypatch):
+def test_reconstruct_where_the_preconditioner_would_be_too_large(periodic, monkeypatch):
     monkeypatch.setattr(optimum, "MOST_ENTRIES", 1000)
     convolution, prior = convolution_of(9, 3, 4, stride=4, periodic=periodic), smooth(3, 2)
     maps = random(2, 9, 2, 3)
-    solution = restore(convolution, prior, 0.1, maps, 8, 12, tolerance=1e-12)
+    solution = reconstruct(convolution, prior, 0.1, maps, 8, 12, tolerance=1e-12)
     expected = maps.flatten(1) @ dense_inverse(convolution, prior, 0.1, 8, 12).T
     assert relative(solution.images.flatten(1), expected) < 1e-8
     assert solution.iterations > 1
 
 
 @every_border
-def test_restore_images_smaller_than_the_priors_reach(periodic):
+def test_reconstruct_images_smaller_than_the_priors_reach(periodic):
     convolution, prior = convolution_of(2, 1, 3, padding=1, periodic=periodic), smooth(1, 5)
     maps = random(1, 2, 3, 4)
-    solution = restore(convolution, prior, 0.1, maps, 3, 4, tolerance=1e-12)
+    solution = reconstruct(convolution, prior, 0.1, maps, 3, 4, tolerance=1e-12)
     expected = dense_inverse(convolution, prior, 0.1, 3, 4) @ maps.flatten()
     assert relative(solution.images.flatten(), expected) < 1e-8
 
 
 @every_border
-def test_restore_under_a_prior_that_excludes_images(periodic):
+def test_reconstruct_under_a_prior_that_excludes_images(periodic):
     convolution = convolution_of(3, 2, 3, stride=2, padding=1, periodic=periodic)
     one = smooth(1).autocovariance
     prior = StationaryPrior(torch.zeros(2).double(), one * torch.tensor([[1.0, 2], [2, 4]]))
     maps = random(1, 3, 4, 3)
-    solution = restore(convolution, prior, 0.05, maps, 8, 6, tolerance=1e-12)
+    solution = reconstruct(convolution, prior, 0.05, maps, 8, 6, tolerance=1e-12)
     covariance = literal_covariance(prior, 8, 6, periodic)
     expected = best_inverse(convolution.matrix(8, 6), covariance, 0.05) @ maps.flatten()
     assert relative(solution.images.flatten(), expected) < 1e-7
@@ -618,12 +618,12 @@ def test_restore_under_a_prior_that_excludes_images(periodic):
 def test_maps_of_zeros_give_the_mean(periodic):
     convolution = convolution_of(2, 1, 3, padding=1, periodic=periodic)
     maps = random(3, 2, 6, 6)
-    solution = restore(convolution, smooth(), 0.1, torch.zeros_like(maps), 6, 6)
+    solution = reconstruct(convolution, smooth(), 0.1, torch.zeros_like(maps), 6, 6)
     assert not solution.images.any()
     assert solution.iterations == 0
     assert solution.residual == 0
     maps[1] = 0
-    solution = restore(convolution, smooth(), 0.1, maps, 6, 6, tolerance=1e-12)
+    solution = reconstruct(convolution, smooth(), 0.1, maps, 6, 6, tolerance=1e-12)
     assert not solution.images[1].any()
     expected = maps.flatten(1) @ dense_inverse(convolution, smooth(), 0.1, 6, 6).T
     assert torch.allclose(solution.images.flatten(1), expected)
@@ -654,7 +654,7 @@ def test_the_preconditioner_is_the_inverse_on_a_torus_or_its_root(periodic):
 def test_the_residual_is_that_of_the_iteration_it_stopped_at(most):
     convolution, noise = convolution_of(2, 1, 3, stride=2, padding=1), 0.01
     prior, maps = StationaryPrior.white(1), random(1, 2, 4, 3)
-    found = restore(convolution, prior, noise, maps, 8, 6, tolerance=1e-12, most=most)
+    found = reconstruct(convolution, prior, noise, maps, 8, 6, tolerance=1e-12, most=most)
     assert found.iterations == most
     matrix = convolution.matrix(8, 6)
     target = matrix.T @ maps.flatten()
@@ -671,10 +671,10 @@ def test_iterations_end_at_the_tolerance():
     expected = maps.flatten(1) @ dense_inverse(convolution, prior, 0.01, 12, 12).T
     iterations, errors = [], []
     for tolerance in (1e-1, 1e-3, 1e-5, 1e-7):
-        found = restore(convolution, prior, 0.01, maps, 12, 12, tolerance=tolerance)
+        found = reconstruct(convolution, prior, 0.01, maps, 12, 12, tolerance=tolerance)
         assert found.residual <= tolerance
         most = found.iterations - 1
-        short = restore(convolution, prior, 0.01, maps, 12, 12, tolerance=tolerance, most=most)
+        short = reconstruct(convolution, prior, 0.01, maps, 12, 12, tolerance=tolerance, most=most)
         assert short.residual > tolerance
         iterations.append(found.iterations)
         errors.append(relative(found.images.flatten(1), expected))
@@ -686,7 +686,7 @@ def test_iterations_end_at_the_tolerance():
 def test_maps_that_are_no_numbers_are_not_reported_as_solved():
     maps = random(1, 2, 4, 4)
     maps[0, 0, 0, 0] = math.nan
-    found = restore(convolution_of(2, 1, 3, padding=1), smooth(), 0.1, maps, 4, 4)
+    found = reconstruct(convolution_of(2, 1, 3, padding=1), smooth(), 0.1, maps, 4, 4)
     assert not found.residual < 1
 
 
@@ -1196,7 +1196,7 @@ def test_everything_is_computed_in_double_precision():
         convolution.matrix(4, 4),
         dense_inverse(convolution, prior, 0.1, 4, 4),
         dense_pseudo_inverse(convolution, 4, 4),
-        restore(convolution, prior, 0.1, maps, 8, 8).images,
+        reconstruct(convolution, prior, 0.1, maps, 8, 8).images,
         periodic_kernel(convolution, prior, 0.1, 8).weight,
         periodic_kernel(convolution, None, 0.1, 8).weight,
         moments.maps(0, 1),

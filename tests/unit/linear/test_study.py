@@ -165,7 +165,7 @@ def test_the_torus_of_kernels_is_a_multiple_of_the_stride_and_holds_the_span_thr
         assert study.kernel_side(convolution) == side
 
 
-# ------------------------------------------------------------------------------ restorations
+# ------------------------------------------------------------------------------ reconstructions
 
 SIZES, SHARE = (4, 7, 10), 0.2
 BORDER = 5 + 10 // 2
@@ -173,9 +173,9 @@ BORDER = 5 + 10 // 2
 
 @pytest.fixture(scope="module")
 def table():
-    """Restored images of the planted field, and the rows of their errors."""
+    """Reconstructed images of the planted field, and the rows of their errors."""
     convolution, images = convolution_of(), field(24, 44, seed=3)
-    found = study.restorations(convolution, planted(), images, SHARE, SIZES, generator())
+    found = study.reconstructions(convolution, planted(), images, SHARE, SIZES, generator())
     return found, study.errors(images, found, SHARE, BORDER)
 
 
@@ -234,7 +234,7 @@ def test_larger_kernels_are_not_worse_and_single_ones_not_better(table):
 
 def test_noise_repeats_with_its_seed(table):
     images = field(24, 44, seed=3)
-    again = study.restorations(convolution_of(), planted(), images, SHARE, [4], generator())
+    again = study.reconstructions(convolution_of(), planted(), images, SHARE, [4], generator())
     assert [entry.size for entry in again] == [None, None, 4, 4, 4]
     for first, second in zip(table[0], again, strict=False):
         assert torch.equal(first.images, second.images)
@@ -242,13 +242,13 @@ def test_noise_repeats_with_its_seed(table):
 
 def test_stride_one_has_no_single_convolution_of_its_own():
     convolution, images = convolution_of(outputs=4, kernel=3, stride=1), field(1, 16)
-    found = study.restorations(convolution, planted(), images, 0.1, [3], generator())
+    found = study.reconstructions(convolution, planted(), images, 0.1, [3], generator())
     assert [entry.method for entry in found] == [OPTIMAL, PSEUDO, TRANSPOSED, CUT]
 
 
 def test_a_size_below_the_stride_has_no_single_convolution():
     convolution, images = convolution_of(outputs=2, stride=4), field(1, 16)
-    found = study.restorations(convolution, planted(), images, 0.1, [3, 4], generator())
+    found = study.reconstructions(convolution, planted(), images, 0.1, [3, 4], generator())
     sizes = {
         method: [e.size for e in found if e.method == method] for method in (TRANSPOSED, SINGLE)
     }
@@ -258,7 +258,7 @@ def test_a_size_below_the_stride_has_no_single_convolution():
 def test_sizes_that_take_too_large_a_regression_are_left_out_and_named(caplog):
     images = field(1, 16)
     with caplog.at_level(logging.INFO, "deep_restoration"):
-        found = study.restorations(convolution_of(), planted(), images, 0.1, [4, 58], generator())
+        found = study.reconstructions(convolution_of(), planted(), images, 0.1, [4, 58], generator())
     sizes = {
         method: [e.size for e in found if e.method == method]
         for method in (TRANSPOSED, SINGLE, CUT)
@@ -372,11 +372,11 @@ def test_every_share_of_noise_has_its_rows_around_the_mean(monkeypatch):
     prior = replace(prior, mean=torch.tensor([0.2, 0.5, 0.4]).double())
     truth, seen = field(2, 24) + prior.mean.view(-1, 1, 1), []
 
-    def restorations(convolution, prior, images, share, sizes, draw):
+    def reconstructions(convolution, prior, images, share, sizes, draw):
         seen.append((images, share, float(torch.rand(1, generator=draw))))
-        return [study.Restored("m", size, images + share, {}) for size in (None, *sizes)]
+        return [study.Reconstructed("m", size, images + share, {}) for size in (None, *sizes)]
 
-    monkeypatch.setattr(study, "restorations", restorations)
+    monkeypatch.setattr(study, "reconstructions", reconstructions)
     rows, first = study.by_noise(convolution, prior, truth, [0.1, 0.3], [5], 9)
     assert [row["noise"] for row in rows] == [0.1, 0.1, 0.3, 0.3]
     assert [row["mse"] for row in rows] == pytest.approx([0.01, 0.01, 0.09, 0.09])

@@ -32,10 +32,10 @@ def network(channels=2, width=4, blocks=1, fold=1):
     return result
 
 
-def prior(sigma=0.4, probes=0, **options):
+def prior(sigma=0.4, noise_samples=0, **options):
     facts = {"width": 4, "blocks": 1, "fold": 1}
     centre = torch.tensor([0.3, -0.2])
-    return Denoiser(network(), 0.7, centre, sigma, probes=probes, facts=facts, **options)
+    return Denoiser(network(), 0.7, centre, sigma, noise_samples=noise_samples, facts=facts, **options)
 
 
 # ------------------------------------------------------------------------------ the network
@@ -70,11 +70,11 @@ def test_odd_sizes_are_filled_up_with_the_edge(size):
 
 
 def test_every_image_has_its_own_noise_level():
-    x, levels = seeded(3), torch.tensor([0.1, 0.5, 2.0])
+    x, noise_levels = seeded(3), torch.tensor([0.1, 0.5, 2.0])
     with torch.no_grad():
-        together = network()(x, levels)
-        alone = torch.cat([network()(x[i : i + 1], levels[i : i + 1]) for i in range(3)])
-        same = network()(x[:1].expand(3, -1, -1, -1), levels)
+        together = network()(x, noise_levels)
+        alone = torch.cat([network()(x[i : i + 1], noise_levels[i : i + 1]) for i in range(3)])
+        same = network()(x[:1].expand(3, -1, -1, -1), noise_levels)
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
     assert not torch.allclose((x[0] - same[0]) / 0.1, (x[0] - same[2]) / 2.0, atol=1e-2)
 
@@ -92,9 +92,9 @@ def test_denoising_knows_the_units_of_its_data():
     assert torch.equal(prior(sigma=0.35).denoise(x), prior().denoise(x, 0.35))
 
 
-@pytest.mark.parametrize("probes", [0, 1, 3])
-def test_energy_and_gradient_are_those_of_the_distance_moved(probes):
-    one = prior(sigma=0.4, probes=probes)
+@pytest.mark.parametrize("noise_samples", [0, 1, 3])
+def test_energy_and_gradient_are_those_of_the_distance_moved(noise_samples):
+    one = prior(sigma=0.4, noise_samples=noise_samples)
     x = seeded().requires_grad_()
     moved = x.detach() - one.expected(x.detach())
     energy = one.energy(x)
@@ -116,12 +116,12 @@ def test_gradients_of_a_weighted_sum_are_weighted():
 
 def test_without_probes_the_answer_is_the_network_s():
     x = seeded()
-    assert torch.equal(prior(probes=0).expected(x), prior().denoise(x))
+    assert torch.equal(prior(noise_samples=0).expected(x), prior().denoise(x))
 
 
 def test_probes_are_pairs_of_opposite_noise():
-    """Two probes by hand, from the same generator."""
-    x, one = seeded(), prior(sigma=0.4, probes=2)
+    """Two samples of noise by hand, from the same generator."""
+    x, one = seeded(), prior(sigma=0.4, noise_samples=2)
     draw = torch.Generator().manual_seed(9)
     total = torch.zeros_like(x)
     for _ in range(2):
@@ -132,7 +132,7 @@ def test_probes_are_pairs_of_opposite_noise():
 
 
 def test_probes_are_the_same_unless_a_generator_draws_new_ones():
-    x, one = seeded(), prior(probes=1)
+    x, one = seeded(), prior(noise_samples=1)
     assert torch.equal(one.energy(x), one.energy(x))
     draw = torch.Generator().manual_seed(3)
     first, second = one.energy(x, draw), one.energy(x, draw)
@@ -140,15 +140,15 @@ def test_probes_are_the_same_unless_a_generator_draws_new_ones():
     assert torch.equal(first, one.energy(x, torch.Generator().manual_seed(3)))
 
 
-@pytest.mark.parametrize("probes", [0, 2])
-def test_energies_of_a_batch_are_those_of_its_images(probes):
-    x, one = seeded(3), prior(probes=probes)
+@pytest.mark.parametrize("noise_samples", [0, 2])
+def test_energies_of_a_batch_are_those_of_its_images(noise_samples):
+    x, one = seeded(3), prior(noise_samples=noise_samples)
     alone = torch.cat([one.energy(image[None]) for image in x])
     torch.testing.assert_close(one.energy(x), alone, rtol=1e-4, atol=1e-5)
 
 
 def test_calibration_is_the_mean_and_spread_per_value():
-    one = prior(probes=1)
+    one = prior(noise_samples=1)
     first, second = seeded(3, seed=1), seeded(2, seed=2)
     values = [one.energy(x[None]).item() / (2 * 6 * 5) for x in (*first, *second)]
     one.calibrate([first, second])
@@ -168,14 +168,14 @@ def test_equal_maps_have_a_spread_that_can_be_divided_by():
 
 def test_a_stored_denoiser_is_the_same(tmp_path):
     path = tmp_path / "dae.safetensors"
-    one = prior(sigma=0.25, probes=2, mean=1.5, spread=0.125)
+    one = prior(sigma=0.25, noise_samples=2, mean=1.5, spread=0.125)
     one.facts["of"] = "grey"
     one.save(path, {"settings": {"seed": 1}})
     found = load(path)
     x = seeded()
     assert torch.equal(found.energy(x), one.energy(x))
     assert torch.equal(found.gradient(x), one.gradient(x))
-    assert (found.kind, found.channels, found.sigma, found.probes) == ("denoiser", 2, 0.25, 2)
+    assert (found.kind, found.channels, found.sigma, found.noise_samples) == ("denoiser", 2, 0.25, 2)
     assert (found.mean, found.spread, found.scale) == (1.5, 0.125, 0.7)
     assert found.facts == one.facts
     assert load_tensors(path, "prior")[1]["settings"] == {"seed": 1}
@@ -193,8 +193,8 @@ def test_another_noise_level_can_be_asked_for(tmp_path):
     for progress, level in ((0.0, 0.9), (0.5, 0.3), (1.0, 0.1)):
         Calibrated(found).anneal(progress)
         assert found.sigma == pytest.approx(level)
-    with pytest.raises(ValueError, match=r"holds a denoiser, which has no option lattice.*sigma"):
-        load(path, lattice=2)
+    with pytest.raises(ValueError, match=r"holds a denoiser, which has no option position_stride.*sigma"):
+        load(path, position_stride=2)
 
 
 # ------------------------------------------------------------------------------ training
@@ -215,9 +215,9 @@ def fields(count, seed, spread=1.0):
 
 
 def settings(**changes):
-    values = {"width": 4, "blocks": 1, "fold": 1, "levels": (100 * LOW, 100 * HIGH), "sigma": 50}
+    values = {"width": 4, "blocks": 1, "fold": 1, "noise_levels": (100 * LOW, 100 * HIGH), "sigma": 50}
     values |= {
-        "probes": 0,
+        "noise_samples": 0,
         "steps": 12,
         "batch": 8,
         "rate": 1e-2,
@@ -312,16 +312,16 @@ def test_images_are_bytes_in_steps_of_one_in_255(train):
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (12, 3, 20, 16), dtype=np.uint8)
     one, _ = train(
-        settings(steps=2, levels=(3.0, 30.0), sigma=5.0, crop=64, probes=1),
+        settings(steps=2, noise_levels=(3.0, 30.0), sigma=5.0, crop=64, noise_samples=1),
         maps=pixels,
         kept=pixels,
     )
     assert one.sigma == pytest.approx(5 / 255)
     assert one.channels == 3
-    assert one.probes == 1
+    assert one.noise_samples == 1
     assert one.scale == pytest.approx(pixels.std() / 255, rel=1e-4)
     torch.testing.assert_close(one.centre.double(), torch.from_numpy(pixels.mean((0, 2, 3)) / 255))
-    assert one.facts["levels"] == (3.0, 30.0)
+    assert one.facts["noise_levels"] == (3.0, 30.0)
 
 
 def test_maps_of_one_position_are_denoised_too(train):

@@ -54,7 +54,7 @@ def given(count, scale=1.0):
 @pytest.mark.parametrize("sigma", [0.1, 1.0])
 def test_a_quadratic_energy_has_its_closed_form(weight, sigma, matrix):
     y = given(4)
-    found = denoising.restore(quadratic(matrix), y, sigma, weight, tolerance=1e-9, iterations=3000)
+    found = denoising.denoise(quadratic(matrix), y, sigma, weight, tolerance=1e-9, iterations=3000)
     system = torch.eye(24, dtype=torch.float64) / sigma**2 + weight * matrix
     expected = torch.linalg.solve(system, y.flatten(1).T / sigma**2).T.view_as(y)
     torch.testing.assert_close(found.images, expected, rtol=0, atol=1e-8)
@@ -62,11 +62,11 @@ def test_a_quadratic_energy_has_its_closed_form(weight, sigma, matrix):
     assert (found.iterations == 0) == (weight == 0)
 
 
-def test_images_of_a_batch_are_restored_as_alone(matrix):
+def test_images_of_a_batch_are_reconstructed_as_alone(matrix):
     y = given(3) * torch.tensor([0.1, 1.0, 30.0])[:, None, None, None]
-    together = denoising.restore(quadratic(matrix), y, 1.0, 2.0, tolerance=1e-6, iterations=3000)
+    together = denoising.denoise(quadratic(matrix), y, 1.0, 2.0, tolerance=1e-6, iterations=3000)
     alone = [
-        denoising.restore(quadratic(matrix), x[None], 1.0, 2.0, tolerance=1e-6, iterations=3000)
+        denoising.denoise(quadratic(matrix), x[None], 1.0, 2.0, tolerance=1e-6, iterations=3000)
         for x in y
     ]
     torch.testing.assert_close(
@@ -86,7 +86,7 @@ def test_converged_images_stay_where_they_are(matrix):
         seen.append(x.clone())
         return quadratic(matrix)(x)
 
-    found = denoising.restore(gradient, y, 1.0, 1.0, tolerance=1e-6, iterations=1000)
+    found = denoising.denoise(gradient, y, 1.0, 1.0, tolerance=1e-6, iterations=1000)
     assert len(seen) > 10
     assert all(torch.equal(x[0], y[0]) for x in seen)
     assert torch.equal(found.images[0], y[0])
@@ -97,7 +97,7 @@ def test_converged_images_stay_where_they_are(matrix):
 def test_images_that_have_not_converged_are_told_by_their_residual(iterations, matrix):
     y, sigma, weight = given(3), 0.5, 1.0
     gradient = quadratic(matrix)
-    found = denoising.restore(gradient, y, sigma, weight, tolerance=1e-9, iterations=iterations)
+    found = denoising.denoise(gradient, y, sigma, weight, tolerance=1e-9, iterations=iterations)
     x = found.images
     step = sigma**2 * ((x - y) / sigma**2 + weight * gradient(x))
     assert found.iterations == iterations
@@ -108,7 +108,7 @@ def test_images_that_have_not_converged_are_told_by_their_residual(iterations, m
 def test_the_noisy_images_stay_as_they_were(matrix):
     y = given(2)
     before = y.clone()
-    denoising.restore(quadratic(matrix), y, 1.0, 1.0)
+    denoising.denoise(quadratic(matrix), y, 1.0, 1.0)
     assert torch.equal(y, before)
 
 
@@ -143,7 +143,7 @@ def test_heavy_tailed_experts_converge_below_the_start(weight, noisy):
     assert float(start.square().mean().sqrt()) > 100 * tolerance
 
 
-def test_restoring_needs_no_autograd_graph(noisy):
+def test_reconstructing_needs_no_autograd_graph(noisy):
     found = denoising.most_probable(
         experts(), SIGMA, noisy.clone().requires_grad_(), 1.0, iterations=2
     )
@@ -322,8 +322,8 @@ def test_no_weight_is_tried_twice(best):
 
 def test_tuning_finds_a_denoiser_better_than_none(photographs, noisy):
     def score(weight):
-        restored = denoising.total_variation(noisy, weight).images
-        return float(denoising.psnr(photographs, restored).mean())
+        denoised = denoising.total_variation(noisy, weight).images
+        return float(denoising.psnr(photographs, denoised).mean())
 
     weight = denoising.tune(score, 0.1, refine=1)
     assert score(weight) > score(weight * 3)
@@ -341,21 +341,21 @@ def test_the_device_of_the_images_is_kept(photographs, noisy):
 # ------------------------------------------------------------------------------ a photograph
 
 
-def test_without_a_prior_it_is_total_variation_that_restores():
-    assert denoising.restoring(None, "map", SIGMA, iterations=1) is denoising.total_variation
+def test_without_a_prior_it_is_total_variation_that_reconstructs():
+    assert denoising.denoising_by(None, "map", SIGMA, iterations=1) is denoising.total_variation
 
 
 @pytest.mark.parametrize("estimator", denoising.ESTIMATORS)
-def test_a_prior_restores_by_the_estimator_that_is_named(estimator, noisy):
+def test_a_prior_reconstructs_by_the_estimator_that_is_named(estimator, noisy):
     prior, limits = Shrinking(), {"iterations": 4, "tolerance": 0.0}
-    found = denoising.restoring(prior, estimator, SIGMA, **limits)(noisy, 0.5)
+    found = denoising.denoising_by(prior, estimator, SIGMA, **limits)(noisy, 0.5)
     expected = denoising.ESTIMATORS[estimator](prior, SIGMA, noisy, 0.5, **limits)
     assert torch.equal(found.images, expected.images)
 
 
 def test_the_estimators_of_a_denoiser_differ(noisy):
     means, modes = (
-        denoising.restoring(Shrinking(), name, SIGMA, iterations=50, tolerance=1e-6)(noisy, 1.0)
+        denoising.denoising_by(Shrinking(), name, SIGMA, iterations=50, tolerance=1e-6)(noisy, 1.0)
         for name in ("mean", "map")
     )
     assert not torch.allclose(means.images, modes.images, atol=1e-4)
@@ -374,32 +374,32 @@ def test_middles_are_the_middle_of_images(shape, side):
 def test_the_weight_is_that_of_the_largest_mean_psnr(photographs):
     asked = {}
 
-    def restore(noisy, weight):
+    def denoise(noisy, weight):
         asked[weight] = denoising.total_variation(noisy[:, :1], weight)
         return asked[weight]
 
     clean = photographs[:, :1]
-    found = denoising.tuned(restore, clean, SIGMA, 3)
+    found = denoising.tuned(denoise, clean, SIGMA, 3)
     scores = {w: float(denoising.psnr(clean, x.images).mean()) for w, x in asked.items()}
     assert found == max(scores, key=scores.get)
     assert min(asked, key=lambda w: abs(w - denoising.START)) == pytest.approx(denoising.START)
 
 
 @pytest.mark.parametrize("planes", [1, 3])
-def test_what_is_measured_of_a_photograph_is_what_is_restored(planes, photographs):
+def test_what_is_measured_of_a_photograph_is_what_is_reconstructed(planes, photographs):
     pixels = (255 * photographs[0, :planes]).round().byte().numpy()
     truth = torch.from_numpy(pixels)[None].float() / 255
     values, shown = denoising.measure(denoising.total_variation, 0.05, pixels, "cat.png", SIGMA, 7)
     noisy = denoising.add_noise(truth, ["cat.png"], SIGMA, 7)
-    restored = denoising.total_variation(noisy, 0.05).images
+    denoised = denoising.total_variation(noisy, 0.05).images
     assert tuple(values) == denoising.MEASURES
     assert values["psnr_noisy"] == pytest.approx(float(denoising.psnr(truth, noisy)), rel=1e-5)
-    assert values["psnr"] == pytest.approx(float(denoising.psnr(truth, restored)), rel=1e-5)
+    assert values["psnr"] == pytest.approx(float(denoising.psnr(truth, denoised)), rel=1e-5)
     assert values["psnr"] > values["psnr_noisy"] + 1
-    pair = (x.clamp(0, 1).permute(0, 2, 3, 1).numpy() for x in (truth, restored))
+    pair = (x.clamp(0, 1).permute(0, 2, 3, 1).numpy() for x in (truth, denoised))
     assert values["ssim"] == pytest.approx(metrics.ssim(*pair)[0], rel=1e-5)
     assert (values["iterations"], values["residual"]) == (0, 0)
-    for name, image in {"clean": truth, "noisy": noisy, "restored": restored}.items():
+    for name, image in {"clean": truth, "noisy": noisy, "denoised": denoised}.items():
         picture = (255 * image[0].clamp(0, 1)).round().permute(1, 2, 0).numpy()
         assert shown[name].dtype == np.uint8
         np.testing.assert_allclose(shown[name], picture, atol=1)

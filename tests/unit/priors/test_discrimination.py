@@ -117,18 +117,18 @@ def field(of="images", channels=3):
     return prior
 
 
-def test_sets_are_the_images_what_is_made_of_them_and_what_was_restored():
+def test_sets_are_the_images_what_is_made_of_them_and_what_was_reconstructed():
     draw = np.random.default_rng(0)
     pixels = draw.integers(0, 256, (5, 8, 9, 3), dtype=np.uint8)
-    restored = {"tv": draw.random((5, 8, 9, 3), np.float32)}
+    reconstructed = {"tv": draw.random((5, 8, 9, 3), np.float32)}
     names = list("abcde")
-    found = discrimination.sets_of(pixels, names, restored, 3)(slice(1, 4))
+    found = discrimination.sets_of(pixels, names, reconstructed, 3)(slice(1, 4))
     assert list(found) == ["natural", *SETS, "tv"]
     natural = torch.from_numpy(pixels[1:4] / 255).permute(0, 3, 1, 2)
     torch.testing.assert_close(found["natural"].double(), natural)
     for name, images in discrimination.unnatural(found["natural"], names[1:4], 3).items():
         assert torch.equal(found[name], images)
-    np.testing.assert_array_equal(found["tv"].permute(0, 2, 3, 1).numpy(), restored["tv"][1:4])
+    np.testing.assert_array_equal(found["tv"].permute(0, 2, 3, 1).numpy(), reconstructed["tv"][1:4])
 
 
 def test_a_prior_looks_at_images_at_their_grey_or_at_their_maps(network, pictures):

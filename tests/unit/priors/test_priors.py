@@ -255,7 +255,7 @@ def test_a_map_smaller_than_a_patch_is_reflected_or_refused(name, size):
     energy = -(prior.expert.G(prior.responses(known)).sum((2, 3)) @ prior.alphas)
     (gradient,) = torch.autograd.grad(energy.sum(), known)
     torch.testing.assert_close(prior.gradient(x), gradient, rtol=1e-10, atol=1e-10)
-    prior = field(name, border="valid", lattice=2)
+    prior = field(name, border="valid", position_stride=2)
     message = f"maps of {size[0]} x {size[1]} hold no whole patch of 3 x 2.*border: reflect"
     for ask in (
         prior.energy,
@@ -368,12 +368,12 @@ def test_a_flat_map_has_a_finite_gradient(name):
     assert torch.isfinite(prior.gradient(x)).all()
 
 
-# ------------------------------------------------------------------------------ lattice
+# ------------------------------------------------------------------------------ strides
 
 
 def by_offset(prior, x):
-    """Estimates of the energy, by the offset of the lattice."""
-    estimates, generator, step = {}, torch.Generator(), prior.lattice
+    """Estimates of the energy, by the offset of the positions."""
+    estimates, generator, step = {}, torch.Generator(), prior.position_stride
     for seed in range(400):
         offset = tuple(torch.randint(step, (2,), generator=generator.manual_seed(seed)).tolist())
         if offset not in estimates:
@@ -384,10 +384,10 @@ def by_offset(prior, x):
 
 @fields
 @both
-@pytest.mark.parametrize("lattice", [2, 3])
+@pytest.mark.parametrize("position_stride", [2, 3])
 @pytest.mark.parametrize("size", [(9, 9), (8, 13)])
-def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, border, lattice, size):
-    prior, x = field(name, lattice=lattice, border=border), natural(2, *size)
+def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, border, position_stride, size):
+    prior, x = field(name, position_stride=position_stride, border=border), natural(2, *size)
     full, estimates = prior.energy(x), by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
     torch.testing.assert_close(mean, full, rtol=1e-12, atol=0)
@@ -395,7 +395,7 @@ def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, borde
 
 
 def test_random_offsets_give_the_energy_within_their_standard_error():
-    prior, x = field(lattice=4), natural(2, 15, 14)
+    prior, x = field(position_stride=4), natural(2, 15, 14)
     draw = torch.Generator().manual_seed(0)
     estimates = torch.stack([prior.energy(x, draw) for _ in range(500)])
     error = estimates.std(0) / math.sqrt(500)
@@ -406,14 +406,14 @@ def test_random_offsets_give_the_energy_within_their_standard_error():
 @fields
 @both
 def test_the_gradient_over_all_offsets_of_the_lattice_is_the_full_one(name, border):
-    prior, x = field(name, lattice=2, border=border), natural().requires_grad_()
+    prior, x = field(name, position_stride=2, border=border), natural().requires_grad_()
     slopes = [torch.autograd.grad(value.sum(), x)[0] for value in by_offset(prior, x).values()]
     torch.testing.assert_close(torch.stack(slopes).mean(0), prior.gradient(x.detach()))
 
 
 @both
 def test_a_map_smaller_than_the_offset_counts_for_nothing(border):
-    prior = field(lattice=4, border=border)  # four patches: most offsets hit none
+    prior = field(position_stride=4, border=border)  # four patches: most offsets hit none
     x = natural(2, 4, 3) if border == "valid" else images(2, 2, 2, channels=4)
     assert prior.positions(x) == 4
     estimates = by_offset(prior, x)
@@ -425,7 +425,7 @@ def test_a_map_smaller_than_the_offset_counts_for_nothing(border):
 
 def test_without_a_generator_the_energy_is_exact():
     x = natural(2, 9, 9)
-    assert torch.equal(field(lattice=3).energy(x), field().energy(x))
+    assert torch.equal(field(position_stride=3).energy(x), field().energy(x))
     draw = torch.Generator().manual_seed(0)
     assert torch.equal(field().energy(x, draw), field().energy(x))
 
@@ -488,7 +488,7 @@ def test_a_field_that_never_varies_keeps_a_spread_of_1():
 
 @both
 def test_a_calibrated_prior_counts_in_spreads_per_position(border):
-    prior = field(lattice=2, border=border, mean=2.0, spread=0.5)
+    prior = field(position_stride=2, border=border, mean=2.0, spread=0.5)
     x, places = natural(2, 9, 8), 9 * 8 if border == "reflect" else 7 * 7
     expected = (prior.energy(x) / places - 2.0) / 0.5
     torch.testing.assert_close(Calibrated(prior).energy(x), expected, rtol=1e-12, atol=0)
@@ -516,7 +516,7 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
         prior.patterns = 2 * prior.filters
     prior.calibration["valid"] = (-2.5, 0.75)
     prior.save(tmp_path / "prior.safetensors", {"settings": {"seed": 1}})
-    found = load(tmp_path / "prior.safetensors", lattice=3)
+    found = load(tmp_path / "prior.safetensors", position_stride=3)
     x = natural(2, 9, 9).float()
     assert isinstance(found, FieldOfExperts)
     assert torch.equal(found.energy(x), prior.energy(x))
@@ -524,8 +524,8 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
     assert torch.equal(found.patterns, prior.patterns)
     for fact in ("mean", "spread", "groups", "dc", "contrast", "channels", "size", "facts"):
         assert getattr(found, fact) == getattr(prior, fact)
-    assert (found.expert_name, found.lattice, prior.lattice) == (expert, 3, 1)
-    assert load(tmp_path / "prior.safetensors").lattice == 1
+    assert (found.expert_name, found.position_stride, prior.position_stride) == (expert, 3, 1)
+    assert load(tmp_path / "prior.safetensors").position_stride == 1
     valid = load(tmp_path / "prior.safetensors", border="valid")
     assert (valid.border, valid.mean, valid.spread) == ("valid", -2.5, 0.75)
     assert valid.positions(x) == 7 * 8
@@ -537,9 +537,9 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
 
 def test_an_option_of_another_kind_of_prior_is_refused(tmp_path):
     field(dtype=torch.float32).save(tmp_path / "foe.safetensors", {})
-    message = "foe.safetensors holds a field, which has no option sigma; allowed: border, lattice"
+    message = "foe.safetensors holds a field, which has no option sigma; allowed: border, position_stride"
     with pytest.raises(ValueError, match=message):
-        load(tmp_path / "foe.safetensors", sigma=0.1, lattice=2)
+        load(tmp_path / "foe.safetensors", sigma=0.1, position_stride=2)
 
 
 def test_a_file_that_is_no_prior_is_refused(tmp_path):

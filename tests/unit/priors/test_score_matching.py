@@ -285,7 +285,7 @@ def test_crops_without_a_middle_are_refused(crop):
 
 
 def settings(expert, steps, **changes):
-    values = {"filters": 6, "batch": 500, "rate": 0.03, "unit": True, "patience": None}
+    values = {"filters": 6, "batch": 500, "rate": 0.03, "unit_norm": True, "patience": None}
     return score_matching.Settings(expert=expert, steps=steps, **values | changes)
 
 
@@ -389,7 +389,7 @@ def test_twice_as_many_planted_experts_as_dimensions_are_found(unit, seed, tmp_p
     x = sampled(lambda x: student(x @ planted.T).sum(1), start, 0.4, rounds=25)[None]
     filters, _, _ = score_matching.train(
         Patches(x[:, 1000:], x[:, :1000]),
-        settings("student_t", 1200, filters=16, unit=unit),
+        settings("student_t", 1200, filters=16, unit_norm=unit),
         seed,
         checkpoint(tmp_path),
     )
@@ -498,7 +498,7 @@ problems = pytest.mark.parametrize("problem", [plain_patches, noisy_patches, sma
 
 @problems
 def test_a_resumed_training_ends_as_an_unbroken_one(problem, tmp_path, stopping_after):
-    plan = settings("student_t", 130, filters=9, batch=50, unit=False, patience=9)
+    plan = settings("student_t", 130, filters=9, batch=50, unit_norm=False, patience=9)
     whole = score_matching.train(problem(), plan, 0, checkpoint(tmp_path))
     with stopping_after(110):
         score_matching.train(problem(), plan, 0, checkpoint(tmp_path, 0))
@@ -523,7 +523,7 @@ def test_the_weights_of_the_best_held_out_objective_are_kept(problem, tmp_path):
 @problems
 @pytest.mark.parametrize("unit", [True, False])
 def test_unit_filters_keep_their_length(problem, unit, tmp_path):
-    plan = settings("smooth_l1", 60, batch=50, unit=unit)
+    plan = settings("smooth_l1", 60, batch=50, unit_norm=unit)
     filters, alphas, _ = score_matching.train(problem(), plan, 0, checkpoint(tmp_path))
     lengths = filters.norm(dim=-1)
     assert torch.allclose(lengths, torch.ones_like(lengths), atol=1e-5) == unit
@@ -542,7 +542,7 @@ def test_held_out_objectives_are_those_of_the_samples_kept(tmp_path):
 def test_training_stops_when_patience_is_over(tmp_path):
     data = sources(260)
     problem = Patches(data[:, :60], data[:, 60:])
-    plan = settings("student_t", 5000, filters=12, batch=60, unit=False)
+    plan = settings("student_t", 5000, filters=12, batch=60, unit_norm=False)
     plan = score_matching.Settings(**vars(plan) | {"patience": 3})
     history = score_matching.train(problem, plan, 0, checkpoint(tmp_path))[2]
     held = [row[2] for row in history]
@@ -594,7 +594,7 @@ def test_filters_keep_to_what_the_data_reach(axes, unit, tmp_path):
     if axes == "turned":
         turn, _ = torch.linalg.qr(torch.randn(6, 6, generator=torch.Generator().manual_seed(2)))
         data, span = data @ turn.T, turn @ span @ turn.T
-    plan = settings("logistic", 400, batch=100, unit=unit)
+    plan = settings("logistic", 400, batch=100, unit_norm=unit)
     problem = Patches(data[:, 200:], data[:, :200], None, span[None])
     filters, alphas, _ = score_matching.train(problem, plan, 0, checkpoint(tmp_path))
     torch.testing.assert_close(filters @ span, filters, rtol=0, atol=1e-4)

@@ -263,7 +263,7 @@ def agree(prior, hand, history, kept):
 
 FEATURES = {
     "full": ({}, {}),
-    "full, free lengths": ({"unit": False, "expert": "logistic"}, {}),
+    "full, free lengths": ({"unit_norm": False, "expert": "logistic"}, {}),
     "full, few dimensions": ({"dimensions": 10}, {"dimensions": 10}),
     "full, zca": ({"whitening": "zca"}, {}),
     "channelwise": ({"variant": "channelwise"}, {"blocks": 4}),
@@ -324,7 +324,7 @@ def test_unit_filters_have_length_one_in_whitened_space(fit, tmp_path):
     path = write_patches(tmp_path / "patches.h5", maps, 3, "none")
     lengths = {}
     for unit in (True, False):
-        prior, _ = fit(plan("patch", "features", unit=unit), maps, path)
+        prior, _ = fit(plan("patch", "features", unit_norm=unit), maps, path)
         hand = ByHand(prior, path)
         lengths[unit] = np.einsum("gkd,de,gke->k", hand.patterns, *hand.inverses, hand.patterns)
     np.testing.assert_allclose(lengths[True], 1, rtol=1e-3)
@@ -417,7 +417,7 @@ def test_field_learns_from_its_start(fit, tmp_path):
     path = write_patches(tmp_path / "patches.h5", maps, 3, "none")
     rate = {"rate": 1e-9, "steps": 1, "middle": 4, "batch": 4}
     field, _ = fit(plan("field", "features", start=30, **rate), maps, path)
-    options = {"steps": 30, "batch": 500, "rate": 2e-2, "unit": False}
+    options = {"steps": 30, "batch": 500, "rate": 2e-2, "unit_norm": False}
     patch, _ = fit(plan("patch", "features", **options), maps, path)
     torch.testing.assert_close(field.filters, patch.filters, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(field.alphas, patch.alphas / 9, rtol=1e-4, atol=0)
@@ -437,7 +437,7 @@ def test_maps_smaller_than_a_crop_are_refused(fit, tmp_path):
 def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     data = {"features": smooth(12, 4, 6, 7), "flat": smooth(12, 5)}.get(of, pixels())
     source = "features" if of == "flat" else of
-    settings = plan("denoiser", source, width=4, batch=4, steps=3, crop=6, probes=1)
+    settings = plan("denoiser", source, width=4, batch=4, steps=3, crop=6, noise_samples=1)
     prior, history = fit(settings, data)
     maps = {
         "images": lambda: data.transpose(0, 3, 1, 2),
@@ -455,13 +455,13 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     assert prior.channels == maps.shape[1]
     assert prior.facts["of"] == source
     assert prior.facts["held_out_objective"] == history[-1][2]
-    assert prior.facts["levels"] == [3.0, 30.0]
+    assert prior.facts["noise_levels"] == [3.0, 30.0]
 
 
 # ------------------------------------------------------------------------------ all methods
 
 QUICK = {
-    "patch": {"unit": False},
+    "patch": {"unit_norm": False},
     "field": {"start": 3, "middle": 4, "batch": 4},
     "denoiser": {"width": 2, "batch": 2, "crop": 6},
     "autoregressive": {"width": 2, "batch": 2, "crop": 6, "context": 2, "of": "images"},
@@ -534,7 +534,7 @@ def test_no_more_held_out_maps_calibrate_than_promised(fit):
     """Of 127, every second: the energies of the others do not count."""
     codes = smooth(508, 2)
     codes[np.flatnonzero(splits.held_out(508, SHARE))[1::2]] *= 100
-    settings = plan("denoiser", "features", width=2, batch=4, steps=1, probes=0)
+    settings = plan("denoiser", "features", width=2, batch=4, steps=1, noise_samples=0)
     prior, _ = fit(settings, codes)
     kept = codes[splits.held_out(508, SHARE)]
     assert len(kept) == 127

@@ -185,7 +185,7 @@ def render(tmp_path, **changes):
             {
                 "path": str(picture),
                 "caption": "gallery",
-                "section": "Restored images",
+                "section": "Reconstructed images",
                 "wildcards": {"classifier": "net", "layer": "conv1"},
             },
             {
@@ -224,7 +224,7 @@ def test_page_needs_no_other_file(tmp_path):
 def test_page_holds_figures_tables_findings_and_settings(tmp_path):
     page = render(tmp_path)
     assert page.count(base64.b64encode(PNG).decode()) == 2
-    assert "Restored images" in page
+    assert "Reconstructed images" in page
     for entry in SUMMARY:
         assert entry["recipe"] in page
     assert "0.900" in page
@@ -415,7 +415,7 @@ def test_claims_appear_under_feature_maps(tmp_path):
     assert fc6[6:] == ["- (-)", "too small to tell"]
 
 
-# ------------------------------------------------------------------------------ restored maps
+# ------------------------------------------------------------------------------ reconstructed maps
 
 
 def distances(layer, recipe, **values):
@@ -448,10 +448,10 @@ def test_pivot_of_nothing_has_no_lines():
     assert assembly.pivot([]) == {"measures": [], "lines": []}
 
 
-def test_distances_of_restored_maps_appear_under_feature_maps(tmp_path):
+def test_distances_of_reconstructed_maps_appear_under_feature_maps(tmp_path):
     page = render(tmp_path, maps=MAPS, figures=[figure_of(tmp_path, "Feature maps")])
     assert "<th>gini image</th>" in page
-    assert cells_of(page, "Feature maps of restored images") == [
+    assert cells_of(page, "Feature maps of reconstructed images") == [
         ["net conv1", "pure", "0.50", "∞", "-0.25"],
         ["net conv1", "tv", "0", "-", "1.5"],
         ["net conv2", "pure", "12", "0.0010", "0.10"],
@@ -481,7 +481,7 @@ def denoised(prior, colour="grey", **values):
 
 
 def test_learned_priors_appear_in_their_section(tmp_path):
-    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    figure = figure_of(tmp_path, "Learned priors", "discrimination")
     page = render(tmp_path, priors=[written(row) for row in PRIOR_ROWS], figures=[figure])
     assert cells_of(page, "Training. Objectives") == [
         ["ica", "image", "3000", "12.3", "-123", "62 %"],
@@ -497,7 +497,7 @@ def test_denoising_appears_among_learned_priors(tmp_path):
         denoised("foe", ssim=0.8125, iterations=123.4, residual=0.0987, seconds=3),
         denoised("tv", colour="images"),
     ]
-    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    figure = figure_of(tmp_path, "Learned priors", "discrimination")
     page = render(tmp_path, denoising=rows, figures=[figure])
     first, second, third = cells_of(page, "Denoising:")
     assert first == [
@@ -511,7 +511,7 @@ def test_denoising_appears_among_learned_priors(tmp_path):
 
 def test_a_line_parts_grey_denoising_from_that_of_colour(tmp_path):
     rows = [denoised(name, colour) for colour in ("images", "grey") for name in ("tv", "foe")]
-    figure = figure_of(tmp_path, "Learned priors", "naturalness")
+    figure = figure_of(tmp_path, "Learned priors", "discrimination")
     page = render(tmp_path, denoising=rows, figures=[figure])
     table = page.split("Denoising:")[1].split("<tbody>")[1].split("</tbody>")[0]
     assert re.findall(r"<tr( class=\"first\")?>", table) == [' class="first"', ""] * 2
@@ -569,13 +569,13 @@ def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
         {"path": str(picture), "caption": caption, "section": section, "wildcards": names}
         for caption, section, names in (
             ("ambiguity", "Ambiguity", {"classifier": "net"}),
-            ("starts", "Ambiguity", {"classifier": "net", "recipe": "tv"}),
-            ("adding", "Adding priors of feature maps", {"classifier": "net"}),
+            ("restarts", "Ambiguity", {"classifier": "net", "recipe": "tv"}),
+            ("prior_selection", "Adding priors of feature maps", {"classifier": "net"}),
         )
     ]
     columns, _ = restarts.summarise([], 0)
     several = dict.fromkeys(columns, "0.125") | {"classifier": "net", "layer": "conv4"}
-    several |= {"recipe": "tv", "starts": "7", "mse_ratio": "0.625", "note": ""}
+    several |= {"recipe": "tv", "restarts": "7", "mse_ratio": "0.625", "note": ""}
     step = dict.fromkeys(prior_selection.COLUMNS, "0.125") | {"classifier": "net", "layer": "conv5"}
     step["note"] = ""
     steps = [
@@ -586,7 +586,7 @@ def test_studies_of_starts_and_of_added_priors_have_their_tables(tmp_path):
             ("greedy", "conv2=0.5", "0"),
         )
     ]
-    page = render(tmp_path, figures=figures, starts=[several], adding=steps)
+    page = render(tmp_path, figures=figures, restarts=[several], prior_selection=steps)
     for words in ("net conv4", "0.625", "<td>7</td>", "net conv5", "conv1=0.5", "[0.125, 0.125]"):
         assert words in page
     assert page.count("baseline: mean colour") == 1

@@ -24,8 +24,8 @@ class Limited(torch.nn.Module):
         return self.network(images)
 
 
-def restored(network, most, folder):
-    """Seven images restored at once, or in as many as fit; the result, and the files left behind."""
+def reconstructed(network, most, folder):
+    """Seven images reconstructed at once, or in as many as fit; the result, and the files left behind."""
     truth = torch.rand(7, 3, 21, 21, generator=torch.Generator().manual_seed(0))
     names, mean = [str(index) for index in range(7)], torch.full((1, 3, 1, 1), 0.5)
     term = data_terms.Matching("conv2", network(truth)["conv2"].detach(), names)
@@ -41,12 +41,12 @@ def restored(network, most, folder):
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(4, [4]), (3, [4, 2]), (1, [4, 2, 1])])
-def test_images_restored_in_halves_are_those_restored_at_once(
+def test_images_reconstructed_in_halves_are_those_reconstructed_at_once(
     network, tmp_path, caplog, most, sizes
 ):
-    whole, _ = restored(network, 7, tmp_path)
+    whole, _ = reconstructed(network, 7, tmp_path)
     assert not caplog.records
-    halves, left = restored(network, most, tmp_path)
+    halves, left = reconstructed(network, most, tmp_path)
     assert [int(n) for n in re.findall(r"going on with (\d+)", caplog.text)] == sizes
     assert not left
     # Not bit for bit: oneDNN chooses its algorithm by the size of the batch.
@@ -61,7 +61,7 @@ def test_a_single_image_too_large_says_what_to_change(network, tmp_path):
     with pytest.raises(
         batches.TooLargeError, match=r"not enough memory for a single image.*images\.size"
     ):
-        restored(network, 0, tmp_path)
+        reconstructed(network, 0, tmp_path)
 
 
 def test_parts_behind_a_halved_one_are_as_small():

@@ -22,14 +22,14 @@ def photographs():
 
 def train_patches(rate, checkpoint, _):
     data = torch.randn(1, 200, 6, generator=torch.Generator().manual_seed(0))
-    plan = score_matching.Settings("logistic", 5, STEPS, 20, rate, unit=False, patience=None)
+    plan = score_matching.Settings("logistic", 5, STEPS, 20, rate, unit_norm=False, patience=None)
     score_matching.train(score_matching.Patches(data, data), plan, 0, checkpoint)
 
 
 def train_field(rate, checkpoint, _):
     matrix = torch.eye(27)
     problem = score_matching.Fields(photographs(), photographs(), matrix, 3, 4, torch.zeros(3))
-    plan = score_matching.Settings("student_t", 5, STEPS, 8, rate, unit=False, patience=None)
+    plan = score_matching.Settings("student_t", 5, STEPS, 8, rate, unit_norm=False, patience=None)
     score_matching.train(problem, plan, 0, checkpoint, what="field")
 
 

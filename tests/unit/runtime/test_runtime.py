@@ -213,7 +213,7 @@ def optimise(optimiser, parameters, steps):
 
 
 @pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad])
-def test_restored_optimiser_takes_exactly_the_same_steps(tmp_path, kind):
+def test_reconstructed_optimiser_takes_exactly_the_same_steps(tmp_path, kind):
     parameters = [torch.zeros(3, requires_grad=True), torch.ones(2, 2, requires_grad=True)]
     optimiser = kind(parameters, lr=0.1)
     optimise(optimiser, parameters, range(3))
@@ -223,10 +223,10 @@ def test_restored_optimiser_takes_exactly_the_same_steps(tmp_path, kind):
 
     loaded, _ = checkpoint(tmp_path).load()
     again = [loaded[f"p{i}"].clone().requires_grad_() for i in range(2)]
-    restored = kind(again, lr=0.1)
-    restore_optimiser(restored, loaded)
+    reconstructed = kind(again, lr=0.1)
+    restore_optimiser(reconstructed, loaded)
     optimise(optimiser, parameters, range(3, 6))
-    optimise(restored, again, range(3, 6))
+    optimise(reconstructed, again, range(3, 6))
     assert all(torch.equal(a, b) for a, b in zip(parameters, again, strict=True))
 
 

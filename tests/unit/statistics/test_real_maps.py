@@ -84,7 +84,7 @@ def test_the_optimal_inverse_beats_single_convolutions_and_the_pseudo_inverse(sa
     prior = StationaryPrior.fit(photographs("train", 40).split(16), 48)
     centred = photographs("test", 3).double() - prior.mean[:, None, None]
     generator = seeds.generator(0, "real photographs")
-    found = study.restorations(convolution, prior, centred, 0.1, [4, 7], generator)
+    found = study.reconstructions(convolution, prior, centred, 0.1, [4, 7], generator)
     rows = study.errors(centred, found, 0.1, 7 + 4)
     best, *others = rows
     assert best["method"] == study.OPTIMAL

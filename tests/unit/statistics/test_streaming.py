@@ -447,7 +447,7 @@ def test_sums_do_not_grow_with_the_images():
     assert {dtype for _, dtype in sizes[0].values()} == {torch.float64}
 
 
-# ------------------------------------------------------------------------------ saved and restored
+# ------------------------------------------------------------------------------ saved and reconstructed
 
 
 def through_npz(state):
@@ -466,7 +466,7 @@ def through_h5(state):
 
 @pytest.mark.parametrize("through", [dict, through_npz, through_h5])
 @pytest.mark.parametrize("name", ["small", "grid of every second", "grid of one", "vectors"])
-def test_state_restores_everything(through, name):
+def test_state_reconstructs_everything(through, name):
     expected = case(name, "float64")[0]
     found = FeatureStatistics.from_state(through(expected.state()))
     for part in ("shape", "grid", "radius"):
@@ -477,7 +477,7 @@ def test_state_restores_everything(through, name):
         assert np.array_equal(ours, theirs, equal_nan=True)
 
 
-def test_restored_part_goes_on_by_itself():
+def test_reconstructed_part_goes_on_by_itself():
     maps = kinds_of_maps()
     part = measured(maps[:5], positions=6)
     found = FeatureStatistics.from_state(part.state())
@@ -486,7 +486,7 @@ def test_restored_part_goes_on_by_itself():
     same(part, measured(maps[:5], positions=6), 0)
 
 
-def test_restored_parts_are_merged():
+def test_reconstructed_parts_are_merged():
     maps = kinds_of_maps()
     parts = []
     for start, stop in ((0, 4), (4, 11)):
@@ -497,7 +497,7 @@ def test_restored_parts_are_merged():
     same(parts[0], measured(maps, positions=6))
 
 
-def test_state_of_nothing_is_restored():
+def test_state_of_nothing_is_reconstructed():
     found = FeatureStatistics.from_state(through_npz(FeatureStatistics(3, 5, 4).state()))
     assert found.count == 0
     found.add(kinds_of_maps())

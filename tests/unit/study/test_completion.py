@@ -98,7 +98,7 @@ def test_a_section_of_entries_set_to_null_has_none():
 
 def test_parts_of_a_study_set_to_null_are_left_out():
     found = preflight.prepare(study(dict.fromkeys(completion.STUDIES)))
-    assert (found["linear_inverse"], found["starts"], found["adding"]) == (None, None, None)
+    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (None, None, None)
     assert found["denoising"] == completed(SHIPPED)[0]["denoising"] | {"images": None} | {
         "tuning": 8, "iterations": 300, "tolerance": 0.1,
     }  # fmt: skip
@@ -136,19 +136,19 @@ DANGLING = {  # what is set to null, with what else; the start of the line; what
         "visualisations.channels.recipe is 'mahendran2016'; known recipes: mahendran2015",
         "recipes.mahendran2016",
     ),
-    "recipe of starts": (
-        {"recipes.tv": None, "starts": {"recipe": ["pure", "tv"]}},
-        "starts.recipe is 'tv'; known recipes:",
+    "recipe of restarts": (
+        {"recipes.tv": None, "restarts": {"recipe": ["pure", "tv"]}},
+        "restarts.recipe is 'tv'; known recipes:",
         "recipes.tv",
     ),
-    "recipe of adding": (
-        {"recipes.tv": None, "adding": MAPS},
-        "adding.recipe is 'tv'; known recipes:",
+    "recipe of prior_selection": (
+        {"recipes.tv": None, "prior_selection": MAPS},
+        "prior_selection.recipe is 'tv'; known recipes:",
         "recipes.tv",
     ),
-    "prior of adding": (
-        {"priors.features": None, "adding": MAPS},
-        "adding.prior is 'features'; known priors of feature maps: none",
+    "prior of prior_selection": (
+        {"priors.features": None, "prior_selection": MAPS},
+        "prior_selection.prior is 'features'; known priors of feature maps: none",
         "priors.features",
     ),
     "recipe of details": (
@@ -156,9 +156,9 @@ DANGLING = {  # what is set to null, with what else; the start of the line; what
         "figures.details.recipes: 'tv' is not one of the study's recipes",
         "recipes.tv",
     ),
-    "prior of unseen pixels": (
-        {"priors.edge": None, "recipes.tv.unseen": "edge"},
-        "recipes.tv.unseen is 'edge', which is no autoregressive prior of images",
+    "prior of extrapolate pixels": (
+        {"priors.edge": None, "recipes.tv.extrapolate": "edge"},
+        "recipes.tv.extrapolate is 'edge', which is no autoregressive prior of images",
         "priors.edge",
     ),
     "prior of a search": (
@@ -192,32 +192,32 @@ def test_what_never_was_is_not_said_to_be_dropped():
 
 def test_only_keeps_recipes_and_what_they_need():
     found = preflight.prepare(
-        study({"only": ["tv", "foe", "inverter_joint"], "starts": {"recipe": "pure"}})
+        study({"only": ["tv", "foe", "inverter_joint"], "restarts": {"recipe": "pure"}})
     )
     assert list(found["recipes"]) == ["tv", "foe", "inverter_joint"]
     assert (list(found["priors"]), list(found["patches"])) == (["foe"], ["small"])
     assert list(found["inverters"]) == ["joint"]
     assert found["visualisations"] == {}
-    assert (found["linear_inverse"], found["starts"], found["adding"]) == (None, None, None)
+    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (None, None, None)
     assert found["denoising"]["images"] is None
     assert preflight.prepare(found) == found
 
 
 def test_only_keeps_what_else_it_names():
-    more = {"adding": MAPS, "starts": {"recipe": "pure"}, "priors.dae": DENOISER}
+    more = {"prior_selection": MAPS, "restarts": {"recipe": "pure"}, "priors.dae": DENOISER}
     named = [
         "tv",
         "ica",
         "separate",
         "linear_inverse",
-        "adding",
-        "starts",
+        "prior_selection",
+        "restarts",
         "denoising",
         "attribution",
     ]
     found = preflight.prepare(study(more | {"only": named}))
-    assert list(found["recipes"]) == ["pure", "tv"]  # starts need pure
-    assert list(found["priors"]) == ["ica", "features"]  # adding needs features
+    assert list(found["recipes"]) == ["pure", "tv"]  # restarts need pure
+    assert list(found["priors"]) == ["ica", "features"]  # prior_selection needs features
     assert list(found["patches"]) == ["images", "features"]
     assert list(found["inverters"]) == ["separate"]
     assert list(found["visualisations"]) == ["attribution"]
@@ -226,7 +226,7 @@ def test_only_keeps_what_else_it_names():
 
 
 def test_only_keeps_the_prior_of_unseen_pixels():
-    more = {"priors.edge": {"method": "autoregressive"}, "recipes.tv.unseen": "edge"}
+    more = {"priors.edge": {"method": "autoregressive"}, "recipes.tv.extrapolate": "edge"}
     assert list(preflight.prepare(study(more | {"only": ["tv"]}))["priors"]) == ["edge"]
 
 

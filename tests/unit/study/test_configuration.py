@@ -109,17 +109,17 @@ def test_filling_does_not_share_defaults():
 
 
 def test_studies_of_starts_and_of_added_priors_have_defaults():
-    config = study(("starts", {"recipe": "tv"}), ("adding", {"recipe": "tv", "prior": "features"}))
+    config = study(("restarts", {"recipe": "tv"}), ("prior_selection", {"recipe": "tv", "prior": "features"}))
     found = preflight.prepare(config)
-    assert found["starts"] == {"recipe": ["tv"], "count": 4, "images": 4}
-    assert found["adding"] == config["adding"] | {
+    assert found["restarts"] == {"recipe": ["tv"], "count": 4, "images": 4}
+    assert found["prior_selection"] == config["prior_selection"] | {
         "weights": [1e-4, 1e-3, 1e-2],
         "images": 4,
         "test": 8,
     }
     assert preflight.prepare(found) == found
-    without = preflight.prepare(study(("starts", DROP), ("adding", DROP)))
-    assert (without["starts"], without["adding"]) == (None, None)
+    without = preflight.prepare(study(("restarts", DROP), ("prior_selection", DROP)))
+    assert (without["restarts"], without["prior_selection"]) == (None, None)
 
 
 def test_priors_of_maps_may_have_a_weight_a_layer():
@@ -158,7 +158,7 @@ EXPERTS = {
             {"expert": "logistic", "filters": 9},
             EXPERTS
             | {"method": "patch", "batch": 500, "rate": 2e-2}
-            | {"unit": True, "variant": "full", "groups": 1, "multiplier": 4},
+            | {"unit_norm": True, "variant": "full", "groups": 1, "multiplier": 4},
         ),
         (
             {"method": "field", "expert": "logistic", "filters": 9},
@@ -171,9 +171,9 @@ EXPERTS = {
                 "width": 32,
                 "blocks": 1,
                 "fold": 2,
-                "levels": [3.0, 30.0],
+                "noise_levels": [3.0, 30.0],
                 "sigma": 5.0,
-                "probes": 1,
+                "noise_samples": 1,
             }
             | {"steps": 1000, "batch": 32, "crop": 64, "rate": 1.5e-3, "precision": "float32"},
         ),
@@ -197,10 +197,10 @@ def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
 def test_priors_do_not_share_defaults():
     config = study(("priors.a", {"method": "denoiser"}), ("priors.b", {"method": "denoiser"}))
     found = preflight.prepare(config)["priors"]
-    found["a"]["levels"][0] = 99.0
+    found["a"]["noise_levels"][0] = 99.0
     assert (
-        found["b"]["levels"]
-        == schema.filled("priors", {"method": "denoiser"})["levels"]
+        found["b"]["noise_levels"]
+        == schema.filled("priors", {"method": "denoiser"})["noise_levels"]
         == [3.0, 30.0]
     )
 
@@ -229,7 +229,7 @@ def test_a_study_over_another_may_drop_a_search():
 def test_a_recipe_sets_the_options_of_its_learned_priors():
     priors = {
         "dae": {"weight": 1.0, "sigma": 3.0},
-        "foe": {"weight": 1.0, "lattice": 2, "border": "valid"},
+        "foe": {"weight": 1.0, "position_stride": 2, "border": "valid"},
     }
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
     found = preflight.prepare(study(*changes))
@@ -254,7 +254,7 @@ def test_a_recipe_takes_the_image_of_an_inverter_or_goes_on_from_it(recipe):
     assert {key: found[key] for key in recipe if key != "phases"} == {
         key: value for key, value in recipe.items() if key != "phases"
     }
-    assert "start" not in found
+    assert "init" not in found
     assert ("phases" in found) == ("phases" in recipe)
 
 
@@ -383,7 +383,7 @@ def test_the_recipes_of_2017_and_2018_are_those_on_record():
     assert found["classifiers"]["alexnet"]["layers"] == ["relu1", "conv4"]
     recipes = {name: entry for name, entry in found["recipes"].items() if "harder" in name}
     assert set(recipes) == {"harder2017", "harder2017_conv4", "harder2018"}
-    assert all((r["optimiser"], r["start"]) == ("adam", "mean") for r in recipes.values())
+    assert all((r["optimiser"], r["init"]) == ("adam", "mean") for r in recipes.values())
 
     def steps(name):  # rate at each iteration
         return [p["rate"] for p in recipes[name]["phases"] for _ in range(p["iterations"])]
@@ -406,7 +406,7 @@ def test_the_recipes_of_2017_and_2018_are_those_on_record():
     assert later["data"] == "mse"
     assert later["priors"] == {"foe512": {"weight": 1e-4, "units": "raw"}}
     prior = found["priors"]["foe512"]
-    assert (prior["expert"], prior["filters"], prior["unit"]) == ("student_t", 512, True)
+    assert (prior["expert"], prior["filters"], prior["unit_norm"]) == ("student_t", 512, True)
     assert steps("harder2018") == [1.0] * 10000
     stages = [(p["priors"], p["jitter"]) for p in later["phases"] for _ in range(p["iterations"])]
     assert stages == [(t >= 5000, t % 5000 < 3200) for t in range(10000)]
@@ -717,8 +717,8 @@ FAULTS = {
         ["recipes.inverter_joint needs optimiser to go on from the image of its inverter"],
     ),
     "inverter with a start": (
-        [("recipes.inverter_joint+foe.start", "mean")],
-        ["recipes.inverter_joint+foe: it starts from the image of its inverter; remove start"],
+        [("recipes.inverter_joint+foe.init", "mean")],
+        ["recipes.inverter_joint+foe: it starts from the image of its inverter; remove init"],
     ),
     "distance to the image of no inverter": (
         [("recipes.tv.priors.inverter", {"weight": 1.0})],
@@ -726,9 +726,9 @@ FAULTS = {
     ),
     "option of the distance to an inverter's image": (
         [
-            ("recipes.inverter_joint+foe.priors.inverter", {"weight": 1.0, "lattice": 2}),
+            ("recipes.inverter_joint+foe.priors.inverter", {"weight": 1.0, "position_stride": 2}),
         ],
-        ["priors.inverter.lattice is not an option", "allowed: weight"],
+        ["priors.inverter.position_stride is not an option", "allowed: weight"],
     ),
     "published weight of that distance": (
         [("recipes.inverter_joint+foe.priors.inverter", {"weight": "mahendran2015"})],
@@ -822,9 +822,9 @@ FAULTS = {
         [("recipes.tv.phases", [{"iterations": 3, "rate": 1.0, "jitter": True}])],
         ["recipes.tv.optimiser is lbfgs", "it goes with no jitter; take adam"],
     ),
-    "lbfgs with a lattice": (
-        [("recipes.foe.priors.foe.lattice", 2)],
-        ["recipes.foe.optimiser is lbfgs", "it goes with no lattice; take adam"],
+    "lbfgs with a position_stride": (
+        [("recipes.foe.priors.foe.position_stride", 2)],
+        ["recipes.foe.optimiser is lbfgs", "it goes with no position_stride; take adam"],
     ),
     "unknown schedule": (
         [("inverters.joint.schedule", "step")],
@@ -864,7 +864,7 @@ FAULTS = {
     ),
     "option of a hand-crafted prior": (
         [("recipes.foe.priors.foe.beta", 2)],
-        ["recipes.foe.priors.foe.beta is not an option", "allowed: border, lattice, units, weight"],
+        ["recipes.foe.priors.foe.beta is not an option", "allowed: border, position_stride, units, weight"],
     ),
     "published weight of another prior": (
         [("recipes.foe.priors.foe.weight", "mahendran2015")],
@@ -1000,7 +1000,7 @@ FAULTS = {
     ),
     "key of the method patch": (
         [("priors.foe.method", "field")],
-        ["priors.foe.unit is not a key of method field", "allowed: patches", "middle"],
+        ["priors.foe.unit_norm is not a key of method field", "allowed: patches", "middle"],
     ),
     "key of the method denoiser": (
         [("priors.foe.of", "grey")],
@@ -1082,29 +1082,29 @@ FAULTS = {
         [("priors.foe", FIELD | {"middle": 83})],
         ["priors.foe.middle is 83", "with its frame, 97", "fit 96"],
     ),
-    "levels in the wrong order": (
-        [("priors.dae.levels", [30.0, 3.0])],
-        ["priors.dae.levels is [30.0, 3.0]", "the least comes first"],
+    "noise_levels in the wrong order": (
+        [("priors.dae.noise_levels", [30.0, 3.0])],
+        ["priors.dae.noise_levels is [30.0, 3.0]", "the least comes first"],
     ),
     "one level": (
-        [("priors.dae.levels", [3.0])],
-        ["priors.dae.levels is [3.0]", "2 entries or more", "least and largest"],
+        [("priors.dae.noise_levels", [3.0])],
+        ["priors.dae.noise_levels is [3.0]", "2 entries or more", "least and largest"],
     ),
-    "three levels": (
-        [("priors.dae.levels", [3.0, 4.0, 5.0])],
-        ["priors.dae.levels", "too long"],
+    "three noise_levels": (
+        [("priors.dae.noise_levels", [3.0, 4.0, 5.0])],
+        ["priors.dae.noise_levels", "too long"],
     ),
     "level of no noise": (
-        [("priors.dae.levels", [0, 3.0])],
-        ["priors.dae.levels.0 is 0", "more than 0"],
+        [("priors.dae.noise_levels", [0, 3.0])],
+        ["priors.dae.noise_levels.0 is 0", "more than 0"],
     ),
     "grey prior in a recipe": (
         [("priors.dae.of", "grey"), ("recipes.tv.priors.dae", {"weight": 1.0})],
-        ["recipes.tv.priors.dae is a prior of grey images", "restore colour"],
+        ["recipes.tv.priors.dae is a prior of grey images", "reconstruct colour"],
     ),
     "prior of grey patches in a recipe": (
         [("patches.small.of", "grey")],
-        ["recipes.foe.priors.foe is a prior of grey images", "restore colour"],
+        ["recipes.foe.priors.foe is a prior of grey images", "reconstruct colour"],
     ),
     "prior of the maps of an unknown layer": (
         [("recipes.tv.priors.features", {"weight": 1.0, "layers": ["conv1", "con2"]})],
@@ -1130,66 +1130,66 @@ FAULTS = {
         [("recipes.tv.priors.features", {"weight": {"conv1": -1.0}})],
         ["recipes.tv.priors.features.weight.conv1 is -1.0", "at least 0"],
     ),
-    "starts of an unknown recipe": (
-        [("starts", {"recipe": "tvv"})],
-        ["starts.recipe is 'tvv'", "known recipes: tv"],
+    "restarts of an unknown recipe": (
+        [("restarts", {"recipe": "tvv"})],
+        ["restarts.recipe is 'tvv'", "known recipes: tv"],
     ),
-    "starts of two recipes, one unknown": (
-        [("starts", {"recipe": ["tv", "puree"]})],
-        ["starts.recipe is 'puree'", "known recipes: pure"],
+    "restarts of two recipes, one unknown": (
+        [("restarts", {"recipe": ["tv", "puree"]})],
+        ["restarts.recipe is 'puree'", "known recipes: pure"],
     ),
     "starts of an inverse network": (
-        [("starts", {"recipe": "inverter_joint"})],
-        ["starts.recipe is 'inverter_joint'", "the image of its inverter", "no spread", "noise"],
+        [("restarts", {"recipe": "inverter_joint"})],
+        ["restarts.recipe is 'inverter_joint'", "the image of its inverter", "no spread", "noise"],
     ),
-    "starts of a recipe from an inverter's image": (
-        [("starts", {"recipe": ["pure", "inverter_joint+foe"]})],
-        ["starts.recipe is 'inverter_joint+foe'", "the image of its inverter", "no spread"],
+    "restarts of a recipe from an inverter's image": (
+        [("restarts", {"recipe": ["pure", "inverter_joint+foe"]})],
+        ["restarts.recipe is 'inverter_joint+foe'", "the image of its inverter", "no spread"],
     ),
-    "starts of a recipe from the mean colour": (
-        [("recipes.tv.start", "mean"), ("starts", {"recipe": "tv"})],
-        ["starts.recipe is 'tv'", "the mean colour", "no spread", "starts from noise"],
+    "restarts of a recipe from the mean colour": (
+        [("recipes.tv.init", "mean"), ("restarts", {"recipe": "tv"})],
+        ["restarts.recipe is 'tv'", "the mean colour", "no spread", "starts from noise"],
     ),
     "one start": (
-        [("starts", {"recipe": "tv", "count": 1})],
-        ["starts.count is 1", "at least 2"],
+        [("restarts", {"recipe": "tv", "count": 1})],
+        ["restarts.count is 1", "at least 2"],
     ),
-    "starts of no recipe": ([("starts", {"count": 2})], ["starts lacks recipe"]),
-    "misspelt count of starts": (
-        [("starts", {"recipe": "tv", "cuont": 2})],
-        ["starts.cuont is not a key", "count"],
+    "restarts of no recipe": ([("restarts", {"count": 2})], ["restarts lacks recipe"]),
+    "misspelt count of restarts": (
+        [("restarts", {"recipe": "tv", "cuont": 2})],
+        ["restarts.cuont is not a key", "count"],
     ),
     "priors added to an unknown recipe": (
-        [("adding", {"recipe": "tvv", "prior": "features"})],
-        ["adding.recipe is 'tvv'", "known recipes: tv"],
+        [("prior_selection", {"recipe": "tvv", "prior": "features"})],
+        ["prior_selection.recipe is 'tvv'", "known recipes: tv"],
     ),
     "priors added to an inverse network": (
-        [("adding", {"recipe": "inverter_joint", "prior": "features"})],
-        ["adding.recipe is 'inverter_joint'", "no optimisation", "nothing can be added"],
+        [("prior_selection", {"recipe": "inverter_joint", "prior": "features"})],
+        ["prior_selection.recipe is 'inverter_joint'", "no optimisation", "nothing can be added"],
     ),
     "priors added to a recipe that has them": (
         [
             ("recipes.tv.priors.features", {"weight": 1.0}),
-            ("adding", {"recipe": "tv", "prior": "features"}),
+            ("prior_selection", {"recipe": "tv", "prior": "features"}),
         ],
-        ["adding.recipe is 'tv'", "has the prior features already"],
+        ["prior_selection.recipe is 'tv'", "has the prior features already"],
     ),
     "a prior of images added": (
-        [("adding", {"recipe": "tv", "prior": "foe"})],
-        ["adding.prior is 'foe'", "known priors of feature maps: features"],
+        [("prior_selection", {"recipe": "tv", "prior": "foe"})],
+        ["prior_selection.prior is 'foe'", "known priors of feature maps: features"],
     ),
     "an unknown prior added": (
-        [("adding", {"recipe": "tv", "prior": "featuers"})],
-        ["adding.prior is 'featuers'", "known priors of feature maps: features"],
+        [("prior_selection", {"recipe": "tv", "prior": "featuers"})],
+        ["prior_selection.prior is 'featuers'", "known priors of feature maps: features"],
     ),
     "a weight of 0 added": (
-        [("adding", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
-        ["adding.weights.0 is 0", "more than 0"],
+        [("prior_selection", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
+        ["prior_selection.weights.0 is 0", "more than 0"],
     ),
-    "priors added without a prior": ([("adding", {"recipe": "tv"})], ["adding lacks prior"]),
+    "priors added without a prior": ([("prior_selection", {"recipe": "tv"})], ["prior_selection lacks prior"]),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
-        ["recipes.foe.priors.foe.sigma is not an option", "allowed: border, lattice, units, weight"],
+        ["recipes.foe.priors.foe.sigma is not an option", "allowed: border, position_stride, units, weight"],
     ),
     "an autoregressive prior of feature maps": (
         [("priors.new", {"method": "autoregressive", "of": "features"})],
@@ -1200,16 +1200,16 @@ FAULTS = {
         ["priors.new.context is 16; it must be less than crop and images.size"],
     ),
     "pixels completed by a denoiser": (
-        [("recipes.tv.unseen", "dae")],
-        ["recipes.tv.unseen is 'dae'", "no autoregressive prior of images; known ones: none"],
+        [("recipes.tv.extrapolate", "dae")],
+        ["recipes.tv.extrapolate is 'dae'", "no autoregressive prior of images; known ones: none"],
     ),
     "pixels completed by a prior of grey images": (
         [
             ("priors.edge", {"method": "autoregressive"}),
             ("priors.grey", {"method": "autoregressive", "of": "grey"}),
-            ("recipes.tv.unseen", "grey"),
+            ("recipes.tv.extrapolate", "grey"),
         ],
-        ["recipes.tv.unseen is 'grey'", "known ones: edge"],
+        ["recipes.tv.extrapolate is 'grey'", "known ones: edge"],
     ),
     "noise level of an autoregressive prior": (
         [
@@ -1218,13 +1218,13 @@ FAULTS = {
         ],
         ["recipes.tv.priors.edge.sigma is not an option", "allowed: units, weight"],
     ),
-    "lattice of a denoiser": (
-        [("recipes.tv.priors.dae", {"weight": 1.0, "lattice": 2})],
-        ["recipes.tv.priors.dae.lattice is not an option", "allowed: sigma, units, weight"],
+    "position_stride of a denoiser": (
+        [("recipes.tv.priors.dae", {"weight": 1.0, "position_stride": 2})],
+        ["recipes.tv.priors.dae.position_stride is not an option", "allowed: sigma, units, weight"],
     ),
-    "lattice of total variation": (
-        [("recipes.tv.priors.tv.lattice", 2)],
-        ["recipes.tv.priors.tv.lattice is not an option", "allowed: V, beta, weight"],
+    "position_stride of total variation": (
+        [("recipes.tv.priors.tv.position_stride", 2)],
+        ["recipes.tv.priors.tv.position_stride is not an option", "allowed: V, beta, weight"],
     ),
     "border of total variation": (
         [("recipes.tv.priors.tv.border", "valid")],
@@ -1298,9 +1298,9 @@ DEEP_FAULTS = {
     "priors added where no layer is in front": (
         [
             ("classifiers.alexnet.layers", ["conv1"]),
-            ("adding", {"recipe": "tv", "prior": "features"}),
+            ("prior_selection", {"recipe": "tv", "prior": "features"}),
         ],
-        ["adding: no classifier has two layers", "add layers"],
+        ["prior_selection: no classifier has two layers", "add layers"],
     ),
     "unknown layer": (
         [("classifiers.alexnet.layers", ["conv1", "con2"])],
@@ -1391,11 +1391,11 @@ def test_faults_of_all_priors_are_told_at_once():
         ("images.train", "/no"),
         ("patches.images.size", "next"),
         ("priors.ica.patches", "imags"),
-        ("priors.dae.levels", [9.0, 3.0]),
+        ("priors.dae.noise_levels", [9.0, 3.0]),
         ("denoising.images", "/no"),
     )
     assert len(lines_of(refused(wrong))) == 5
-    wrong = study(("priors.ica.of", "grey"), ("priors.new", {}), ("priors.dae.unit", True))
+    wrong = study(("priors.ica.of", "grey"), ("priors.new", {}), ("priors.dae.unit_norm", True))
     assert len(lines_of(refused(wrong))) == 3
 
 

@@ -66,7 +66,7 @@ def test_a_row_has_type_limits_default_and_description():
         *("integer (at least 1, at most 64), or `next`", "", "`8`"),
     ]
     assert row(text, "recipes", "phases[].rate")[1:4] == ["number", "more than 0", "required"]
-    assert row(text, "recipes", "start")[1:4] == [
+    assert row(text, "recipes", "init")[1:4] == [
         *("`gaussian`, `uniform` or `mean`", "", "left out"),
     ]
     assert row(text, "inverters", "rate")[3] == "`3.0e-4`"

@@ -40,9 +40,9 @@ def test_rules_are_plain():
 def test_what_may_be_null_is_so_among_its_types():
     study = schema.of_study()["properties"]
     assert study["images"]["properties"]["test_count"]["type"] == ["integer", "null"]
-    assert study["starts"]["type"] == ["object", "null"]
-    assert study["starts"]["default"] is None
-    assert study["starts"]["required"] == ["recipe"]
+    assert study["restarts"]["type"] == ["object", "null"]
+    assert study["restarts"]["default"] is None
+    assert study["restarts"]["required"] == ["recipe"]
     assert study["figures"]["type"] == "object"
 
 
@@ -61,21 +61,21 @@ def test_an_entry_has_the_rule_of_its_kind():
     assert schema.default_kind(prior) == "patch"
     assert schema.default_kind(schema.entries("visualisations")) is None
     assert "unit" in schema.branch(prior, {})["properties"]
-    assert "start" in schema.branch(prior, {"method": "field"})["properties"]
+    assert "init" in schema.branch(prior, {"method": "field"})["properties"]
     assert schema.branch(prior, {"method": "ica"}) == {}
     assert schema.branch(prior, 3) is prior
     assert schema.branch(recipe := schema.entries("recipes"), {"method": "field"}) is recipe
 
 
 def test_filled_entries_keep_what_is_given_and_share_nothing():
-    given = {"method": "denoiser", "levels": [1.0, 2.0]}
+    given = {"method": "denoiser", "noise_levels": [1.0, 2.0]}
     found = schema.filled("priors", given)
-    assert (found["levels"], found["of"], found["fold"]) == ([1.0, 2.0], "images", 2)
-    found["levels"].append(3.0)
-    assert given["levels"] == [1.0, 2.0]
+    assert (found["noise_levels"], found["of"], found["fold"]) == ([1.0, 2.0], "images", 2)
+    found["noise_levels"].append(3.0)
+    assert given["noise_levels"] == [1.0, 2.0]
     others = [schema.filled("priors", {"method": "denoiser"}) for _ in range(2)]
-    others[0]["levels"].append(3.0)
-    assert others[1]["levels"] == [3.0, 30.0]
+    others[0]["noise_levels"].append(3.0)
+    assert others[1]["noise_levels"] == [3.0, 30.0]
     plan = {"kind": "caricature", "phases": [{"iterations": 3, "rate": 1.0}]}
     assert schema.filled("visualisations", plan)["phases"][0]["jitter"] is False
 

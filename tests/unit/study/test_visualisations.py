@@ -96,13 +96,13 @@ def test_the_plan_is_the_recipe_with_the_keys_of_the_entry():
     config = prepared(MAXIMISATION | own)
     found = visualisations.plan(config, config["visualisations"]["it"])
     recipe = SHIPPED["recipes"]["mahendran2016"]
-    for key in ("priors", "optimiser", "start", "bound"):
+    for key in ("priors", "optimiser", "init", "bound"):
         assert found[key] == recipe[key]
     assert found["phases"][0]["iterations"] == 7
     assert (found["data_weight"], found["box"]) == (3.0, True)
     config = prepared({"kind": "caricature", "recipe": "mahendran2016"})
     found = visualisations.plan(config, config["visualisations"]["it"])
-    assert "start" not in found  # it starts at its image
+    assert "init" not in found  # it starts at its image
     assert found["data_weight"] == 1.0  # not that of the recipe
     more = {"parametrisation": "fourier", "converged": {"change": 0.01, "over": 5}}
     config = prepared({"kind": "caricature", **PHASES, **more})
@@ -143,7 +143,7 @@ FAULTS = {
         ["visualisations.it.recipe is not a key of kind attribution; allowed: layers, methods"],
     ),
     "start of a caricature": (
-        {"kind": "caricature", "recipe": "tv", "start": "mean"},
+        {"kind": "caricature", "recipe": "tv", "init": "mean"},
         ["visualisations.it.start is not a key of kind caricature"],
     ),
     "unknown recipe": (

@@ -1,1 +1,1 @@
-"""Measures of restored images, their intervals and tables, and what papers published."""
+"""Measures of reconstructed images, their intervals and tables, and what papers published."""

@@ -1,7 +1,7 @@
-"""What a restored image must beat: images that do not depend on the original.
+"""What a reconstructed image must beat: images that do not depend on the original.
 
 A blurred guess has a small squared error and a high SSIM where the original is smooth, without any of
-its content. Two such guesses are measured as if a recipe had restored them: the mean colour and the mean
+its content. Two such guesses are measured as if a recipe had reconstructed them: the mean colour and the mean
 of all training images. And a recipe wins only if its image also explains the layer, see `winner`.
 """
 

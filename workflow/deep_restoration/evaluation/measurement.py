@@ -1,4 +1,4 @@
-"""Images restored from one layer measured against the originals, by themselves and by their feature maps."""
+"""Images reconstructed from one layer measured against the originals, by themselves and by their feature maps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def everywhere(guess: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """A baseline H x W x 3 as if it had been restored for every image, ... x H x W x 3."""
+    """A baseline H x W x 3 as if it had been reconstructed for every image, ... x H x W x 3."""
     return np.broadcast_to(guess, pixels.shape)
 
 
@@ -52,10 +52,10 @@ def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Map
     return maps
 
 
-def of_starts(
+def of_restarts(
     maps: Maps, names: list[str], pixels: np.ndarray, images: np.ndarray, batch: int = 64
 ) -> list[tuple]:
-    """Rows (name, values of restarts.MEASURES), one per image, of `images` starts x N x H x W x 3. `maps` is
+    """Rows (name, values of restarts.MEASURES), one per image, of `images` restarts x N x H x W x 3. `maps` is
     from `maps_of`; `names` and `pixels` (N x H x W x 3 uint8) are those of the originals."""
     rows = []
     for first in range(0, len(names), batch):
@@ -72,23 +72,23 @@ def of_starts(
     return rows
 
 
-def of_starts_in(
+def of_restarts_in(
     maps: Maps, recipe: str, path: str | os.PathLike, guesses: dict[str, np.ndarray]
 ) -> list[tuple]:
-    """Rows (name, image, starts, restarts.MEASURES) of the images in a file of a recipe's starts; before them
+    """Rows (name, image, restarts, restarts.MEASURES) of the images in a file of a recipe's restarts; before them
     those of baselines, H x W x 3 by name, which are the same whatever the start."""
-    with open_hdf5(path, "starts") as file:
+    with open_hdf5(path, "restarts") as file:
         names, truth, images = read_names(file), file["originals"][...], file["images"][...]
     shown = {name: everywhere(guess, images) for name, guess in guesses.items()} | {recipe: images}
     return [
         (name, image, len(images), *values)
         for name, found in shown.items()
-        for image, *values in of_starts(maps, names, truth, found)
+        for image, *values in of_restarts(maps, names, truth, found)
     ]
 
 
 class Measuring:
-    """Measures images restored from one layer. `network` gives the maps of this layer alone; `names` and
+    """Measures images reconstructed from one layer. `network` gives the maps of this layer alone; `names` and
     `pixels` (N x H x W x 3 uint8) are those of the originals."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Measuring:
     ):
         self.network, self.names, self.pixels, self.device = network, names, pixels, device
         self.maps = maps_of(network, device)
-        self.measured = Batches(32, "measuring restored images")
+        self.measured = Batches(32, "measuring reconstructed images")
         self.inverted = Batches(64, "inverting test images")
 
     def images(self, found: np.ndarray, see: See | None = None) -> list[tuple]:
@@ -110,18 +110,18 @@ class Measuring:
         rows = []
 
         def both(part: slice) -> tuple[torch.Tensor, torch.Tensor]:
-            restored = torch.from_numpy(np.ascontiguousarray(found[part])).permute(0, 3, 1, 2)
-            return self.maps(as_tensor(self.pixels[part])), self.maps(restored)
+            reconstructed = torch.from_numpy(np.ascontiguousarray(found[part])).permute(0, 3, 1, 2)
+            return self.maps(as_tensor(self.pixels[part])), self.maps(reconstructed)
 
         for part, (target, maps) in self.measured(both, len(self.names)):
             if see:
                 see(part.start, target, maps)
-            truth, restored = self.pixels[part].astype(np.float64) / 255, found[part]
+            truth, reconstructed = self.pixels[part].astype(np.float64) / 255, found[part]
             columns = (
-                metrics.mse(truth, restored).tolist(),
-                metrics.psnr(truth, restored).tolist(),
-                metrics.ssim(truth, restored).tolist(),
-                *metrics.ssim_parts(truth, restored).T.tolist(),
+                metrics.mse(truth, reconstructed).tolist(),
+                metrics.psnr(truth, reconstructed).tolist(),
+                metrics.ssim(truth, reconstructed).tolist(),
+                *metrics.ssim_parts(truth, reconstructed).T.tolist(),
                 metrics.representation_error(maps, target).tolist(),
             )
             rows += zip(self.names[part], *columns, strict=True)
@@ -136,14 +136,14 @@ class Measuring:
         def invert(part: slice) -> tuple[np.ndarray, list[float]]:
             with torch.inference_mode():
                 (target,) = self.network(as_tensor(self.pixels[part]).to(self.device)).values()
-                restored = image_of(target).clamp(0, 1)
-                (again,) = self.network(restored).values()
+                reconstructed = image_of(target).clamp(0, 1)
+                (again,) = self.network(reconstructed).values()
             errors = metrics.representation_error(again, target).tolist()
-            return as_pixels(restored), errors
+            return as_pixels(reconstructed), errors
 
         parts, errors = [], []
-        for _, (restored, wrong) in self.inverted(invert, len(self.names)):
-            parts.append(restored)
+        for _, (reconstructed, wrong) in self.inverted(invert, len(self.names)):
+            parts.append(reconstructed)
             errors += wrong
         truth, found = self.pixels.astype(np.float64) / 255, np.concatenate(parts)
         values = (measure(truth, found) for measure in (metrics.mse, metrics.psnr, metrics.ssim))
@@ -157,7 +157,7 @@ class Measuring:
 
 
 class MapStatistics:
-    """Statistics of the maps of restored images beside those of the originals; `options` are those of
+    """Statistics of the maps of reconstructed images beside those of the originals; `options` are those of
     FeatureStatistics."""
 
     def __init__(self, device: torch.device | str = "cpu", **options):
@@ -169,25 +169,25 @@ class MapStatistics:
 
     def rows(self, measuring: Measuring, found: np.ndarray) -> tuple[list[tuple], list[dict]]:
         """The rows of `measuring.images`, and those of comparison.compare for the maps of the same images."""
-        restored: FeatureStatistics | None = None
+        reconstructed: FeatureStatistics | None = None
         first = self.natural is None
 
         def see(start: int, target: torch.Tensor, maps: torch.Tensor) -> None:
-            nonlocal restored
-            natural, restored = self.natural or self._like(maps), restored or self._like(maps)
+            nonlocal reconstructed
+            natural, reconstructed = self.natural or self._like(maps), reconstructed or self._like(maps)
             self.natural = natural
-            restored.add(maps, start)
+            reconstructed.add(maps, start)
             if first:
                 natural.add(target, start)
 
         rows = measuring.images(found, see)
         assert self.natural is not None  # there are images
-        assert restored is not None
-        return rows, compare(self.natural, restored)
+        assert reconstructed is not None
+        return rows, compare(self.natural, reconstructed)
 
 
 def of_guesses(measuring: Measuring, guesses: dict[str, np.ndarray]) -> list[tuple]:
-    """Rows (name, image, metrics) of baselines, H x W x 3 by name, as if each had been restored for every
+    """Rows (name, image, metrics) of baselines, H x W x 3 by name, as if each had been reconstructed for every
     image in no time. They have no statistics of maps: those of equal images say nothing."""
     return [
         (name, *row, 0.0)
@@ -196,17 +196,17 @@ def of_guesses(measuring: Measuring, guesses: dict[str, np.ndarray]) -> list[tup
     ]
 
 
-def of_restored(
+def of_reconstructed(
     measuring: Measuring,
     statistics: MapStatistics,
-    restored: str | os.PathLike,
+    reconstructed: str | os.PathLike,
     trace: str | os.PathLike,
 ) -> tuple[list[tuple], list[tuple]]:
     """Rows (image, metrics) of the images of a file, their seconds from the trace beside it, and those
     (images, comparison) of the statistics of their maps."""
     terms = {row["term"]: row["value"] for row in read_rows(trace)}
     seconds = float(terms["seconds per image"])
-    with open_hdf5(restored, "reconstructions") as file:
+    with open_hdf5(reconstructed, "reconstructions") as file:
         measured, compared = statistics.rows(measuring, file["images"])
     count = len(measuring.names)
     return [(*row, seconds) for row in measured], [(count, *row.values()) for row in compared]

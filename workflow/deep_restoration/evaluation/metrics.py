@@ -11,19 +11,19 @@ C1, C2 = 0.01**2, 0.03**2
 C3 = C2 / 2
 
 
-def mse(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def mse(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Mean squared error per image, (N,)."""
-    difference = np.asarray(truth, np.float64) - np.asarray(restored, np.float64)
+    difference = np.asarray(truth, np.float64) - np.asarray(reconstructed, np.float64)
     return np.square(difference).mean(axis=(1, 2, 3))
 
 
-def psnr(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def psnr(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Peak signal-to-noise ratio in dB per image, (N,), for a peak of 1; infinite for equal images."""
     with np.errstate(divide="ignore"):
-        return -10 * np.log10(mse(truth, restored))
+        return -10 * np.log10(mse(truth, reconstructed))
 
 
-def ssim(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def ssim(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """SSIM per image, (N,): scikit-image with the published Gaussian window and constants.
 
     Wang, Bovik, Sheikh & Simoncelli 2004; mean over positions and colour channels. Images must have at
@@ -40,12 +40,12 @@ def ssim(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
                 sigma=SIGMA,
                 use_sample_covariance=False,
             )
-            for a, b in zip(truth, restored, strict=True)
+            for a, b in zip(truth, reconstructed, strict=True)
         ]
     )
 
 
-def ssim_parts(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def ssim_parts(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Luminance, contrast and structure of SSIM per image, (N, 3), each a mean over positions.
 
     Wang et al. 2004, eqs. (6), (9), (10). At each position their product is the SSIM there; the
@@ -55,7 +55,7 @@ def ssim_parts(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
     def blur(values: np.ndarray) -> np.ndarray:
         return gaussian_filter(values, (0, SIGMA, SIGMA, 0), truncate=TRUNCATE)
 
-    x, y = np.asarray(truth, np.float64), np.asarray(restored, np.float64)
+    x, y = np.asarray(truth, np.float64), np.asarray(reconstructed, np.float64)
     mean_x, mean_y = blur(x), blur(y)
     variance_x = np.maximum(blur(x * x) - mean_x**2, 0)
     variance_y = np.maximum(blur(y * y) - mean_y**2, 0)

@@ -101,7 +101,7 @@ def feature_measures(
 
 
 def image_measures(
-    truth: np.ndarray, restored: np.ndarray, distance: float
+    truth: np.ndarray, reconstructed: np.ndarray, distance: float
 ) -> dict[str, np.ndarray]:
     """The errors of images N x H x W x 3 in [0, 1], per image, (N,).
 
@@ -109,13 +109,13 @@ def image_measures(
     Brox 2016). naturalness: see `naturalness`. mse_255: mean squared error on the scale 0 to 255, nmse:
     sum (t - r)^2 / sum t r (Harder 2017); infinite for a black image.
     """
-    one, two = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (truth, restored))
+    one, two = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (truth, reconstructed))
     square = np.square(two - one).sum(1)
     with np.errstate(divide="ignore", invalid="ignore"):
         nmse = square / (one * two).sum(1)
     errors = (
         np.sqrt(square) / distance,
-        naturalness(truth, restored),
+        naturalness(truth, reconstructed),
         255**2 * square / one.shape[1],
         nmse,
     )
@@ -159,11 +159,11 @@ class Measuring:
         values: dict[str, list] = {measure: [] for measure in MEASURES}
         for start in range(0, len(self.pixels), batch):
             stop = min(start + batch, len(self.pixels))
-            restored = np.ascontiguousarray(found[start:stop])
+            reconstructed = np.ascontiguousarray(found[start:stop])
             target, label = self.seen(as_tensor(self.pixels[start:stop]))
-            maps, again = self.seen(torch.from_numpy(restored).permute(0, 3, 1, 2))
+            maps, again = self.seen(torch.from_numpy(reconstructed).permute(0, 3, 1, 2))
             errors = feature_measures(maps, target, self.apart)
-            errors |= image_measures(self._truth(start, stop), restored, self.images_apart)
+            errors |= image_measures(self._truth(start, stop), reconstructed, self.images_apart)
             for key, part in errors.items():
                 values[key] += part.tolist()
             same = [""] * len(maps) if label is None else (label == again).int().tolist()
@@ -171,14 +171,14 @@ class Measuring:
         return list(zip(*values.values(), strict=True))
 
 
-def naturalness(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def naturalness(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Intersection of the gradient orientation histograms of images N x H x W x 3, (N,), at most 1.
 
     Mahendran & Vedaldi 2016, by their released code: of each image in grey the Sobel gradient, its
     magnitude summed in 18 bins of the signed orientation and divided by the sum. 0 where an image has
     no gradient at all. Images are not rounded to 8 bits.
     """
-    pairs = zip(truth, restored, strict=True)
+    pairs = zip(truth, reconstructed, strict=True)
     return np.array([np.minimum(orientations(a), orientations(b)).sum() for a, b in pairs])
 
 

@@ -1,6 +1,6 @@
-"""How ambiguous a layer is: the same images restored from several starts, and how far the results differ.
+"""How ambiguous a layer is: the same images reconstructed from several restarts, and how far the results differ.
 
-What the layer has forgotten is left to the start and the prior, so that restored images that differ
+What the layer has forgotten is left to the start and the prior, so that reconstructed images that differ
 while their feature maps agree show what it forgot (Mahendran & Vedaldi 2016, several solutions).
 """
 
@@ -19,18 +19,18 @@ MEASURES = (
     *("representation_error", "representation_error_spread", "representation_error_of_mean"),
     *("mse", "mse_of_mean", "ssim", "ssim_of_mean"),
 )
-COLUMNS = ("classifier", "layer", "recipe", "image", "starts", *MEASURES)
+COLUMNS = ("classifier", "layer", "recipe", "image", "restarts", *MEASURES)
 
 
-def seed_of_start(seed: int, start: int) -> int:
-    """The seed of a start; start 0 has the study's own, with which everything else is restored."""
+def seed_of_restart(seed: int, start: int) -> int:
+    """The seed of a start; start 0 has the study's own, with which everything else is reconstructed."""
     return seed if start == 0 else seeds.seed_of(seed, "start", start)
 
 
 def deviation(images: np.ndarray) -> np.ndarray:
-    """Standard deviation over starts at each pixel, mean over colours: starts x N x H x W x 3 to N x H x W.
+    """Standard deviation over starts at each pixel, mean over colours: restarts x N x H x W x 3 to N x H x W.
 
-    Of a sample (divided by starts - 1), so that its square does not depend on the number of starts.
+    Of a sample (divided by restarts - 1), so that its square does not depend on the number of restarts.
     """
     return np.asarray(images, np.float64).std(axis=0, ddof=1).mean(axis=-1)
 
@@ -38,14 +38,14 @@ def deviation(images: np.ndarray) -> np.ndarray:
 def measure(
     truth: np.ndarray, images: np.ndarray, errors: np.ndarray, error_of_mean: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """MEASURES per image, (N,) each, of `images` starts x N x H x W x 3 in [0, 1] and the N originals.
+    """MEASURES per image, (N,) each, of `images` restarts x N x H x W x 3 in [0, 1] and the N originals.
 
-    `errors`, starts x N, are their representation errors, `error_of_mean`, (N,), that of the mean over
-    starts. `spread` is the mean `deviation`; `pair_*` are means over pairs of starts;
-    `representation_error_spread` is the standard deviation over starts of the relative squared error
-    (of a sample), the published measure; `mse` and `ssim` are means over single starts, `*_of_mean` those
-    of the mean image. The mean squared error of single starts is that of their mean plus their variance,
-    (starts - 1) / starts * pair_mse / 2.
+    `errors`, restarts x N, are their representation errors, `error_of_mean`, (N,), that of the mean over
+    restarts. `spread` is the mean `deviation`; `pair_*` are means over pairs of restarts;
+    `representation_error_spread` is the standard deviation over restarts of the relative squared error
+    (of a sample), the published measure; `mse` and `ssim` are means over single restarts, `*_of_mean` those
+    of the mean image. The mean squared error of single restarts is that of their mean plus their variance,
+    (restarts - 1) / restarts * pair_mse / 2.
     """
     images = np.asarray(images, np.float64)
     mean, pairs = images.mean(axis=0), list(combinations(images, 2))
@@ -66,14 +66,14 @@ def measure(
 def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
     """Means over images with 95 % bootstrap intervals over photographs, per classifier, layer and recipe.
 
-    `rows` are of COLUMNS. `mse_ratio` is the mean squared error of the mean over starts divided by that of
-    single starts: what averaging leaves.
+    `rows` are of COLUMNS. `mse_ratio` is the mean squared error of the mean over restarts divided by that of
+    single restarts: what averaging leaves.
     """
     groups: dict[tuple, list[dict]] = {}
     for row in rows:
-        key = tuple(row[name] for name in ("classifier", "layer", "recipe", "starts"))
+        key = tuple(row[name] for name in ("classifier", "layer", "recipe", "restarts"))
         groups.setdefault(key, []).append(row)
-    columns = ["classifier", "layer", "recipe", "starts", "images", "photographs"]
+    columns = ["classifier", "layer", "recipe", "restarts", "images", "photographs"]
     columns += [f"{m}{end}" for m in (*MEASURES, "mse_ratio") for end in ("", "_low", "_high")]
     columns.append("note")
     summary = []

@@ -1,4 +1,4 @@
-"""How long a recipe takes to restore images to a given SSIM, from the traces of its optimisation."""
+"""How long a recipe takes to reconstruct images to a given SSIM, from the traces of its optimisation."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def curve(trace: Iterable[dict[str, str]], term: str = "ssim") -> tuple[Curve, i
             marks.setdefault(int(row["batch"]), []).append((int(row["iteration"]), value, seconds))
     if not marks or not count:
         raise ValueError(f"the trace has no {'seconds per image' if marks else term}")
-    starts = sorted(marks)
-    sizes = np.diff([*starts, count])
+    restarts = sorted(marks)
+    sizes = np.diff([*restarts, count])
     iterations = np.unique([mark[0] for batch in marks.values() for mark in batch])
-    iterations = iterations[iterations >= max(min(marks[start])[0] for start in starts)]
+    iterations = iterations[iterations >= max(min(marks[start])[0] for start in restarts)]
     value, seconds = np.zeros(len(iterations)), np.zeros(len(iterations))
-    for start, size in zip(starts, sizes, strict=True):
+    for start, size in zip(restarts, sizes, strict=True):
         at, values, clock = np.array(sorted(marks[start])).T
         last = np.searchsorted(at, iterations, side="right") - 1
         value += size * values[last] / count
@@ -54,15 +54,15 @@ def thresholds(curves: Iterable[Curve], least: int = FIRST) -> list[float]:
     return [round(step * STEP, 10) for step in range(least, int(highest / STEP + 1e-9) + 1)]
 
 
-def best_hand_crafted(curves: dict[str, Curve], sides: dict[str, str]) -> str | None:
+def best_hand_crafted(curves: dict[str, Curve], families: dict[str, str]) -> str | None:
     """The hand-crafted recipe that ends with the highest SSIM; None where there is none."""
-    mine = [recipe for recipe in curves if sides[recipe] == HAND_CRAFTED]
+    mine = [recipe for recipe in curves if families[recipe] == HAND_CRAFTED]
     return max(mine, key=lambda recipe: curves[recipe][1][-1], default=None)
 
 
-def best_final(curves: dict[str, Curve], sides: dict[str, str]) -> float | None:
+def best_final(curves: dict[str, Curve], families: dict[str, str]) -> float | None:
     """The SSIM with which it ends."""
-    best = best_hand_crafted(curves, sides)
+    best = best_hand_crafted(curves, families)
     return None if best is None else float(curves[best][1][-1])
 
 
@@ -73,7 +73,7 @@ def reached(found: Curve, threshold: float) -> int | None:
 
 
 def table(
-    classifier: str, layer: str, curves: dict[str, tuple[Curve, int]], sides: dict[str, str]
+    classifier: str, layer: str, curves: dict[str, tuple[Curve, int]], families: dict[str, str]
 ) -> list[list]:
     """Rows of COLUMNS of a layer: every recipe for every threshold, and for the SSIM with which the best
     hand-crafted recipe ends; seconds per image and iteration, empty where it is never reached.
@@ -83,7 +83,7 @@ def table(
     """
     known = {recipe: found for recipe, (found, _) in curves.items()}
     targets = [(f"{threshold:.1f}", threshold) for threshold in thresholds(known.values())]
-    if (best := best_final(known, sides)) is not None:
+    if (best := best_final(known, families)) is not None:
         targets.append((BEST, best))
     rows = []
     for target, threshold in targets:
@@ -91,6 +91,6 @@ def table(
             iteration, value, seconds = found
             first = reached(found, threshold)
             when = ["", ""] if first is None else [float(seconds[first]), int(iteration[first])]
-            start = [classifier, layer, recipe, sides[recipe], count, target, threshold]
+            start = [classifier, layer, recipe, families[recipe], count, target, threshold]
             rows.append([*start, *when, float(value[-1]), float(seconds[-1])])
     return rows

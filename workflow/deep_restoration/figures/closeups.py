@@ -19,7 +19,7 @@ ROWS = ("whole", "detail", "error")
 
 
 def choose(
-    rows: Sequence[dict[str, str]], sides: dict[str, str], wanted: Sequence[str] | None = None
+    rows: Sequence[dict[str, str]], families: dict[str, str], wanted: Sequence[str] | None = None
 ) -> list[str]:
     """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
 
@@ -33,7 +33,7 @@ def choose(
     means: list[dict[str, Any]] = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
     chosen = []
     for hand_crafted in (False, True):
-        side = [row for row in means if (sides[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
+        side = [row for row in means if (families[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
         if side:
             chosen.append(baselines.winner(side, "mse")["recipe"])
     return chosen
@@ -47,7 +47,7 @@ def _means(rows: Sequence[dict[str, str]], recipe: str) -> dict[str, float]:
 
 
 def headings(
-    rows: Sequence[dict[str, str]], sides: dict[str, str], recipes: Sequence[str]
+    rows: Sequence[dict[str, str]], families: dict[str, str], recipes: Sequence[str]
 ) -> dict[str, str]:
     """What stands over a recipe's column: its name, side, mean SSIM, PSNR and representation error of all
     test images, the last one marked where it explains less than half of the layer."""
@@ -56,7 +56,7 @@ def headings(
         mean = _means(rows, recipe)
         lines = [
             heading(recipe, 20),
-            sides[recipe],
+            families[recipe],
             f"SSIM {mean['ssim']:.3f}, {mean['psnr']:.1f} dB",
         ]
         mark = "" if baselines.explains(mean) else f" {baselines.MARK}"
@@ -75,7 +75,7 @@ def scores(rows: Sequence[dict[str, str]], recipes: Sequence[str]) -> dict[str, 
 
 def details(
     truth: np.ndarray,
-    restored: dict[str, np.ndarray],
+    reconstructed: dict[str, np.ndarray],
     labels: dict[str, str],
     scores: dict[str, np.ndarray],
     side: int,
@@ -86,15 +86,15 @@ def details(
 
     `labels` stand over the columns, `scores` (of each image) below the whole ones. The detail is the square
     of `side` pixels with the most contrast in the original, its pixels enlarged and not smoothed. Errors
-    are original minus restored and share one scale over the whole figure: grey is none, and what is
+    are original minus reconstructed and share one scale over the whole figure: grey is none, and what is
     beyond the 99.5 % quantile of their magnitude is white or black. `across` images stand side by side.
     """
-    images = {"original": truth, **restored}
+    images = {"original": truth, **reconstructed}
     count, columns = len(truth), len(images)
     side = min(side, *truth.shape[1:3])
     across = min(across, count)
     bands = -(-count // across)
-    limit = error_limit(truth, list(restored.values()))
+    limit = error_limit(truth, list(reconstructed.values()))
     figure = plt.figure(
         figsize=(1.75 * columns * across + 0.4 * across, 5.4 * bands + 1.0), layout="constrained"
     )
@@ -129,9 +129,9 @@ def details(
     return figure
 
 
-def error_limit(truth: np.ndarray, restored: Sequence[np.ndarray]) -> float:
+def error_limit(truth: np.ndarray, reconstructed: Sequence[np.ndarray]) -> float:
     """The magnitude of error that is shown white or black: its 99.5 % quantile over all pixels."""
-    size = np.concatenate([np.abs(images - truth).ravel() for images in restored])
+    size = np.concatenate([np.abs(images - truth).ravel() for images in reconstructed])
     return float(np.quantile(size, 0.995)) or 1.0
 
 

@@ -1,4 +1,4 @@
-"""Pictures side by side: filters, restored images, their signed errors."""
+"""Pictures side by side: filters, reconstructed images, their signed errors."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def classifier(
 
 def gallery(
     truth: np.ndarray,
-    restored: dict[str, np.ndarray],
+    reconstructed: dict[str, np.ndarray],
     scores: dict[str, np.ndarray],
     title: str,
     labels: Sequence[str] = (),
@@ -55,7 +55,7 @@ def gallery(
 
     `labels` name the rows.
     """
-    columns, rows = 1 + len(restored), len(truth)
+    columns, rows = 1 + len(reconstructed), len(truth)
     # A wide figure is shown smaller: larger letters, fewer in a line.
     size = min(9 + max(0, columns - 9) * 0.5, 12.5)
     letters = int(13 * 9.5 / size)
@@ -67,7 +67,7 @@ def gallery(
         layout="constrained",
     )
     for row in range(rows):
-        for column, (name, images) in enumerate({"original": truth, **restored}.items()):
+        for column, (name, images) in enumerate({"original": truth, **reconstructed}.items()):
             axis = axes[row, column]
             axis.imshow(images[row], interpolation="nearest", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
@@ -82,13 +82,13 @@ def gallery(
     return figure
 
 
-def errors(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Figure:
+def errors(truth: np.ndarray, reconstructed: dict[str, np.ndarray], title: str) -> Figure:
     """One image (H x W x 3) by every recipe: whole, signed and absolute difference, and a detail."""
     side = truth.shape[0] // 3
     top, left = _busiest(truth, side)
     detail = (slice(top, top + side), slice(left, left + side))
-    names = {"original": truth, **restored}
-    labels = ("restored", "signed difference", "absolute difference", "detail")
+    names = {"original": truth, **reconstructed}
+    labels = ("reconstructed", "signed difference", "absolute difference", "detail")
     figure, axes = plt.subplots(
         4,
         len(names),

@@ -104,11 +104,11 @@ def by_depth(rows: list[dict[str, str]], layers: Sequence[str], title: str) -> F
 
 
 def inversions(
-    truth: np.ndarray, restored: dict[str, list[np.ndarray]], layers: Sequence[str], title: str
+    truth: np.ndarray, reconstructed: dict[str, list[np.ndarray]], layers: Sequence[str], title: str
 ) -> Figure:
-    """One image (H x W x 3) restored from every layer by every network, each with its two error images:
-    the signed one is original minus restored."""
-    rows = [(name, kind) for name in restored for kind in ("restored", "signed", "absolute")]
+    """One image (H x W x 3) reconstructed from every layer by every network, each with its two error images:
+    the signed one is original minus reconstructed."""
+    rows = [(name, kind) for name in reconstructed for kind in ("reconstructed", "signed", "absolute")]
     figure, axes = plt.subplots(
         len(rows),
         1 + len(layers),
@@ -118,17 +118,17 @@ def inversions(
     )
     for line, (name, kind) in zip(axes, rows, strict=True):
         draw = {
-            "restored": lambda image: image,
+            "reconstructed": lambda image: image,
             "signed": lambda image: signed_difference(truth, image),
             "absolute": lambda image: absolute_difference(truth, image),
         }[kind]
-        pictures = [truth if kind == "restored" else None, *map(draw, restored[name])]
+        pictures = [truth if kind == "reconstructed" else None, *map(draw, reconstructed[name])]
         for axis, picture in zip(line, pictures, strict=True):
             axis.set(xticks=[], yticks=[])
             axis.spines[:].set_visible(False)
             if picture is not None:
                 axis.imshow(picture, interpolation="nearest", vmin=0, vmax=1)
-        label = name.replace("_", " ") if kind == "restored" else f"{kind} difference"
+        label = name.replace("_", " ") if kind == "reconstructed" else f"{kind} difference"
         line[0].set_ylabel(label, fontsize=8)
     for axis, layer in zip(axes[0], ["original", *layers], strict=True):
         axis.set_title(layer, fontsize=9)

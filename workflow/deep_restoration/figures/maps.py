@@ -220,10 +220,10 @@ def linear_inverse(
     return figure
 
 
-def linear_restorations(
-    original: np.ndarray, restored: np.ndarray, labels: Sequence[str], title: str
+def linear_reconstructions(
+    original: np.ndarray, reconstructed: np.ndarray, labels: Sequence[str], title: str
 ) -> Figure:
-    """One image (H x W x 3) restored by each method, and below the original minus each, four times
+    """One image (H x W x 3) reconstructed by each method, and below the original minus each, four times
     enlarged: an error of an eighth is white or black."""
     names = ["original", *labels]
     columns = min(7, len(names))
@@ -239,7 +239,7 @@ def linear_restorations(
         axis.set_axis_off()
     for index, name in enumerate(names):
         row, column = divmod(index, columns)
-        image = original if index == 0 else restored[index - 1]
+        image = original if index == 0 else reconstructed[index - 1]
         above, below = axes[2 * row, column], axes[2 * row + 1, column]
         above.imshow(np.clip(image, 0, 1), interpolation="nearest")
         above.set_title(_wrapped(name), fontsize=8)

@@ -118,7 +118,7 @@ def denoising(
     return figure
 
 
-def naturalness(rows: list[dict[str, str]], title: str) -> Figure:
+def discrimination(rows: list[dict[str, str]], title: str) -> Figure:
     """The area under the ROC curve of every prior for every set, one panel each: energy above a natural
     one, and distance from the natural energy."""
     priors = list(dict.fromkeys(row["prior"] for row in rows))

@@ -25,7 +25,7 @@ SIGNS = "XPv^<>*d"  # of published figures, by method
 
 
 def quality_against_time(
-    layers: dict[str, dict[str, timing.Curve]], sides: dict[str, str], title: str
+    layers: dict[str, dict[str, timing.Curve]], families: dict[str, str], title: str
 ) -> Figure:
     """SSIM against seconds per image: one panel per layer, one line per recipe.
 
@@ -44,9 +44,9 @@ def quality_against_time(
         layout="constrained",
     )
     recipes = list(dict.fromkeys(recipe for curves in layers.values() for recipe in curves))
-    look = styles(recipes, sides)
+    look = styles(recipes, families)
     for axis, (layer, curves) in zip(axes.flat, layers.items(), strict=False):
-        best = timing.best_final(curves, sides)
+        best = timing.best_final(curves, families)
         for recipe, curve in curves.items():
             _, value, seconds = curve
             axis.semilogx(seconds, value, **look[recipe], lw=1.4, ms=7 if len(value) == 1 else 3)
@@ -54,7 +54,7 @@ def quality_against_time(
             if first is not None:
                 ring = {"ms": 10, "mfc": "none", "mec": "black", "mew": 1.1}
                 axis.plot(seconds[first], value[first], "o", **ring, zorder=5)
-        if best is not None and (name := timing.best_hand_crafted(curves, sides)):
+        if best is not None and (name := timing.best_hand_crafted(curves, families)):
             axis.axhline(best, color="0.4", ls="--", lw=0.9, zorder=0)
             axis.annotate(
                 f"dashed: {spoken(name)} ends at {best:.2f}",
@@ -75,7 +75,7 @@ def quality_against_time(
     for row in range(rows):
         axes[row, 0].set_ylabel("SSIM")
     handles = {recipe: Line2D([], [], lw=1.4, ms=4, **look[recipe]) for recipe in recipes}
-    legends(figure, handles, sides)
+    legends(figure, handles, families)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -83,7 +83,7 @@ def quality_against_time(
 def measures_of_papers(
     rows: Sequence[dict[str, str]],
     published: Sequence[dict[str, str]],
-    sides: dict[str, str],
+    families: dict[str, str],
     title: str,
 ) -> Figure:
     """The papers' measures against layer: one line per recipe, grey lines for baselines, and the published
@@ -98,7 +98,7 @@ def measures_of_papers(
     figure, axes = plt.subplots(
         2, 2, figsize=(max(10, 0.75 * len(layers) * 2), 8), layout="constrained"
     )
-    look, handles = styles(recipes, sides), {}
+    look, handles = styles(recipes, families), {}
     methods = dict.fromkeys(
         _origin(row) for row in published if row["published"] and row["measure"] in PANELS
     )
@@ -137,7 +137,7 @@ def measures_of_papers(
         axis.set_xticks(range(len(layers)), layers)
         if max(map(len, layers)) > 8 or len(layers) > 8:
             axis.tick_params(axis="x", rotation=25)
-    legends(figure, handles, sides)
+    legends(figure, handles, families)
     draw_baselines(figure, guesses)
     if told:
         figure.legend(

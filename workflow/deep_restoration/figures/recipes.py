@@ -20,13 +20,13 @@ MARKERS = {"hand-crafted": "o", "learned": "s", "inverter": "D"}  # by side
 PLACES = {1: ("center",), 2: ("left", "right"), 3: ("left", "center", "right")}
 
 
-def styles(recipes: Sequence[str], sides: dict[str, str]) -> dict[str, dict[str, Any]]:
+def styles(recipes: Sequence[str], families: dict[str, str]) -> dict[str, dict[str, Any]]:
     """`color`, `linestyle` and `marker` of every recipe; no two recipes have the same look, of 40."""
     return {
         recipe: {
             "color": COLOURS[index % len(COLOURS)],
             "linestyle": LINES[index // len(COLOURS) % len(LINES)],
-            "marker": MARKERS[sides[recipe]],
+            "marker": MARKERS[families[recipe]],
         }
         for index, recipe in enumerate(recipes)
     }
@@ -67,11 +67,11 @@ def draw_baselines(figure, heights: Mapping[str, Sequence]) -> None:
         )
 
 
-def legends(figure, handles: Mapping[str, Artist], sides: dict[str, str], columns: int = 2) -> None:
+def legends(figure, handles: Mapping[str, Artist], families: dict[str, str], columns: int = 2) -> None:
     """One legend per side below a figure of constrained layout: `handles` by recipe."""
-    present = [side for side in MARKERS if any(sides[recipe] == side for recipe in handles)]
+    present = [side for side in MARKERS if any(families[recipe] == side for recipe in handles)]
     for side, place in zip(present, PLACES.get(len(present), ()), strict=True):
-        mine = [recipe for recipe in handles if sides[recipe] == side]
+        mine = [recipe for recipe in handles if families[recipe] == side]
         figure.legend(
             [handles[recipe] for recipe in mine],
             [spoken(recipe) for recipe in mine],

@@ -1,4 +1,4 @@
-"""Traces of an optimisation, and measures of restored images by layer. No torch, no files."""
+"""Traces of an optimisation, and measures of reconstructed images by layer. No torch, no files."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from .style import LABELS, number, plt
 
 
 def traces(
-    curves: dict[str, dict[str, tuple[np.ndarray, ...]]], sides: dict[str, str], title: str
+    curves: dict[str, dict[str, tuple[np.ndarray, ...]]], families: dict[str, str], title: str
 ) -> Figure:
     """Every recipe's representation error against iterations, image error and SSIM against seconds.
 
-    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `sides`
+    `curves[recipe][term]` = (iteration, value, seconds); a recipe of one step is a point. `families`
     names the side of each: hand-crafted, learned, or inverter.
     """
     figure, axes = plt.subplots(1, 3, figsize=(13.5, 5.0), layout="constrained")
-    look, handles = styles(list(curves), sides), {}
+    look, handles = styles(list(curves), families), {}
     for recipe, terms in curves.items():
         marker = look[recipe].pop("marker")
         style = {**look[recipe], "lw": 1.4}
@@ -42,7 +42,7 @@ def traces(
     axes[0].set(xlabel="iteration", ylabel="representation error")
     axes[1].set(xlabel="seconds, all images at once", ylabel="image MSE")
     axes[2].set(xlabel="seconds, all images at once", ylabel="SSIM")
-    legends(figure, handles, sides)
+    legends(figure, handles, families)
     figure.suptitle(title, fontsize=11)
     return figure
 
@@ -51,15 +51,15 @@ def measures_by_layer(
     rows: Sequence[dict[str, str]],
     layers: Sequence[str],
     recipes: Sequence[str],
-    sides: dict[str, str],
+    families: dict[str, str],
     title: str,
 ) -> Figure:
     """MSE, PSNR, SSIM and representation error against layer: one line per recipe, bars of 95 % intervals.
 
     `rows` are the summary's rows of one classifier; where it has no intervals, there are no bars. Baselines
-    are grey lines. `sides` as for `traces`.
+    are grey lines. `families` as for `traces`.
     """
-    look = styles(recipes, sides)
+    look = styles(recipes, families)
     found = {(row["recipe"], row["layer"]): row for row in rows}
     heights: dict[str, list] = {
         row["recipe"]: [] for row in rows if row["recipe"] in baselines.NAMES
@@ -88,6 +88,6 @@ def measures_by_layer(
             axis.set_yscale("log")
     draw_baselines(figure, heights)
     handles = {r: Line2D([], [], lw=1.3, ms=4, **look[r]) for r in recipes}
-    legends(figure, handles, sides)
+    legends(figure, handles, families)
     figure.suptitle(title, fontsize=11)
     return figure

@@ -1,4 +1,4 @@
-"""Figures of the studies of starts and of added priors. No torch, no files."""
+"""Figures of the studies of restarts and of added priors. No torch, no files."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from .style import LABELS, number, palette, plt, signed_difference
 Rows = Sequence[dict[str, str]]
 
 
-def starts(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Figure:
+def restarts(truth: np.ndarray, reconstructed: dict[str, np.ndarray], title: str) -> Figure:
     """One image (H x W x 3) from every start, one row per layer, then their mean and standard deviation.
 
-    `restored[layer]` is starts x H x W x 3. The standard deviations have one scale of colours, so that
+    `reconstructed[layer]` is restarts x H x W x 3. The standard deviations have one scale of colours, so that
     layers can be compared. Under a picture its SSIM.
     """
-    count = len(next(iter(restored.values())))
+    count = len(next(iter(reconstructed.values())))
     names = ["original", *(f"start {index}" for index in range(count)), "mean", "deviation"]
-    maps = {layer: deviation(images[:, None])[0] for layer, images in restored.items()}
+    maps = {layer: deviation(images[:, None])[0] for layer, images in reconstructed.items()}
     largest = max(float(spread.max()) for spread in maps.values()) or 1.0
-    figure, axes = _pictures(list(restored), names)
-    for line, (layer, images) in zip(axes, restored.items(), strict=True):
+    figure, axes = _pictures(list(reconstructed), names)
+    for line, (layer, images) in zip(axes, reconstructed.items(), strict=True):
         shown = [*images, images.mean(axis=0)]
         scores = metrics.ssim(np.stack([truth] * len(shown)), np.stack(shown))
         for axis, image in zip(line, [truth, *shown], strict=False):
@@ -43,9 +43,9 @@ def starts(truth: np.ndarray, restored: dict[str, np.ndarray], title: str) -> Fi
 
 
 def ambiguity(rows: Rows, title: str) -> Figure:
-    """Spread over starts, its published counterpart in feature space, and what averaging gains, by layer.
+    """Spread over restarts, its published counterpart in feature space, and what averaging gains, by layer.
 
-    `rows` are those of the table of starts of one classifier; bands are 95 % intervals. Baselines, which do
+    `rows` are those of the table of restarts of one classifier; bands are 95 % intervals. Baselines, which do
     not depend on a start, are left out but for their squared error.
     """
     layers = list(dict.fromkeys(row["layer"] for row in rows))
@@ -56,10 +56,10 @@ def ambiguity(rows: Rows, title: str) -> Figure:
         if row["recipe"] in guesses:
             guesses[row["recipe"]][row["layer"]] = float(row["mse"])
     panels = {
-        "spread": "standard deviation over starts\nof a pixel (of 0..1)",
-        "representation_error_spread": "standard deviation over starts\nof the representation error",
-        "pair_ssim": "SSIM of two starts",
-        "mse": "MSE: one start (full),\nmean over starts (dashed)",
+        "spread": "standard deviation over restarts\nof a pixel (of 0..1)",
+        "representation_error_spread": "standard deviation over restarts\nof the representation error",
+        "pair_ssim": "SSIM of two restarts",
+        "mse": "MSE: one start (full),\nmean over restarts (dashed)",
     }
     figure, axes = plt.subplots(2, 2, figsize=(9.6, 6.2), layout="constrained")
     for axis, (measure, label) in zip(axes.flat, panels.items(), strict=True):
@@ -97,7 +97,7 @@ def _line(axis, rows: Rows, measure: str, layers, colour: str, style: str, label
     axis.fill_between(places, low, high, color=colour, alpha=0.12, lw=0)
 
 
-def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
+def prior_selection(rows: Rows, layers: Sequence[str], title: str) -> Figure:
     """Error relative to no prior of feature maps, against their number: a panel per layer, a line per order.
 
     The error of the image above, that of the layer's feature maps below; bars are 95 % intervals over test
@@ -134,7 +134,7 @@ def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
                 axis.plot(
                     (places + shift)[best], ratio[best], "o", ms=10, mfc="none", mec=colours[order]
                 )
-        axes[0, column].set_title(f"restored from {layer}")
+        axes[0, column].set_title(f"reconstructed from {layer}")
         axes[1, column].set(xlabel="priors added", xticks=range(max(places) + 1))
         for axis in axes[:, column]:
             axis.axhline(1, color="grey", lw=1, ls="--", zorder=0)
@@ -145,18 +145,18 @@ def adding(rows: Rows, layers: Sequence[str], title: str) -> Figure:
     return figure
 
 
-def adding_images(
-    truth: np.ndarray, restored: dict[str, dict[str, np.ndarray]], title: str
+def prior_selection_images(
+    truth: np.ndarray, reconstructed: dict[str, dict[str, np.ndarray]], title: str
 ) -> Figure:
     """One image (H x W x 3) from each layer without priors of feature maps and with all, and what differs.
 
-    `restored[layer]` holds the image without, `none`, and the last of every order. Under a picture its mean
+    `reconstructed[layer]` holds the image without, `none`, and the last of every order. Under a picture its mean
     squared error; the last order minus none is stretched to its largest value.
     """
-    orders = [name for name in next(iter(restored.values())) if name != "none"]
+    orders = [name for name in next(iter(reconstructed.values())) if name != "none"]
     names = ["original", "none", *(f"all, {order}" for order in orders)]
-    figure, axes = _pictures(list(restored), [*names, f"{orders[-1]} - none"])
-    for line, images in zip(axes, restored.values(), strict=True):
+    figure, axes = _pictures(list(reconstructed), [*names, f"{orders[-1]} - none"])
+    for line, images in zip(axes, reconstructed.values(), strict=True):
         shown = list(images.values())
         errors = metrics.mse(np.stack([truth] * len(shown)), np.stack(shown))
         difference = signed_difference(images[orders[-1]], images["none"])

@@ -53,21 +53,21 @@ def palette(names: Sequence[str]) -> dict[str, str]:
 
 
 def signed_difference(
-    truth: np.ndarray, restored: np.ndarray, limit: float | None = None
+    truth: np.ndarray, reconstructed: np.ndarray, limit: float | None = None
 ) -> np.ndarray:
-    """Truth minus restored around grey: where the restored image has too little blue, this is blue.
+    """Truth minus reconstructed around grey: where the reconstructed image has too little blue, this is blue.
 
     Harder 2017, Sect. 4.2. A difference of `limit` or more is 1, of -limit or less 0; without a limit the
     largest magnitude in the image is the limit.
     """
-    difference = truth - restored
+    difference = truth - reconstructed
     limit = limit or np.abs(difference).max() or 1.0
     return 0.5 + 0.5 * np.clip(difference / limit, -1, 1)
 
 
-def absolute_difference(truth: np.ndarray, restored: np.ndarray) -> np.ndarray:
+def absolute_difference(truth: np.ndarray, reconstructed: np.ndarray) -> np.ndarray:
     """Magnitude of the difference, renormalised so that black is none and white the largest."""
-    difference = np.abs(restored - truth)
+    difference = np.abs(reconstructed - truth)
     largest = difference.max()
     return difference / largest if largest > 0 else difference
 

@@ -1,4 +1,4 @@
-"""Figures of the pictures that layers give besides restored images. No torch."""
+"""Figures of the pictures that layers give besides reconstructed images. No torch."""
 
 from __future__ import annotations
 

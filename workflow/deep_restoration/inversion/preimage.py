@@ -65,7 +65,7 @@ class Plan:
     optimiser: str
     phases: Sequence[Phase]
     jitter: int = 1
-    start: str = "uniform"
+    init: str = "uniform"
     bound: float | None = None
     box: bool = False
     precision: str = "float32"
@@ -82,7 +82,7 @@ class Result:
     seconds: float = 0.0
 
 
-def start_noise(kind: str, shape: tuple[int, int, int], seed: int, name: str) -> torch.Tensor:
+def init_noise(kind: str, shape: tuple[int, int, int], seed: int, name: str) -> torch.Tensor:
     """The start u of one image, never derived from its target; depends on the seed and its name only."""
     draw = seeds.generator(seed, "preimage", name)
     if kind == "mean":
@@ -262,7 +262,7 @@ class _Run:
         """The first u of a run: start noise all over the canvas, or images in a frame of the mean colour."""
         if start is None:
             shape = (3, self.side, self.side)
-            noise = [start_noise(self.plan.start, shape, self.seed, name) for name in self.names]
+            noise = [init_noise(self.plan.init, shape, self.seed, name) for name in self.names]
             return torch.stack(noise).to(self.where)
         before, behind = self.middle, self.shift - self.middle
         return F.pad(255 * (start.to(self.where) - self.mean), (before, behind, before, behind))
@@ -519,9 +519,9 @@ class _Run:
         return Result(x.clamp(0, 1), self.trace, time.monotonic() - self.started)
 
 
-def similarity(truth: torch.Tensor, restored: torch.Tensor) -> float:
+def similarity(truth: torch.Tensor, reconstructed: torch.Tensor) -> float:
     """Mean SSIM of images N x 3 x H x W in [0, 1]."""
-    return float(metrics.ssim(as_pixels(truth), as_pixels(restored)).mean())
+    return float(metrics.ssim(as_pixels(truth), as_pixels(reconstructed)).mean())
 
 
 def as_maps(values: torch.Tensor) -> torch.Tensor:

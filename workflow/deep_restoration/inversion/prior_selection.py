@@ -1,6 +1,6 @@
 """What priors of feature maps add to a recipe: one after the other, in three orders.
 
-From the layer next to the one to restore from towards the image (`deep`), from the image towards it
+From the layer next to the one to reconstruct from towards the image (`deep`), from the image towards it
 (`shallow`), and always the one that helps most (`greedy`). Weights and the greedy choice are decided
 on held-out training images, what they are worth is measured on test images.
 """
@@ -24,7 +24,7 @@ from ..runtime.errors import DivergedError
 from ..runtime.memo import Memo
 
 log = logging.getLogger(__name__)
-BATCH = 64  # images restored at once
+BATCH = 64  # images reconstructed at once
 ORDERS = ("deep", "shallow", "greedy")
 MEASURES = ("mse", "psnr", "ssim", "representation_error")
 TRIALS = ("set", "images", "image", *MEASURES, "seconds")
@@ -75,34 +75,34 @@ def add(
     return result
 
 
-def measure(network, layer: str, truth, restored) -> Found:
+def measure(network, layer: str, truth, reconstructed) -> Found:
     """MEASURES of every image, of images N x 3 x H x W in [0, 1] on the network's device."""
     import torch
 
     with torch.inference_mode():
-        target, maps = network(truth)[layer], network(restored)[layer]
-    arrays = [as_pixels(batch) for batch in (truth, restored)]
+        target, maps = network(truth)[layer], network(reconstructed)[layer]
+    arrays = [as_pixels(batch) for batch in (truth, reconstructed)]
     found = [measured(*arrays).tolist() for measured in (metrics.mse, metrics.psnr, metrics.ssim)]
     found.append(metrics.representation_error(maps, target).tolist())
     return dict(zip(MEASURES, found, strict=True))
 
 
 class Trials:
-    """Restorations with sets of priors of feature maps, each done and measured once.
+    """Reconstructions with sets of priors of feature maps, each done and measured once.
 
-    `restorer` is a Restorer that has read the `prior` of every candidate layer; `images` are
+    `reconstructor` is a Reconstructor that has read the `prior` of every candidate layer; `images` are
     names and pixels (N x H x W x 3, uint8) of the sets of images `held_out` and `test`. What was found
     lies in `done`. A set with which the optimisation diverges has nan throughout.
     """
 
-    def __init__(self, restorer, recipe, prior: str, images: dict, seed: int, done: Memo):
-        self.restorer, self.recipe, self.prior = restorer, recipe, prior
+    def __init__(self, reconstructor, recipe, prior: str, images: dict, seed: int, done: Memo):
+        self.reconstructor, self.recipe, self.prior = reconstructor, recipe, prior
         self.images, self.seed, self.done = images, seed, done
         self.pictures: dict[str, np.ndarray] = {}
         self.found: dict[str, dict[str, Found]] = {name: {} for name in images}
 
     def __call__(self, which: str, chosen: Weights) -> Found:
-        """MEASURES and seconds of every image of a set, restored with these priors."""
+        """MEASURES and seconds of every image of a set, reconstructed with these priors."""
         name = name_of(chosen)
         if name not in self.found[which]:
             names, pixels = self.images[which]
@@ -111,7 +111,7 @@ class Trials:
                 part = slice(first, first + BATCH)
                 picture, facts = self.done(
                     f"{which} from {first}, {name}",
-                    lambda own, part=part: self._restore(names[part], pixels[part], chosen, own),
+                    lambda own, part=part: self._reconstruct(names[part], pixels[part], chosen, own),
                 )
                 for measure, values in facts.items():
                     found[measure] += values
@@ -125,11 +125,11 @@ class Trials:
         error = float(np.mean(self("held_out", chosen)["mse"]))
         return error if math.isfinite(error) else math.inf
 
-    def _restore(self, names, pixels, chosen: Weights, checkpoint: Checkpoint) -> tuple:
+    def _reconstruct(self, names, pixels, chosen: Weights, checkpoint: Checkpoint) -> tuple:
         """The first image, 3 x H x W, and the measures of all."""
         truth, recipe = as_tensor(pixels), self.recipe.with_prior(self.prior, chosen)
         try:
-            result = self.restorer.restore(
+            result = self.reconstructor.reconstruct(
                 recipe, truth, names, self.seed, checkpoint, watched=False
             )
         except DivergedError as error:
@@ -138,25 +138,25 @@ class Trials:
             log.info("%s: %s", name_of(chosen), error)
             lost = [math.nan] * len(names)
             return truth[0] * math.nan, dict.fromkeys((*MEASURES, "seconds"), lost)
-        where = self.restorer.where
+        where = self.reconstructor.where
         found = measure(
-            self.restorer.network, self.restorer.layer, truth.to(where), result.images.to(where)
+            self.reconstructor.network, self.reconstructor.layer, truth.to(where), result.images.to(where)
         )
         found["seconds"] = [result.seconds / len(names)] * len(names)
         return result.images[0].cpu(), found
 
     def guessed(self, guess: np.ndarray) -> dict[str, Found]:
-        """A baseline, H x W x 3, measured as if it had been restored, by set of images."""
+        """A baseline, H x W x 3, measured as if it had been reconstructed, by set of images."""
         import torch
 
-        result, where = {}, self.restorer.where
+        result, where = {}, self.reconstructor.where
         picture = torch.from_numpy(guess).permute(2, 0, 1).to(where)
         for which, (names, pixels) in self.images.items():
             found: Found = {name: [] for name in MEASURES}
             for first in range(0, len(names), BATCH):
                 truth = as_tensor(pixels[first : first + BATCH]).to(where)
                 images = picture.expand_as(truth)
-                part = measure(self.restorer.network, self.restorer.layer, truth, images)
+                part = measure(self.reconstructor.network, self.reconstructor.layer, truth, images)
                 for name in MEASURES:
                     found[name] += part[name]
             result[which] = found | {"seconds": [0.0] * len(names)}
@@ -187,8 +187,8 @@ def write_pictures(file, pictures: dict[str, np.ndarray], original: np.ndarray) 
     """Write what the sets of priors make of the first test image, H x W x 3 by the name of the set, and the
     `original`, 1 x H x W x 3 uint8, into an open file."""
     file.attrs["sets"] = list(pictures)
-    restored = np.stack(list(pictures.values())).astype(np.float32)
-    write_array(file, "restored", restored, "sRGB, 0..1, sets x H x W x 3, of the first test image")
+    reconstructed = np.stack(list(pictures.values())).astype(np.float32)
+    write_array(file, "reconstructed", reconstructed, "sRGB, 0..1, sets x H x W x 3, of the first test image")
     write_array(file, "original", original, "sRGB, 0..255, 1 x H x W x 3")
 
 

@@ -25,7 +25,7 @@ class Recipe:
     """The keys of a recipe in the configuration, and what follows from them.
 
     priors: by name, each its `weight` and options (see `build`). data: a name of DATA_TERMS. data_weight: a
-    number, or `mahendran2016`, by depth. unseen: the autoregressive prior that completes the image where
+    number, or `mahendran2016`, by depth. extrapolate: the autoregressive prior that completes the image where
     the layer sees nothing. The others as in `preimage.Plan`. Without phases there is no optimisation: the
     image is that of the recipe's inverse network.
     """
@@ -35,13 +35,13 @@ class Recipe:
     priors: dict[str, dict] = field(default_factory=dict)
     data: str = "normalised"
     data_weight: float | str = 1.0
-    start: str = "uniform"
+    init: str = "uniform"
     bound: float | None = None
     box: bool = False
     precision: str = "float32"
     parametrisation: str = "pixels"
     converged: Plateau | None = None
-    unseen: str | None = None
+    extrapolate: str | None = None
 
     @classmethod
     def of(cls, entry: dict, found: Paths = ()) -> Recipe:
@@ -110,7 +110,7 @@ class Recipe:
             self.optimiser,
             self.phases,
             jitter_of(stride) if any(phase.jitter for phase in self.phases) else 1,
-            self.start,
+            self.init,
             self.bound,
             self.box,
             self.precision,

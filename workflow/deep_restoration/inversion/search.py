@@ -23,7 +23,7 @@ COLUMNS = ("trial", "parameter", "value", "score")
 
 
 def scoring(
-    restorer,
+    reconstructor,
     recipe: Recipe,
     names: Sequence[str],
     pixels: np.ndarray,
@@ -32,17 +32,17 @@ def scoring(
     never: Checkpoint,
 ) -> Callable[[Values], float]:
     """What values of a recipe are judged by, less is better: 1 - SSIM or the mean squared error, as the
-    `measure` of `how` says, of images N x H x W x 3 uint8 that a Restorer restores with them in the
+    `measure` of `how` says, of images N x H x W x 3 uint8 that a Reconstructor reconstructs with them in the
     share `iterations` of the recipe's. `never` is a checkpoint that is never due."""
     truth, target = pixels.astype(np.float64) / 255, as_tensor(pixels)
 
     def score(values: Values) -> float:
         tried = recipe.with_values(values).shorter(how["iterations"])
-        result = restorer.restore(tried, target, names, seed, never, watched=False)
-        restored = as_pixels(result.images)
+        result = reconstructor.reconstruct(tried, target, names, seed, never, watched=False)
+        reconstructed = as_pixels(result.images)
         if how["measure"] == "ssim":
-            return 1 - float(metrics.ssim(truth, restored).mean())
-        return float(metrics.mse(truth, restored).mean())
+            return 1 - float(metrics.ssim(truth, reconstructed).mean())
+        return float(metrics.mse(truth, reconstructed).mean())
 
     return score
 

@@ -1,7 +1,7 @@
 """Other pictures that a layer gives: activation maximisation, caricatures, textures, attribution.
 
 The first three are pre-images with another data term, under the same priors and by the same
-optimisers as restored images (Mahendran & Vedaldi 2016; Gatys et al. 2015).
+optimisers as reconstructed images (Mahendran & Vedaldi 2016; Gatys et al. 2015).
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ class Visualiser:
     """Makes pictures from one layer of a stored classifier.
 
     `more`: further layers that the pictures need; `sees`: stride and receptive field of the layer;
-    `priors`, `feature_priors`: files as of a `Restorer`. `files`: all that it has read.
+    `priors`, `feature_priors`: files as of a `Reconstructor`. `files`: all that it has read.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Chain(nn.Module):
         maps = maps.reshape(*maps.shape[:2], *(maps.shape[2:] or (1, 1)))
         return (maps - getattr(self, f"mean_{index}")) / getattr(self, f"scale_{index}")
 
-    def restore(self, maps: torch.Tensor, index: int) -> torch.Tensor:
+    def denormalise(self, maps: torch.Tensor, index: int) -> torch.Tensor:
         """The inverse of `normalise`, for maps of four dimensions."""
         return maps * getattr(self, f"scale_{index}") + getattr(self, f"mean_{index}")
 
@@ -63,7 +63,7 @@ class Chain(nn.Module):
 
     def image(self, maps: torch.Tensor) -> torch.Tensor:
         """The predicted image, N x 3 x H x W, not clipped."""
-        return self.restore(self(maps)[-1].float(), len(self.parts))
+        return self.denormalise(self(maps)[-1].float(), len(self.parts))
 
 
 def save_chain(path: str | os.PathLike, chain: Chain, provenance: dict) -> None:

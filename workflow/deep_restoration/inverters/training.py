@@ -130,8 +130,8 @@ class Losses(nn.Module):
             ):
                 loss = loss + (prediction.float() - chain.normalise(target, index)).square().mean()
         if self.settings.representation:
-            restored = chain.restore(found[-1].float(), last)
-            (again,) = (self.network(restored)[layer] for layer in self.layers[:1])
+            reconstructed = chain.denormalise(found[-1].float(), last)
+            (again,) = (self.network(reconstructed)[layer] for layer in self.layers[:1])
             error = (chain.normalise(again, 0) - chain.normalise(maps[0], 0)).square().mean()
             loss = loss + self.settings.representation * error
         return loss, image.detach()

@@ -53,10 +53,10 @@ def job(snakemake) -> Iterator[None]:
     started = time.monotonic()
     try:
         entry = store.Entry(snakemake)
-        if entry.take():
+        if entry.fetch():
             sys.exit()
         yield
-        entry.publish()
+        entry.store()
         log.info("done in %.1f s", time.monotonic() - started)
     except EXPECTED as error:
         to_terminal.setLevel(logging.CRITICAL)

@@ -24,7 +24,7 @@ from ..study.configuration import (
     STORE,
     ConfigurationError,
     ImageFiles,
-    adding_faults,
+    prior_selection_faults,
     figure_faults,
     folder,
     is_file,
@@ -33,7 +33,7 @@ from ..study.configuration import (
     recipe_faults,
     search_faults,
     source_of,
-    starts_faults,
+    restarts_faults,
     visualisation_faults,
 )
 from ..study.wording import nearest
@@ -60,8 +60,8 @@ def prepare(config: dict, planning: bool = False) -> dict:
         *prior_faults(config, dropped),
         *recipe_faults(config, dropped),
         *search_faults(config, dropped),
-        *starts_faults(config, dropped),
-        *adding_faults(config, dropped),
+        *restarts_faults(config, dropped),
+        *prior_selection_faults(config, dropped),
         *figure_faults(config, dropped),
         *visualisation_faults(config, dropped),
     ]:
@@ -254,8 +254,8 @@ def layer_faults(config: dict) -> Iterable[str]:
                     f"{where}.layers: {architecture} has no layer {layer!r}; "
                     f"nearest: {nearest(layer, names)}"
                 )
-    if config["adding"] and all(len(c["layers"]) < 2 for c in config["classifiers"].values()):
-        yield "adding: no classifier has two layers, so that no layer has one in front; add layers"
+    if config["prior_selection"] and all(len(c["layers"]) < 2 for c in config["classifiers"].values()):
+        yield "prior_selection: no classifier has two layers, so that no layer has one in front; add layers"
 
 
 @functools.cache

@@ -81,7 +81,7 @@ class Entry:
             self.material = material(job)
             self.path = Path(self.store, job.rule, key(self.material))
 
-    def take(self) -> bool:
+    def fetch(self) -> bool:
         """Put the files of the entry in place, new as if they had just been made, if there is one.
 
         All are copied and checked before the first is moved. A damaged entry is moved aside.
@@ -103,7 +103,7 @@ class Entry:
             return True
         return False
 
-    def publish(self) -> None:
+    def store(self) -> None:
         """Copy the job's files into the store, where they appear all at once or not at all.
 
         Whoever publishes the same second leaves it at that.

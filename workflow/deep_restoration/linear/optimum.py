@@ -314,7 +314,7 @@ class Solution:
     residual: float
 
 
-def restore(
+def reconstruct(
     convolution: Convolution,
     prior: StationaryPrior,
     noise: float,
@@ -680,7 +680,7 @@ def transposed_distance(
 
 
 def toeplitz_distance(matrix: torch.Tensor, shape: tuple[int, int], border: int = 0) -> float:
-    """Distance of F W, image to restored image, from the nearest convolution on the image's grid."""
+    """Distance of F W, image to reconstructed image, from the nearest convolution on the image's grid."""
     height, width = shape
     parts = matrix.reshape(-1, height, width, matrix.shape[1] // (height * width), height, width)
     inside = slice(border, height - border), slice(border, width - border)

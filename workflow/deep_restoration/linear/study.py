@@ -1,4 +1,4 @@
-"""Experiments with linear inverses: how well they restore images, and how far they are from convolutions.
+"""Experiments with linear inverses: how well they reconstruct images, and how far they are from convolutions.
 
 Everything is a table: rows as dictionaries, in the order of COLUMNS or SHAPE_COLUMNS.
 """
@@ -77,7 +77,7 @@ def kernel_side(convolution: li.Convolution) -> int:
 
 
 @dataclass(frozen=True)
-class Restored:
+class Reconstructed:
     """What a method makes of the maps: N x C x H x W images, and its column of the table."""
 
     method: str
@@ -86,14 +86,14 @@ class Restored:
     facts: dict
 
 
-def restorations(
+def reconstructions(
     convolution: li.Convolution,
     prior: li.StationaryPrior,
     images: torch.Tensor,
     share: float,
     sizes: Sequence[int],
     generator: torch.Generator,
-) -> list[Restored]:
+) -> list[Reconstructed]:
     """Every method's images from the maps of `images` (around the prior's mean), noise of a `share` of
     the maps' root mean square added.
 
@@ -107,10 +107,10 @@ def restorations(
     random = torch.randn(maps.shape, generator=generator, dtype=torch.float64)
     maps = maps + math.sqrt(noise) * random.to(maps)
 
-    def solved(method: str, prior: li.StationaryPrior, noise: float) -> Restored:
-        found = li.restore(convolution, prior, noise, maps, height, width)
+    def solved(method: str, prior: li.StationaryPrior, noise: float) -> Reconstructed:
+        found = li.reconstruct(convolution, prior, noise, maps, height, width)
         facts = {"iterations": found.iterations, "residual": found.residual}
-        return Restored(method, None, found.images, facts)
+        return Reconstructed(method, None, found.images, facts)
 
     result = [solved(OPTIMAL, prior, noise)]
     # The least noise that rounding allows stands for no noise.
@@ -128,11 +128,11 @@ def restorations(
                 log.info("no %s of %d pixels: %d unknowns", method, size, unknowns)
                 continue
             kernel, error = make(moments, size)
-            restored = kernel(maps, height, width)
-            result.append(Restored(method, size, restored, {"expected": error}))
+            reconstructed = kernel(maps, height, width)
+            result.append(Reconstructed(method, size, reconstructed, {"expected": error}))
         if size <= unlimited.size:
-            restored = unlimited.cut(size, centre)(maps, height, width)
-            result.append(Restored(CUT, size, restored, {}))
+            reconstructed = unlimited.cut(size, centre)(maps, height, width)
+            result.append(Reconstructed(CUT, size, reconstructed, {}))
     return result
 
 
@@ -150,32 +150,32 @@ def by_noise(
     shares: Sequence[float],
     sizes: Sequence[int],
     seed: int,
-) -> tuple[list[dict], list[Restored]]:
-    """Rows of COLUMNS for `truth`, N x C x H x W, restored from maps with noise of each of the `shares`, and
-    what was restored from those of the first one."""
+) -> tuple[list[dict], list[Reconstructed]]:
+    """Rows of COLUMNS for `truth`, N x C x H x W, reconstructed from maps with noise of each of the `shares`, and
+    what was reconstructed from those of the first one."""
     centred, border = truth - prior.mean.view(-1, 1, 1), convolution.span[0] + max(sizes) // 2
     rows, first = [], []
     for share in shares:
         generator = seeds.generator(seed, "linear inverse", share)
-        found = restorations(convolution, prior, centred, share, sizes, generator)
+        found = reconstructions(convolution, prior, centred, share, sizes, generator)
         rows += errors(centred, found, share, border)
         first = first or found
         log.info("noise %g done", share)
     return rows, first
 
 
-def labels(found: Sequence[Restored]) -> list[str]:
+def labels(found: Sequence[Reconstructed]) -> list[str]:
     """What stands over the images of each method."""
     return [f"{entry.method} {entry.size}" if entry.size else entry.method for entry in found]
 
 
-def first_images(found: Sequence[Restored], prior: li.StationaryPrior) -> torch.Tensor:
+def first_images(found: Sequence[Reconstructed], prior: li.StationaryPrior) -> torch.Tensor:
     """The first image of each method, in its own colours: methods x C x H x W."""
     return torch.stack([entry.images[0] + prior.mean.view(-1, 1, 1) for entry in found])
 
 
 def errors(
-    images: torch.Tensor, found: Sequence[Restored], share: float, border: int
+    images: torch.Tensor, found: Sequence[Reconstructed], share: float, border: int
 ) -> list[dict]:
     """Rows of COLUMNS. `mse_inside` leaves out a border; `expected` is the error that the prior predicts for
     the inside; the pixels' scale is 0 to 1."""

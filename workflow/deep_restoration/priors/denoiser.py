@@ -69,17 +69,17 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Settings:
-    """width: channels at the fine scale. blocks: at each place. fold: of pixels into channels. levels:
+    """width: channels at the fine scale. blocks: at each place. fold: of pixels into channels. noise_levels:
     least and largest standard deviation (of image values in 0..255, of feature maps in percent of
-    their spread), sigma: that at which the prior is asked, probes: how (see Denoiser). steps, batch,
+    their spread), sigma: that at which the prior is asked, noise_samples: how (see Denoiser). steps, batch,
     rate: of Adam. crop: side in pixels or positions."""
 
     width: int
     blocks: int
     fold: int
-    levels: Sequence[float]
+    noise_levels: Sequence[float]
     sigma: float
-    probes: int
+    noise_samples: int
     steps: int
     batch: int
     rate: float
@@ -107,7 +107,7 @@ class Denoiser(networks.Calibrating):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
-    R has only seen noisy images and mistakes the texture of a clean one for noise; so with `probes` it
+    R has only seen noisy images and mistakes the texture of a clean one for noise; so with `noise_samples` it
     is asked about x + sigma n and x - sigma n for as many noises n, and its answers are averaged (after
     Bigdeli et al. 2017). No energy has exactly this gradient; `energy` gives |x - R(x)|^2 / (2 sigma^2),
     how far an image is from where R would move it. `sigma` is in the units of x.
@@ -123,21 +123,21 @@ class Denoiser(networks.Calibrating):
         centre: torch.Tensor,
         sigma: float,
         *,
-        probes: int = 0,
+        noise_samples: int = 0,
         mean: float = 0.0,
         spread: float = 1.0,
         facts: dict | None = None,
-        levels: tuple[float, float] | None = None,
+        noise_levels: tuple[float, float] | None = None,
     ):
-        self.levels = levels
+        self.noise_levels = noise_levels
         self.network, self.scale, self.centre, self.sigma = network, scale, centre, sigma
-        self.probes = probes
+        self.noise_samples = probes
         self.mean, self.spread, self.facts = mean, spread, facts or {}
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @property
     def sampled(self) -> bool:
-        return self.probes > 0
+        return self.noise_samples > 0
 
     @property
     def channels(self) -> int:
@@ -150,8 +150,8 @@ class Denoiser(networks.Calibrating):
 
     def anneal(self, progress: float) -> None:
         """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""
-        if self.levels:
-            first, last = self.levels
+        if self.noise_levels:
+            first, last = self.noise_levels
             self.sigma = first ** (1 - progress) * last**progress
 
     def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
@@ -167,15 +167,15 @@ class Denoiser(networks.Calibrating):
             return self.network((x - centre) / self.scale, level) * self.scale + centre
 
     def expected(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        """R(x), or its mean over the probes: new ones from `generator`, or always the same."""
-        if not self.probes:
+        """R(x), or its mean over the noise_samples: new ones from `generator`, or always the same."""
+        if not self.noise_samples:
             return self.denoise(x)
         draw = generator or torch.Generator().manual_seed(0)
         total = torch.zeros_like(x)
-        for _ in range(self.probes):
+        for _ in range(self.noise_samples):
             noise = self.sigma * torch.randn(x[0].shape, generator=draw).to(x)
             total += self.denoise(x + noise) + self.denoise(x - noise)
-        return total / (2 * self.probes)
+        return total / (2 * self.noise_samples)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         return _Prior.apply(x, self.expected(x.detach(), generator), self.sigma)
@@ -189,7 +189,7 @@ class Denoiser(networks.Calibrating):
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         tensors = {"centre": self.centre, **self.network.state_dict()}
-        names = ("kind", "scale", "sigma", "probes", "mean", "spread", "facts")
+        names = ("kind", "scale", "sigma", "noise_samples", "mean", "spread", "facts")
         facts = {name: getattr(self, name) for name in names}
         save_tensors(path, tensors, "prior", {**provenance, **facts})
 
@@ -200,13 +200,13 @@ class Denoiser(networks.Calibrating):
         centre, options = tensors.pop("centre"), facts["facts"]
         network = Network(len(centre), options["width"], options["blocks"], options["fold"])
         network.load_state_dict(tensors)
-        names = ("probes", "mean", "spread", "facts")
+        names = ("noise_samples", "mean", "spread", "facts")
         more = {name: facts[name] for name in names}
-        own, levels = facts["sigma"], None
+        own, noise_levels = facts["sigma"], None
         if sigma is not None:
             unit = own / options["sigma"]
-            own, levels = sigma[0] * unit, (sigma[0] * unit, sigma[1] * unit)
-        return cls(network, facts["scale"], centre, own, **more, levels=levels)
+            own, noise_levels = sigma[0] * unit, (sigma[0] * unit, sigma[1] * unit)
+        return cls(network, facts["scale"], centre, own, **more, noise_levels=noise_levels)
 
 
 def train(
@@ -224,7 +224,7 @@ def train(
     where, image = devices.device(), maps.dtype == np.uint8
     centre, scale = networks.units(maps)
     unit = (1 / 255 if image else scale / 100) / scale
-    levels = [unit * level for level in settings.levels]
+    noise_levels = [unit * level for level in settings.noise_levels]
     side = min(settings.crop, *maps.shape[2:])
     torch.manual_seed(seeds.seed_of(seed, "denoiser", "start"))
     network = Network(maps.shape[1], settings.width, settings.blocks, settings.fold)
@@ -233,19 +233,19 @@ def train(
     def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
         clean = networks.crops(source, count, side, draw)
         clean = (clean - centre.to(where)[:, None, None]) / scale
-        sigma = torch.rand(count, generator=draw) * (levels[1] - levels[0]) + levels[0]
+        sigma = torch.rand(count, generator=draw) * (noise_levels[1] - noise_levels[0]) + noise_levels[0]
         sigma, noise = sigma.to(where), torch.randn(clean.shape, generator=draw).to(where)
 
         def loss(part: slice) -> tuple[torch.Tensor]:
             level = sigma[part].view(-1, 1, 1, 1)
             with devices.precision_context(settings.precision, where):
-                restored = network(clean[part] + level * noise[part], sigma[part])
-            return (((restored - clean[part]) / level).square().mean(),)
+                reconstructed = network(clean[part] + level * noise[part], sigma[part])
+            return (((reconstructed - clean[part]) / level).square().mean(),)
 
         return loss
 
     names = ("denoiser", "denoiser")
     history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     sigma = settings.sigma * unit * scale
-    prior = Denoiser(network, scale, centre, sigma, probes=settings.probes, facts=asdict(settings))
+    prior = Denoiser(network, scale, centre, sigma, noise_samples=settings.noise_samples, facts=asdict(settings))
     return prior, history

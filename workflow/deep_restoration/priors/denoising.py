@@ -46,7 +46,7 @@ LEFT = 0.6  # of the noise, in the image whose mean is sought
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
-class Restored(NamedTuple):
+class Denoised(NamedTuple):
     """images N x C x H x W; iterations of the slowest; residual: how far a full step would still move
     an image, root mean square, the largest."""
 
@@ -55,7 +55,7 @@ class Restored(NamedTuple):
     residual: float
 
 
-def restore(
+def denoise(
     gradient: Gradient,
     noisy: torch.Tensor,
     sigma: float,
@@ -63,7 +63,7 @@ def restore(
     *,
     iterations: int = 300,
     tolerance: float = 0.1 / 255,
-) -> Restored:
+) -> Denoised:
     """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one per image.
 
     `gradient` is that of the energy. The energy itself is not needed, so that a denoiser's gradient, which
@@ -89,11 +89,11 @@ def restore(
             step = torch.where(both > 0, step.clamp(1e-4 * sigma**2, sigma**2), 0.1 * sigma**2)
         before = x, slope
         x = x - torch.where(residual.view(-1, 1, 1, 1) < tolerance, 0, step) * slope
-    return Restored(best, iteration, float(smallest.max()))
+    return Denoised(best, iteration, float(smallest.max()))
 
 
-def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
-    """`restore` under a learned prior, its energy weighted as it is, not calibrated.
+def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Denoised:
+    """`denoise` under a learned prior, its energy weighted as it is, not calibrated.
 
     A denoiser R gives the density of images with noise of level s in them, whose log-gradient is exactly
     (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
@@ -101,10 +101,10 @@ def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **lim
     with torch.no_grad():
         denoiser = prior.kind == "denoiser"
         gradient = _slope(prior, SHARP * sigma) if denoiser else prior.gradient
-        return restore(gradient, noisy, sigma, weight, **limits)
+        return denoise(gradient, noisy, sigma, weight, **limits)
 
 
-def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Restored:
+def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Denoised:
     """An estimate of the mean of the images that a noisy one may stem from, by a denoiser R.
 
     R(y) is that mean as far as R has learned it. A level s with less noise is learned better: so first z,
@@ -114,7 +114,7 @@ def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **li
     level = LEFT * sigma
     with torch.no_grad():
         rest = math.sqrt(sigma**2 - level**2)
-        found = restore(_slope(prior, level), noisy, rest, weight, **limits)
+        found = denoise(_slope(prior, level), noisy, rest, weight, **limits)
         return found._replace(images=prior.denoise(found.images, level))
 
 
@@ -131,7 +131,7 @@ def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return (first * second).sum((1, 2, 3), keepdim=True)
 
 
-def total_variation(noisy: torch.Tensor, weight: float) -> Restored:
+def total_variation(noisy: torch.Tensor, weight: float) -> Denoised:
     """The minimiser of |x - y|^2 / 2 + weight TV(x) (Rudin, Osher & Fatemi 1992), by scikit-image."""
     from skimage.restoration import denoise_tv_chambolle
 
@@ -141,10 +141,10 @@ def total_variation(noisy: torch.Tensor, weight: float) -> Restored:
         )
         for image in noisy.cpu()
     ]
-    return Restored(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(noisy), 0, 0.0)
+    return Denoised(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).to(noisy), 0, 0.0)
 
 
-def restoring(prior, estimator: str, sigma: float, **limits) -> Callable[..., Restored]:
+def denoising_by(prior, estimator: str, sigma: float, **limits) -> Callable[..., Denoised]:
     """What denoises N x C x H x W images, given them and a weight: under a learned prior, by an estimator of
     ESTIMATORS; without one the minimiser of total variation."""
     if prior is None:
@@ -178,18 +178,18 @@ def read_photographs(
     return ((name, photographs.read(f"{folder}/{name}")) for name in files)
 
 
-def tuned(restore: Callable[..., Restored], clean: torch.Tensor, sigma: float, seed: int) -> float:
-    """The weight with which `restore` gives the largest mean PSNR on `clean` images made noisy."""
+def tuned(denoise: Callable[..., Denoised], clean: torch.Tensor, sigma: float, seed: int) -> float:
+    """The weight with which `denoise` gives the largest mean PSNR on `clean` images made noisy."""
     noisy = add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, seed)
 
     def score(weight: float) -> float:
-        return float(psnr(clean, restore(noisy, weight).images).mean())
+        return float(psnr(clean, denoise(noisy, weight).images).mean())
 
     return tune(score, START)
 
 
 def measure(
-    restore: Callable[..., Restored],
+    denoise: Callable[..., Denoised],
     weight: float,
     planes: np.ndarray,
     name: str,
@@ -197,11 +197,11 @@ def measure(
     seed: int,
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Denoise one photograph, its planes C x H x W uint8: the values of MEASURES, and the
-    `clean`, `noisy` and `restored` image, H x W x C uint8."""
+    `clean`, `noisy` and `denoised` image, H x W x C uint8."""
     truth = next(batches(planes[None]))
     noisy = add_noise(truth, [name], sigma, seed)
     began = time.monotonic()
-    found = restore(noisy, weight)
+    found = denoise(noisy, weight)
     seconds = time.monotonic() - began
     before, after = (float(psnr(truth, x)) for x in (noisy, found.images))
     flat = [photographs.as_pixels(x.clamp(0, 1)) for x in (truth, noisy, found.images)]
@@ -210,12 +210,12 @@ def measure(
     shown = (np.rint(255 * x[0]).astype(np.uint8) for x in flat)
     return (
         dict(zip(MEASURES, values, strict=True)),
-        dict(zip(("clean", "noisy", "restored"), shown, strict=True)),
+        dict(zip(("clean", "noisy", "denoised"), shown, strict=True)),
     )
 
 
 def measure_all(
-    restore: Callable[..., Restored],
+    denoise: Callable[..., Denoised],
     weight: float,
     images: Iterable[tuple[str, np.ndarray]],
     of: str,
@@ -228,7 +228,7 @@ def measure_all(
     rows, shown = [], {}
     for name, image in images:
         planes = photographs.planes(image, of)
-        values, pictures = measure(restore, weight, planes, name, sigma, seed)
+        values, pictures = measure(denoise, weight, planes, name, sigma, seed)
         rows.append((name, *values.values()))
         if len(shown) < most:
             shown[name] = pictures
@@ -254,9 +254,9 @@ def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -
     return images + sigma * torch.stack(noise).to(images)
 
 
-def psnr(truth: torch.Tensor, restored: torch.Tensor) -> torch.Tensor:
+def psnr(truth: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:
     """In dB, per image (N,), after clipping to [0, 1]."""
-    return -10 * (restored.clamp(0, 1) - truth).square().mean((1, 2, 3)).log10()
+    return -10 * (denoised.clamp(0, 1) - truth).square().mean((1, 2, 3)).log10()
 
 
 def tune(

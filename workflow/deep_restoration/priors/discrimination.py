@@ -35,7 +35,7 @@ def unnatural(images: torch.Tensor, names: list[str], seed: int) -> dict[str, to
     with noise (10 of 255), white noise of the image's own mean and spread, and its pixels shuffled."""
     white, noisy, shuffled = [], [], []
     for name, image in zip(names, images, strict=True):
-        draw = seeds.generator(seed, "naturalness", name)
+        draw = seeds.generator(seed, "discrimination", name)
         noise = torch.randn(image.shape, generator=draw).to(image)
         mean, spread = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
         white.append(mean + spread * noise)
@@ -51,14 +51,14 @@ def unnatural(images: torch.Tensor, names: list[str], seed: int) -> dict[str, to
     }
 
 
-def sets_of(natural, names: list[str], restored: dict, seed: int) -> Sets:
+def sets_of(natural, names: list[str], reconstructed: dict, seed: int) -> Sets:
     """What gives every set of a part of the images: `natural` ones, N x H x W x 3 uint8, those made of them,
-    and the `restored` ones by label, N x H x W x 3 in [0, 1]; arrays, or datasets of open files."""
+    and the `reconstructed` ones by label, N x H x W x 3 in [0, 1]; arrays, or datasets of open files."""
 
     def sets(part: slice) -> dict[str, torch.Tensor]:
         truth = as_tensor(natural[part])
         found = {NATURAL: truth} | unnatural(truth, names[part], seed)
-        for label, images in restored.items():
+        for label, images in reconstructed.items():
             found[label] = torch.from_numpy(images[part]).permute(0, 3, 1, 2).contiguous()
         return found
 

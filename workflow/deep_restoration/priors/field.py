@@ -78,7 +78,7 @@ class FieldOfExperts(LearnedPrior):
     """
 
     kind = "field"
-    OPTIONS = ("border", "lattice")
+    OPTIONS = ("border", "position_stride")
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class FieldOfExperts(LearnedPrior):
         contrast: float | None = None,
         mean: float = 0.0,
         spread: float = 1.0,
-        lattice: int = 1,
+        position_stride: int = 1,
         border: str = "reflect",
         patterns: torch.Tensor | None = None,
         facts: dict | None = None,
@@ -104,7 +104,7 @@ class FieldOfExperts(LearnedPrior):
         self.expert_name, self.expert = expert, EXPERTS[expert]
         if border not in borders.BORDERS:
             raise ValueError(f"border is {border!r}; allowed: {', '.join(borders.BORDERS)}")
-        self.lattice, self.border = lattice, border
+        self.position_stride, self.border = position_stride, border
         self.calibration: dict[str, tuple[float, float]]
         self.calibration = dict.fromkeys(borders.BORDERS, (mean, spread))
         self.patterns = filters if patterns is None else patterns
@@ -112,7 +112,7 @@ class FieldOfExperts(LearnedPrior):
 
     @property
     def sampled(self) -> bool:
-        return self.lattice > 1
+        return self.position_stride > 1
 
     @property
     def size(self) -> tuple[int, int]:
@@ -189,15 +189,15 @@ class FieldOfExperts(LearnedPrior):
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy (N,) over all positions.
 
-        With `lattice` s > 1 and a generator, only every s-th position in both directions from a random
+        With `position_stride` s > 1 and a generator, only every s-th position in both directions from a random
         offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
         """
-        step, corner = self.lattice if generator is not None else 1, (0, 0)
+        step, corner = self.position_stride if generator is not None else 1, (0, 0)
         if step > 1:
             top, left = corner = tuple(torch.randint(step, (2,), generator=generator).tolist())
             rows, columns = self._places(x)
             if top >= rows or left >= columns:
-                return 0 * x.sum((1, 2, 3))  # a lattice so wide that it meets no patch
+                return 0 * x.sum((1, 2, 3))  # a stride so wide that it meets no patch
         if torch.is_grad_enabled():
             if self._plain:
                 return _Energy.apply(x, self, step, corner)
@@ -313,11 +313,11 @@ class FieldOfExperts(LearnedPrior):
 
     @classmethod
     def of(
-        cls, tensors: dict, facts: dict, lattice: int = 1, border: str = "reflect"
+        cls, tensors: dict, facts: dict, position_stride: int = 1, border: str = "reflect"
     ) -> FieldOfExperts:
         """From what `save` wrote."""
         names = ("expert", "groups", "dc", "contrast", "facts")
         options = {name: facts[name] for name in names}
-        field = cls(**tensors, **options, lattice=lattice, border=border)
+        field = cls(**tensors, **options, position_stride=position_stride, border=border)
         field.calibration = facts["calibration"]
         return field

@@ -143,7 +143,7 @@ class Settings:
     steps: int
     batch: int
     rate: float
-    unit: bool
+    unit_norm: bool
     patience: int | None
 
 
@@ -299,7 +299,7 @@ def train(
         )
         if problem.span is not None:
             by_filters = by_filters @ problem.span
-        if settings.unit:
+        if settings.unit_norm:
             by_filters -= (by_filters * filters).sum(-1, keepdim=True) * filters
         filters.grad, log_alphas.grad = by_filters, by_alphas * alphas
         return (value,)
@@ -308,7 +308,7 @@ def train(
     def constrain(*_) -> None:
         if problem.span is not None:  # Adam's steps turn away from the gradient
             filters.copy_(filters @ problem.span)
-        if settings.unit:
+        if settings.unit_norm:
             filters.copy_(F.normalize(filters, dim=-1))
 
     def held_out() -> float:

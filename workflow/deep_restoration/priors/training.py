@@ -113,14 +113,14 @@ def _experts(settings, maps, kept, patches_file, checkpoint, early) -> tuple:
             _whitened(file, name, projection, contrast) for name in ("patches", "held_out")
         )
     where, linear = devices.device(), projection.linear().astype(np.float32)
-    unit_length = settings.get("unit", False)
+    unit_norm = settings.get("unit_norm", False)
     plan = score_matching.Settings(
         settings["expert"],
         settings["filters"],
         settings["start"] if field else settings["steps"],
         500 if field else settings["batch"],
         2e-2 if field else settings["rate"],
-        unit_length,
+        unit_norm,
         None if field else settings["patience"],
     )
     noisy = torch.from_numpy(noise * linear).to(where) if noise and not contrast else None

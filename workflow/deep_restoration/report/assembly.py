@@ -35,17 +35,17 @@ def render(
     accuracy: dict[str, list[dict[str, str]]],
     study: dict,
     versions: dict[str, str],
-    starts: Sequence[dict[str, str]] = (),
-    adding: Sequence[dict[str, str]] = (),
+    restarts: Sequence[dict[str, str]] = (),
+    prior_selection: Sequence[dict[str, str]] = (),
 ) -> str:
     """The report's HTML.
 
     `workflow` is an SVG of the stages, which becomes part of the page. `captions` are texts by name,
     `figures` entries of path, caption (one of these names), section and wildcards, in order;
     the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
-    `published` figures beside ours, `quality` against time, `maps` of the feature maps of restored images,
+    `published` figures beside ours, `quality` against time, `maps` of the feature maps of reconstructed images,
     `priors` and `denoising` of learned priors, `linear` and `shapes` of linear inverses; `accuracy` rows by
-    classifier; `study` the configuration; `starts` and `adding` of the studies of several starts and of
+    classifier; `study` the configuration; `restarts` and `prior_selection` of the studies of several restarts and of
     added priors, if there are any.
     """
     from jinja2 import Environment, StrictUndefined
@@ -77,8 +77,8 @@ def render(
         linear=linear,
         shapes=shapes,
         accuracy=accuracy,
-        starts=starts,
-        adding=adding,
+        restarts=restarts,
+        prior_selection=prior_selection,
         study=yaml.safe_dump(study, sort_keys=False, width=100),
         versions=versions,
     )
@@ -234,7 +234,7 @@ def verdict(row: dict[str, str]) -> str:
 
 
 def pivot(maps: list[dict[str, str]]) -> dict:
-    """The distances of restored images' feature maps: a line per layer and recipe, a column per measure."""
+    """The distances of reconstructed images' feature maps: a line per layer and recipe, a column per measure."""
     measures = list(dict.fromkeys(row["measure"] for row in maps))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in maps:

@@ -1,7 +1,7 @@
 """Several GPUs of one node: a training in one process per GPU, the batch split among them.
 
 `run` calls a function in this process, or, where the job sees several GPUs, in as many processes that
-torchrun starts and that torch's DistributedDataParallel keeps in step. Inside, `Workers` says who one is.
+torchrun restarts and that torch's DistributedDataParallel keeps in step. Inside, `Workers` says who one is.
 What comes out is the same but for rounding: gradients are means over the whole batch.
 """
 

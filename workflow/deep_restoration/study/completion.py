@@ -24,7 +24,7 @@ from .wording import limit, nearest, yaml_hint
 NULL = "was set to null (dropped): keep it, or drop what names it, too"
 ONLY = "is not among what `only` names and needs (dropped): name it there"
 CHOSEN = ("recipes", "priors", "inverters", "visualisations")  # whose entries `only` may name
-STUDIES = ("linear_inverse", "denoising", "starts", "adding")  # sections that it may name
+STUDIES = ("linear_inverse", "denoising", "restarts", "prior_selection")  # sections that it may name
 
 
 def completed(config: dict) -> tuple[dict, Dropped]:
@@ -43,8 +43,8 @@ def completed(config: dict) -> tuple[dict, Dropped]:
         if "denoising" in found and found["denoising"] is None:
             found["denoising"] = {"images": None}
         schema.fill(found, rule)
-        if found["starts"] and isinstance(found["starts"]["recipe"], str):
-            found["starts"]["recipe"] = [found["starts"]["recipe"]]
+        if found["restarts"] and isinstance(found["restarts"]["recipe"], str):
+            found["restarts"]["recipe"] = [found["restarts"]["recipe"]]
         return [found, dropped]
 
     found, dropped = kept("study", [config, version("jsonschema"), *schema.sources()], compute)
@@ -95,15 +95,15 @@ def keep_only(config: dict, dropped: Dropped) -> Iterable[str]:
             yield f"only holds {name!r}; known recipes, priors, inverters, ...: {nearest(name, known)}"
     if not entries["recipes"]:
         yield f"only names no recipe; known recipes: {', '.join(config['recipes'])}"
-    if config["starts"] and "starts" in named:
-        entries["recipes"] |= set(config["starts"]["recipe"])
-    if config["adding"] and "adding" in named:
-        entries["recipes"].add(config["adding"]["recipe"])
-        entries["priors"].add(config["adding"]["prior"])
+    if config["restarts"] and "restarts" in named:
+        entries["recipes"] |= set(config["restarts"]["recipe"])
+    if config["prior_selection"] and "prior_selection" in named:
+        entries["recipes"].add(config["prior_selection"]["recipe"])
+        entries["priors"].add(config["prior_selection"]["prior"])
     users = [config["recipes"].get(name, {}) for name in entries["recipes"]]
     users += [config["visualisations"][name] for name in entries["visualisations"]]
     for user in users:
-        entries["priors"] |= {*(user.get("priors") or {}), user.get("unseen")}
+        entries["priors"] |= {*(user.get("priors") or {}), user.get("extrapolate")}
         entries["inverters"].add(user.get("inverter"))
     priors = [config["priors"][name] for name in entries["priors"] if name in config["priors"]]
     entries["patches"] = {prior["patches"] for prior in priors if "patches" in prior}

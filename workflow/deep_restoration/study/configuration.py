@@ -16,15 +16,15 @@ UNTRAINED = {  # the options of priors that are not learned
     "inverter": set(),  # the distance from the image of the recipe's inverse network
 }
 LEARNED = {  # those of learned ones, by method, besides units
-    "patch": {"border", "lattice"},
-    "field": {"border", "lattice"},
+    "patch": {"border", "position_stride"},
+    "field": {"border", "position_stride"},
     "denoiser": {"sigma"},
     "autoregressive": set(),
 }
 PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # weights by name
 TAKEN = {  # names that stand for something else beside the user's
     "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
-    "recipes": {"blurred", "natural", "original"},  # in figures and the tables of naturalness
+    "recipes": {"blurred", "natural", "original"},  # in figures and the tables of discrimination
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
 Dropped = dict[str, str]  # dotted key -> why it is not there, and what to do
@@ -100,8 +100,8 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
         where = f"priors.{name}"
         if name in UNTRAINED:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
-        if prior["method"] == "denoiser" and prior["levels"][0] > prior["levels"][1]:
-            yield f"{where}.levels is {prior['levels']}; the least comes first"
+        if prior["method"] == "denoiser" and prior["noise_levels"][0] > prior["noise_levels"][1]:
+            yield f"{where}.noise_levels is {prior['noise_levels']}; the least comes first"
         if prior["method"] == "autoregressive":
             if prior["of"] == "features":
                 yield f"{where}.of is features; an autoregressive prior is one of images or grey ones"
@@ -150,11 +150,11 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                 yield (
                     f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}{lost}"
                 )
-            given = [key for key in recipe if key not in ("inverter", "unseen") and recipe[key]]
+            given = [key for key in recipe if key not in ("inverter", "extrapolate") and recipe[key]]
             if not given:
                 continue
-            if recipe.get("start"):
-                yield f"{where}: it starts from the image of its inverter; remove start"
+            if recipe.get("init"):
+                yield f"{where}: it starts from the image of its inverter; remove init"
         if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
             lacking = " and ".join(missing)
             if recipe.get("inverter"):
@@ -173,17 +173,17 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                 "with data mse give a number"
             )
         yield from _used_priors(config, dropped, where, recipe)
-        if unseen := recipe.get("unseen"):
+        if extrapolate := recipe.get("extrapolate"):
             fit = [
                 name
                 for name, prior in config["priors"].items()
                 if (prior["method"], prior.get("of")) == ("autoregressive", "images")
             ]
-            if unseen not in fit:
-                known = nearest(unseen, fit) if fit else "none"
+            if extrapolate not in fit:
+                known = nearest(extrapolate, fit) if fit else "none"
                 yield (
-                    f"{where}.unseen is {unseen!r}, which is no autoregressive prior of images; "
-                    f"known ones: {known}{why(dropped, 'priors', unseen)}"
+                    f"{where}.extrapolate is {extrapolate!r}, which is no autoregressive prior of images; "
+                    f"known ones: {known}{why(dropped, 'priors', extrapolate)}"
                 )
 
 
@@ -206,7 +206,7 @@ def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> It
             allowed.add("layers")
             yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)
         if source == "grey":
-            yield f"{where}.priors.{prior} is a prior of grey images; recipes restore colour"
+            yield f"{where}.priors.{prior} is a prior of grey images; recipes reconstruct colour"
         if foreign := sorted(set(options) - allowed):
             yield (
                 f"{where}.priors.{prior}.{foreign[0]} is not an option of this prior; "
@@ -272,13 +272,13 @@ def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
     """L-BFGS together with what changes gradients by chance."""
     if recipe.get("optimiser") == "lbfgs":
         jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
-        lattice = any(
-            (entry.get("lattice") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
+        position_stride = any(
+            (entry.get("position_stride") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
         )
-        if jitter or lattice:
+        if jitter or position_stride:
             yield (
                 f"{where}.optimiser is lbfgs, which compares gradients: "
-                f"it goes with no {'jitter' if jitter else 'lattice'}; take adam"
+                f"it goes with no {'jitter' if jitter else 'position_stride'}; take adam"
             )
 
 
@@ -309,42 +309,42 @@ def visualisation_faults(config: dict, dropped: Dropped) -> Iterable[str]:
         yield from _restless_gradients(where, plan)
 
 
-def starts_faults(config: dict, dropped: Dropped) -> Iterable[str]:
+def restarts_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """Recipes that are not there, and those whose start is always the same."""
-    for name in config["starts"]["recipe"] if config["starts"] else []:
+    for name in config["restarts"]["recipe"] if config["restarts"] else []:
         recipe = config["recipes"].get(name)
         if recipe is None:
             known = nearest(name, config["recipes"])
-            yield f"starts.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
+            yield f"restarts.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
             continue
-        always = "the mean colour" if recipe.get("start") == "mean" else ""
+        always = "the mean colour" if recipe.get("init") == "mean" else ""
         if recipe.get("inverter"):
             always = "the image of its inverter"
         if always:
             yield (
-                f"starts.recipe is {name!r}, which always starts from {always}: there is no spread "
-                "over starts; take a recipe that starts from noise"
+                f"restarts.recipe is {name!r}, which always starts from {always}: there is no spread "
+                "over restarts; take a recipe that starts from noise"
             )
 
 
-def adding_faults(config: dict, dropped: Dropped) -> Iterable[str]:
+def prior_selection_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     """A recipe or prior that is not there or of another kind, and studies without a layer in front."""
-    if not config["adding"]:
+    if not config["prior_selection"]:
         return
-    name, prior = config["adding"]["recipe"], config["adding"]["prior"]
+    name, prior = config["prior_selection"]["recipe"], config["prior_selection"]["prior"]
     recipe = config["recipes"].get(name)
     if recipe is None:
         known = nearest(name, config["recipes"])
-        yield f"adding.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
+        yield f"prior_selection.recipe is {name!r}; known recipes: {known}{why(dropped, 'recipes', name)}"
     elif not recipe.get("phases"):
-        yield f"adding.recipe is {name!r}, which is no optimisation: nothing can be added to it"
+        yield f"prior_selection.recipe is {name!r}, which is no optimisation: nothing can be added to it"
     elif prior in (recipe.get("priors") or {}):
-        yield f"adding.recipe is {name!r}, which has the prior {prior} already; take one without it"
+        yield f"prior_selection.recipe is {name!r}, which has the prior {prior} already; take one without it"
     known = [p for p in config["priors"] if source_of(config, p) == "features"]
     if prior not in known:
         of_maps = nearest(prior, known) if known else "none"
         lost = why(dropped, "priors", prior)
-        yield f"adding.prior is {prior!r}; known priors of feature maps: {of_maps}{lost}"
+        yield f"prior_selection.prior is {prior!r}; known priors of feature maps: {of_maps}{lost}"
 
 
 def figure_faults(config: dict, dropped: Dropped) -> Iterable[str]:

@@ -66,7 +66,7 @@ class Model(BaseModel):
 
 
 class Images(Model):
-    """Photographs to train on and to restore"""
+    """Photographs to train on and to reconstruct"""
 
     train: str = Field(
         min_length=1,
@@ -76,7 +76,7 @@ class Images(Model):
     )
     test: str = Field(
         min_length=1,
-        description="`embedded` (other photographs than the training ones) or a folder. Only restored and "
+        description="`embedded` (other photographs than the training ones) or a folder. Only reconstructed and "
         "measured",
     )
     size: int = Field(
@@ -299,7 +299,7 @@ class PatchExperts(Experts):
     """Experts trained by score matching of independent patches"""
 
     method: Literal["patch"] = "patch"
-    unit: bool = Field(
+    unit_norm: bool = Field(
         True,
         description="Filters of length 1 in whitened space, as in independent component analysis; free "
         "lengths fit heavier tails",
@@ -341,7 +341,7 @@ class Denoiser(Model):
         le=4,
         description="Pixels folded into channels, n x n of them, n^2 times cheaper",
     )
-    levels: list[Positive] = Field(
+    noise_levels: list[Positive] = Field(
         [3.0, 30.0],
         min_length=2,
         max_length=2,
@@ -351,9 +351,9 @@ class Denoiser(Model):
     sigma: float = Field(
         5.0,
         gt=0,
-        description="Noise level at which the prior is asked, in the units of levels; small ones keep detail",
+        description="Noise level at which the prior is asked, in the units of noise_levels; small ones keep detail",
     )
-    probes: int = Field(
+    noise_samples: int = Field(
         1,
         ge=0,
         le=64,
@@ -506,14 +506,14 @@ class Term(Model):
         "of their spread); or two, at the first iteration and at the last"
     )
     layers: Literal["all", "first", "last"] | Annotated[list[str], Field(min_length=1)] = left_out(
-        "Of a prior of feature maps: which of the classifier's layers in front of the one to restore from "
+        "Of a prior of feature maps: which of the classifier's layers in front of the one to reconstruct from "
         "it acts on: all, first (next to the image), last, or a list"
     )
     units: Literal["spread", "raw"] = left_out(
         "Of a learned prior's energy: spread (that per position on natural data, the default) or raw (the "
         "mean over positions as it is, as in Harder 2017 and his code)"
     )
-    lattice: int = left_out(
+    position_stride: int = left_out(
         "A field of experts looks at every n-th position from a random offset in each iteration: "
         "unbiased, n^2 times cheaper",
         ge=1,
@@ -571,7 +571,7 @@ class Optimised(Model):
     )
     optimiser: Literal["momentum", "adagrad2016", "adam", "lbfgs"] = left_out(
         "momentum (Mahendran & Vedaldi 2015), adagrad2016 (their 2016 variant), adam, lbfgs (limited "
-        "memory; not with jitter or a lattice)"
+        "memory; not with jitter or a position_stride)"
     )
     phases: list[Phase] = left_out("Runs of iterations, in order", min_length=1)
     bound: float = left_out(
@@ -610,7 +610,7 @@ class SearchBounds(Model):
 
 
 class Recipe(Started):
-    """A way to restore an image from a layer: an inverse network, an optimisation, or one after the other"""
+    """A way to reconstruct an image from a layer: an inverse network, an optimisation, or one after the other"""
 
     inverter: str = left_out(
         "Name of an inverse network: the recipe is its prediction or, with optimiser and phases, starts "
@@ -624,7 +624,7 @@ class Recipe(Started):
         "Weight of the data term, 1 by default: a number, or mahendran2016 (300 to 1 by depth, for the "
         "normalised one)"
     )
-    unseen: str = left_out(
+    extrapolate: str = left_out(
         "Name of an autoregressive prior of images: pixels beyond the windows of all units of the layer, "
         "of which its maps tell nothing, get the values that it expects; left out: those that start and "
         "priors leave there"
@@ -773,8 +773,8 @@ class Search(Model):
     )
 
 
-class Starts(Model):
-    """How ambiguous a layer is: the same test images restored from several start noises; null for no such
+class Restarts(Model):
+    """How ambiguous a layer is: the same test images reconstructed from several start noises; null for no such
     study"""
 
     recipe: str | Names = Field(description="Name or names of recipes, which start from noise")
@@ -782,7 +782,7 @@ class Starts(Model):
         4,
         ge=2,
         le=64,
-        description="Starts of every image; the first is the one it is restored from anyway",
+        description="Starts of every image; the first is the one it is reconstructed from anyway",
     )
     images: int = Field(4, ge=1, description="Test images, spread evenly, at most")
 
@@ -843,7 +843,7 @@ class Study(Model):
     only: Names | None = Field(
         None,
         description="Names of recipes, and of priors, inverters and visualisations that are wanted "
-        "besides, and `linear_inverse`, `denoising`, `starts`, `adding`: what these do not need is "
+        "besides, and `linear_inverse`, `denoising`, `restarts`, `prior_selection`: what these do not need is "
         "dropped; null for everything",
     )
     seed: int = Field(0, ge=0, description="Every random number of the study follows from it")
@@ -859,7 +859,7 @@ class Study(Model):
         ge=1,
         le=1000,
         description="Jobs that the reconstructions of a layer by a recipe are split into, those from "
-        "several starts, the measures of a layer and the statistics of its maps: as many GPUs work side "
+        "several restarts, the measures of a layer and the statistics of its maps: as many GPUs work side "
         "by side. At most as many as there are batches of images, or recipes. Results are the same, but "
         "another number makes them again",
     )
@@ -887,7 +887,7 @@ class Study(Model):
     )
     recipes: dict[Name, Recipe] = Field(
         min_length=1,
-        description="Ways to restore an image from a layer, by name; each gives a row of the tables and a "
+        description="Ways to reconstruct an image from a layer, by name; each gives a row of the tables and a "
         "column of the figures",
     )
     visualisations: dict[Name, Visualisation] = Field(
@@ -895,6 +895,6 @@ class Study(Model):
         description="Other pictures that layers give, by name; each gives one figure per classifier",
     )
     search: Search = Search()
-    starts: Starts | None = None
-    adding: Adding | None = None
+    restarts: Restarts | None = None
+    prior_selection: Adding | None = None
     figures: Figures = Figures()

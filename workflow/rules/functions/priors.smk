@@ -37,8 +37,8 @@ def prior_paths():
     return [f"results/priors/{name}" for name in priors_of("images", "grey")] + features
 
 
-def naturalness_tables():
+def discrimination_tables():
     """A table for the priors of images, and one per layer for those of feature maps, where there are any."""
-    images = ["results/naturalness/images.csv"] if priors_of("images", "grey") else []
-    features = every_layer("results/naturalness/{classifier}/{layer}.csv")
+    images = ["results/discrimination/images.csv"] if priors_of("images", "grey") else []
+    features = every_layer("results/discrimination/{classifier}/{layer}.csv")
     return images + (features if priors_of("features") else [])

@@ -3,7 +3,7 @@
 
 def used_priors(recipe):
     """Files of the learned priors of images that a recipe uses."""
-    named = dict.fromkeys([*(recipe.get("priors") or {}), recipe.get("unseen")])
+    named = dict.fromkeys([*(recipe.get("priors") or {}), recipe.get("extrapolate")])
     learned = [name for name in named if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
@@ -61,7 +61,7 @@ def recipe_settings(wildcards):
 
 
 def reconstruction_settings(wildcards):
-    """The same, and how many images are restored together."""
+    """The same, and how many images are reconstructed together."""
     return canonical(recipe_settings(wildcards) | {"batch": STUDY["batch"]})
 
 

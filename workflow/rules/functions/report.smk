@@ -19,12 +19,12 @@ def figure_entries():
         for layer in entry["layers"]:
             for kind in ("gallery", "errors", "traces"):
                 add(kind, f"{{classifier}}/{{layer}}/{kind}", classifier=name, layer=layer)
-        if STUDY["starts"]:
-            for recipe in STUDY["starts"]["recipe"]:
-                add("starts", "{classifier}/starts/{recipe}", classifier=name, recipe=recipe)
+        if STUDY["restarts"]:
+            for recipe in STUDY["restarts"]["recipe"]:
+                add("restarts", "{classifier}/restarts/{recipe}", classifier=name, recipe=recipe)
             add("ambiguity", "{classifier}/ambiguity", classifier=name)
-        if STUDY["adding"] and with_layers_in_front(name):
-            for kind in ("adding", "adding_images"):
+        if STUDY["prior_selection"] and with_layers_in_front(name):
+            for kind in ("prior_selection", "prior_selection_images"):
                 add(kind, f"{{classifier}}/{kind}", classifier=name)
         add("classifier", "{classifier}/classifier", classifier=name)
         if STUDY["inverters"]:
@@ -34,7 +34,7 @@ def figure_entries():
             add("statistics", "{classifier}/{layer}/statistics", classifier=name, layer=layer)
         for kind in ("stationarity", "sparsity", *["patches"] * bool(STUDY["patches"])):
             add(kind, f"{{classifier}}/{kind}", classifier=name)
-        for kind in ("linear_inverse", "linear_restorations") if STUDY["linear_inverse"] else ():
+        for kind in ("linear_inverse", "linear_reconstructions") if STUDY["linear_inverse"] else ():
             add(kind, f"{{classifier}}/{kind}", classifier=name)
     for classifier, kind, name in visualisation_figures():
         path, label = "{classifier}/{kind}/{visualisation}", {"visualisation": name, "kind": kind}
@@ -43,14 +43,14 @@ def figure_entries():
         if denoised("h5", colour):
             add("denoising", "denoising/{colour}", colour=colour)
     if priors_of("images", "grey"):
-        add("naturalness", "naturalness")
+        add("discrimination", "discrimination")
     for name in priors_of("images", "grey"):
         add("prior", "priors/{prior}", prior=name)
     if priors_of("features"):
         for name, entry in STUDY["classifiers"].items():
             for layer in entry["layers"]:
-                path = "{classifier}/{layer}/naturalness"
-                add("naturalness_of_maps", path, classifier=name, layer=layer)
+                path = "{classifier}/{layer}/discrimination"
+                add("discrimination_of_maps", path, classifier=name, layer=layer)
     order = list(dict.fromkeys(REPORT_SECTIONS.values()))
     return sorted(found, key=lambda entry: order.index(entry["section"]))
 
@@ -69,7 +69,7 @@ def all_figures():
 
 
 def study_files(name):
-    """Table and figures of a study that the configuration may leave out: `starts`, `adding`."""
-    captions = {"starts": ("starts", "ambiguity"), "adding": ("adding", "adding_images")}[name]
+    """Table and figures of a study that the configuration may leave out: `restarts`, `prior_selection`."""
+    captions = {"restarts": ("restarts", "ambiguity"), "prior_selection": ("prior_selection", "prior_selection_images")}[name]
     figures = [entry["path"] for entry in figure_entries() if entry["caption"] in captions]
     return [f"results/tables/{name}.csv", *figures] if STUDY[name] else []

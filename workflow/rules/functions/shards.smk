@@ -41,8 +41,8 @@ SHARDS = {
         ("reconstructions", image_count("test"), STUDY["batch"]),
         ("evaluation", len(STUDY["recipes"]), 1),
         (
-            "starts",
-            min(image_count("test"), (STUDY["starts"] or {"images": 1})["images"]),
+            "restarts",
+            min(image_count("test"), (STUDY["restarts"] or {"images": 1})["images"]),
             STUDY["batch"],
         ),
     )

@@ -13,13 +13,13 @@ with job(snakemake):
     inputs, params, where = snakemake.input, snakemake.params, devices.device()
     layer, rows = snakemake.wildcards.get("layer"), []
     network = saved.load(inputs.network, [layer]).to(where) if layer else None
-    files = dict(zip(params.names["sets"], inputs.restored, strict=True))
+    files = dict(zip(params.names["sets"], inputs.reconstructed, strict=True))
     with (
         open_hdf5(inputs.images, "images") as truth,
-        open_images(files, "reconstructions") as restored,
+        open_images(files, "reconstructions") as reconstructed,
     ):
         images, names, seed = truth["images"], read_names(truth), params.settings["seed"]
-        sets = discrimination.sets_of(images, names, restored, seed)
+        sets = discrimination.sets_of(images, names, reconstructed, seed)
         for name, path in zip(params.names["priors"], inputs.priors, strict=True):
             prior = load(path).to(where)
             look = discrimination.looking(prior, network, where)

@@ -11,7 +11,7 @@ def with_layers_in_front(classifier):
 def base_recipe(wildcards):
     """The wildcards of the recipe that priors are added to, at the same layer."""
     here = {key: wildcards[key] for key in ("classifier", "layer")}
-    return Wildcards(fromdict=here | {"recipe": STUDY["adding"]["recipe"]})
+    return Wildcards(fromdict=here | {"recipe": STUDY["prior_selection"]["recipe"]})
 
 
 def added_priors(wildcards):
@@ -21,7 +21,7 @@ def added_priors(wildcards):
         path,
         classifier=wildcards.classifier,
         layer=layers_in_front(wildcards),
-        prior=STUDY["adding"]["prior"],
+        prior=STUDY["prior_selection"]["prior"],
     )
     return recipe_feature_priors(base_recipe(wildcards)) + added
 
@@ -38,9 +38,9 @@ def base_inverter(wildcards):
     return [path.format(**dict(here.items())) for path in recipe_inverter(here)]
 
 
-def adding_settings(wildcards):
+def prior_selection_settings(wildcards):
     """The recipe, and which priors are added to it in which way."""
-    more = {"adding": STUDY["adding"], "held_out": STUDY["images"]["held_out"]}
+    more = {"prior_selection": STUDY["prior_selection"], "held_out": STUDY["images"]["held_out"]}
     more["candidates"] = layers_in_front(wildcards)
     return canonical(recipe_settings(base_recipe(wildcards)) | more)
 

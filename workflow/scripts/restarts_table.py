@@ -1,4 +1,4 @@
-"""Gather the spread over starts of all layers: means over images with bootstrap intervals."""
+"""Gather the spread over restarts of all layers: means over images with bootstrap intervals."""
 
 from deep_restoration.jobs.job import job
 

@@ -1,4 +1,4 @@
-"""Draw one image restored from each layer from several starts, their mean, and how far they lie apart."""
+"""Draw one image reconstructed from each layer from several restarts, their mean, and how far they lie apart."""
 
 from deep_restoration.jobs.job import job
 
@@ -9,12 +9,12 @@ with job(snakemake):
     from deep_restoration.figures.style import save_figure
     from deep_restoration.files.hdf5 import open_hdf5
 
-    restored = {}
+    reconstructed = {}
     for layer, path in zip(snakemake.params.layers, snakemake.input, strict=True):
-        with open_hdf5(path, "starts") as file:
+        with open_hdf5(path, "restarts") as file:
             truth = file["originals"][0].astype(np.float32) / 255
-            restored[layer] = file["images"][:, 0]
+            reconstructed[layer] = file["images"][:, 0]
     names = snakemake.wildcards
-    title = f"{names.classifier}: {names.recipe.replace('_', ' ')} from several starts"
-    figure = study.starts(truth, restored, title)
+    title = f"{names.classifier}: {names.recipe.replace('_', ' ')} from several restarts"
+    figure = study.restarts(truth, reconstructed, title)
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -10,5 +10,5 @@ with job(snakemake):
     rows = read_rows(snakemake.input[0])
     layer = snakemake.wildcards.get("layer")
     title = f"feature maps of {snakemake.wildcards.classifier} {layer}" if layer else "images"
-    figure = priors.naturalness(rows, f"natural and unnatural {title}")
+    figure = priors.discrimination(rows, f"natural and unnatural {title}")
     save_figure(figure, snakemake.output.png, snakemake.output.svg)

@@ -19,8 +19,8 @@ from .data_terms import DATA_TERMS
 from .recipe import Paths, Recipe, build, by_layer
 
 
-class Restorer:
-    """Restores images from one layer by one recipe.
+class Reconstructor:
+    """Reconstructs images from one layer by one recipe.
 
     `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
     recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
@@ -45,7 +45,7 @@ class Restorer:
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
-    def restore(
+    def reconstruct(
         self,
         recipe: Recipe,
         truth: torch.Tensor,
@@ -54,7 +54,7 @@ class Restorer:
         checkpoint: Checkpoint,
         watched: bool = True,
     ) -> preimage.Result:
-        """Restore `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps.
+        """Reconstruct `truth`, images N x 3 x H x W in [0, 1], from nothing but their maps.
 
         If `watched`, the trace of an optimisation holds its distance from `truth` on the way.
         """
@@ -91,7 +91,7 @@ class Restorer:
         )
         result.seconds += ready
         result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
-        if recipe.unseen:
+        if recipe.extrapolate:
             began = time.monotonic()
             result.images = seen.join(lambda part: complete(result.images[part]), count)
             result.seconds += time.monotonic() - began
@@ -102,11 +102,11 @@ class Restorer:
 
     def _completing(self, recipe: Recipe, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """What puts into images what the recipe's prior expects where the layer sees nothing."""
-        if not recipe.unseen:
+        if not recipe.extrapolate:
             return lambda images: images
-        key = (recipe.unseen, size)
+        key = (recipe.extrapolate, size)
         if key not in self._completes:  # the trials of a search ask again and again
-            prior = load(self.learned[recipe.unseen][None])
+            prior = load(self.learned[recipe.extrapolate][None])
             assert isinstance(prior, Completing)  # study.configuration accepts no other
             seen = receptive_fields.seen(self.network, self.layer, size)
             self._completes[key] = lambda images: prior.complete(images, seen).clamp(0, 1)
@@ -122,10 +122,10 @@ def _compared(
     return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]
 
 
-def prepared(inputs, layer: str, settings: dict) -> tuple[Restorer, Recipe]:
-    """What a job restores a layer with: its `network` and the learned files that its inputs name, the layer's
+def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]:
+    """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the layer's
     geometry (`sees`), and the `recipe`, with the values that a search has found, if it was searched."""
     keys = ("priors", "feature_priors", "inverter")
     files = {key: inputs.get(key, []) for key in keys}
-    restorer = Restorer(inputs.network, layer, settings["sees"], **files)
-    return restorer, Recipe.of(settings["recipe"], inputs.get("found", ()))
+    reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)
+    return reconstructor, Recipe.of(settings["recipe"], inputs.get("found", ()))
