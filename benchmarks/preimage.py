@@ -103,7 +103,9 @@ def main(architecture="alexnet", layer="conv5", size="224", batch="8") -> None:
     known, _ = receptive_fields.of_layers(steps, size)
     jitter = jitter_of(known[layer]["stride"])
     filters = torch.randn(256, 3, 8, 8) / 14
-    field = FieldOfExperts(filters, torch.zeros(256), torch.ones(256), "student_t", position_stride=4)
+    field = FieldOfExperts(
+        filters, torch.zeros(256), torch.ones(256), "student_t", position_stride=4
+    )
     tv, norm = Term(1.0, TotalVariation(V=12.31)), Term(1.0, ColourNorm(mean))
     adam = {"data_weight": 1.0, "optimiser": "adam", "box": True}
     lbfgs = {**adam, "optimiser": "lbfgs"}

@@ -109,7 +109,9 @@ def training() -> None:
         (3, 8, 8), moments.mean, moments.covariance, "patch", dimensions=DIMENSIONS
     )
     white = torch.from_numpy(fitted.apply(flat.astype(np.float32)))
-    plan = score_matching.Settings("student_t", FILTERS, 3000, 500, 2e-2, unit_norm=True, patience=None)
+    plan = score_matching.Settings(
+        "student_t", FILTERS, 3000, 500, 2e-2, unit_norm=True, patience=None
+    )
     problem = score_matching.Patches(white[:, 1000:], white[:, :1000])
     ways = {
         "score matching, 512 filters, 3000 updates of 500": lambda: score_matching.train(

@@ -1,4 +1,4 @@
-"""Shards: the same images reconstructed by one job and by two beside each other; and what starting jobs costs.
+"""Shards: the same images reconstructed by one job and by two side by side; and what starting jobs costs.
 
 python benchmarks/shards.py                            about two minutes on two idle cores
 python benchmarks/shards.py overhead [folder]          of a finished run, from its logs/, default: here

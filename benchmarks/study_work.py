@@ -421,7 +421,9 @@ class Classifier:
             work = half.times(images * its, (trials + tested) * its)
             memory = max(selection["images"], min(test, BATCH)) * full.memory
             disk = dataset_bytes(tested, counter.pixels)
-            yield Job("select_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk))
+            yield Job(
+                "select_priors", f"{self.name}/{layer}", replace(work, memory=memory, disk=disk)
+            )
         for name, entry in study["visualisations"].items():
             shown = visualisations.layers_of(entry, self.entry, self.geometry)
             last = layer == self.layers[-1]

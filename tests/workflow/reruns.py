@@ -8,7 +8,13 @@ TIMED = {"time_to_quality", "plot_time_to_quality", "report", "all"}
 # What follows from measuring moved photographs.
 MOVED = {"measure_moved", "moved_table", "plot_moved", "report", "all"}
 # What is told of learned priors, of images and of maps; reconstructed images are among what they are asked.
-MAPS_TOLD = {"discrimination_of_maps", "plot_discrimination_of_maps", "prior_tables", "report", "all"}
+MAPS_TOLD = {
+    "discrimination_of_maps",
+    "plot_discrimination_of_maps",
+    "prior_tables",
+    "report",
+    "all",
+}
 TOLD = {"discrimination", "plot_discrimination"} | MAPS_TOLD
 Reconstructed = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | PAPERS | TIMED | TOLD
 DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}

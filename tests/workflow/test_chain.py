@@ -118,7 +118,9 @@ def test_start_0_is_the_image_that_is_reconstructed_anyway(finished):
         assert [row["image"] for row in rows] == names
         spread = np.abs(found[1] - found[0]).mean(axis=(1, 2, 3)) / np.sqrt(2)
         assert [float(row["spread"]) for row in rows] == pytest.approx(spread.tolist(), rel=1e-5)
-    *guesses, summary = [r for r in rows_of(folder / "tables/restarts.csv") if r["layer"] == "conv2"]
+    *guesses, summary = [
+        r for r in rows_of(folder / "tables/restarts.csv") if r["layer"] == "conv2"
+    ]
     assert [row["recipe"] for row in guesses] == list(baselines.NAMES)
     assert (summary["recipe"], summary["restarts"], summary["images"]) == ("pure", "2", "2")
     assert float(summary["spread"]) == pytest.approx(spread.mean(), rel=1e-5)
@@ -489,7 +491,9 @@ def test_planning_in_another_checkout_reads_neither_torch_nor_sources_anew(finis
 @pytest.mark.slow
 def test_two_clean_runs_give_identical_results(finished, tmp_path):
     again = Tree.fresh(tmp_path / "again")
-    again.snakemake("results/tables/reconstruction.csv", "statistics", "restarts", "prior_selection")
+    again.snakemake(
+        "results/tables/reconstruction.csv", "statistics", "restarts", "prior_selection"
+    )
     for path in sorted((again.root / "results").rglob("*")):
         name = path.relative_to(again.root / "results")
         twin = finished.root / "results" / name

@@ -7,7 +7,13 @@ from tests.tree import Tree
 CLASSIFIER = "{architecture: squeezenet1_0, weights: exemplar, layers: [features.4, features.7]}"
 NOT_ASKED_FOR = {
     *("linear_inverse", "plot_linear_inverse", "visualise", "plot_visualisations"),
-    *("train_feature_prior", "feature_patches", "discrimination_of_maps", "denoise", "plot_denoising"),
+    *(
+        "train_feature_prior",
+        "feature_patches",
+        "discrimination_of_maps",
+        "denoise",
+        "plot_denoising",
+    ),
     *("search", "reconstruct_restarts", "select_priors"),
 }
 OF_INVERTERS = {"train_inverter", "evaluate_inverters", "inverter_tables", "plot_inverters"}

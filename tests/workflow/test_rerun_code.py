@@ -26,11 +26,11 @@ from tests.workflow.reruns import (
     MEASURED,
     MOVED,
     PAPERS,
-    Reconstructed,
     STARTED,
     TIMED,
     TOLD,
     VISUALISED,
+    Reconstructed,
 )
 
 EDITS = {

@@ -14,9 +14,9 @@ from tests.workflow.reruns import (
     LEARNED,
     MAPPED,
     MEASURED,
-    Reconstructed,
     STARTED,
     VISUALISED,
+    Reconstructed,
 )
 
 SETTINGS = {

@@ -41,7 +41,11 @@ rule prior_selection_table:
     input:
         added("results/prior_selection/{classifier}/{layer}.csv"),
     output:
-        report("results/tables/prior_selection.csv", caption="../report/prior_selection_table.rst", category="Tables"),
+        report(
+            "results/tables/prior_selection.csv",
+            caption="../report/prior_selection_table.rst",
+            category="Tables",
+        ),
     log:
         "logs/prior_selection_table.log",
     benchmark:
@@ -63,7 +67,11 @@ rule plot_prior_selection:
         table="results/tables/prior_selection.csv",
         images=added_of("results/prior_selection/{classifier}/{layer}.h5"),
     output:
-        lines=drawn("results/figures/{classifier}/prior_selection.png", "prior_selection", classifier="{classifier}"),
+        lines=drawn(
+            "results/figures/{classifier}/prior_selection.png",
+            "prior_selection",
+            classifier="{classifier}",
+        ),
         lines_svg="results/figures/{classifier}/prior_selection.svg",
         images=drawn(
             "results/figures/{classifier}/prior_selection_images.png",

@@ -64,7 +64,11 @@ rule restarts_table:
     input:
         every_layer("results/restarts/{classifier}/{layer}.csv"),
     output:
-        report("results/tables/restarts.csv", caption="../report/restarts_table.rst", category="Tables"),
+        report(
+            "results/tables/restarts.csv",
+            caption="../report/restarts_table.rst",
+            category="Tables",
+        ),
     log:
         "logs/restarts_table.log",
     benchmark:

@@ -135,7 +135,9 @@ if SHARDS["evaluation"] > 1:
             network=rules.evaluate.input.network,
             images=rules.evaluate.input.images,
             train=rules.evaluate.input.train,
-            reconstructed=of_shard_recipes("results/reconstructions/{classifier}/{layer}/{recipe}.h5"),
+            reconstructed=of_shard_recipes(
+                "results/reconstructions/{classifier}/{layer}/{recipe}.h5"
+            ),
             traces=of_shard_recipes(
                 "results/reconstructions/{classifier}/{layer}/{recipe}.trace.csv"
             ),

@@ -1,4 +1,4 @@
-"""Measure the images of one layer that recipes reconstructed: against the originals and their feature maps."""
+"""Measure images reconstructed from one layer against the originals and their feature maps."""
 
 from deep_restoration.jobs.job import job
 from deep_restoration.runtime import devices

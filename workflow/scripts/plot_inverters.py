@@ -22,7 +22,9 @@ with job(snakemake):
 
     (truth,) = images.originals(inputs.images, 1)
     made = [read_arrays(path, "inversions", params.inverters) for path in inputs.reconstructed]
-    reconstructed = {inverter: [found[inverter][0] for found in made] for inverter in params.inverters}
+    reconstructed = {
+        inverter: [found[inverter][0] for found in made] for inverter in params.inverters
+    }
     title = f"{name}: one image through its inverse networks, and the errors"
     figure = inverters.inversions(truth, reconstructed, layers, title)
     save_figure(figure, output.inversions, output.inversions_svg)

@@ -17,7 +17,10 @@ with job(snakemake):
     title = f"{name}: inverting the first convolution"
     figure = maps.linear_inverse(kernels, beyond, found["edge_correction"], errors, title)
     save_figure(figure, output.kernels, output.kernels_svg)
-    truth, reconstructed = found["original"].transpose(1, 2, 0), found["reconstructed"].transpose(0, 2, 3, 1)
+    truth, reconstructed = (
+        found["original"].transpose(1, 2, 0),
+        found["reconstructed"].transpose(0, 2, 3, 1),
+    )
     title = f"{name}: reconstructed linearly from the first convolution"
     figure = maps.linear_reconstructions(truth, reconstructed, labels, title)
     save_figure(figure, output.images, output.images_svg)

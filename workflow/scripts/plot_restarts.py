@@ -1,4 +1,4 @@
-"""Draw one image reconstructed from each layer from several restarts, their mean, and how far they lie apart."""
+"""Draw one image reconstructed from each layer by several restarts, their mean, and how far they differ."""
 
 from deep_restoration.jobs.job import job
 

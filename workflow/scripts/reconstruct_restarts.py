@@ -1,4 +1,4 @@
-"""Reconstruct some test images of a layer, or a shard of them, from further restarts, beside the one they have."""
+"""Reconstruct some test images of a layer, or a shard of them, again from other start noises."""
 
 from deep_restoration.jobs.job import job, provenance_of
 from deep_restoration.runtime.checkpoints import content_stamps
@@ -12,7 +12,11 @@ with job(snakemake):
     from deep_restoration.runtime.memo import Memo
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
-    provenance, how, batch = provenance_of(snakemake.params), settings["restarts"], settings["batch"]
+    provenance, how, batch = (
+        provenance_of(snakemake.params),
+        settings["restarts"],
+        settings["batch"],
+    )
     reconstructor, recipe = prepared(inputs, snakemake.wildcards.layer, settings)
     with open_hdf5(inputs.images, "images") as file:
         chosen = splits.evenly_spaced(list(range(len(file["images"]))), how["images"])

@@ -26,7 +26,9 @@ def case(count=4, images=3, seed=0):
     """Originals, reconstructed images restarts x N x H x W x 3, and representation errors."""
     draw = np.random.default_rng(seed)
     truth = draw.random((images, SIDE, SIDE, 3))
-    reconstructed = np.clip(truth + 0.2 * draw.standard_normal((count, images, SIDE, SIDE, 3)), 0, 1)
+    reconstructed = np.clip(
+        truth + 0.2 * draw.standard_normal((count, images, SIDE, SIDE, 3)), 0, 1
+    )
     return truth, reconstructed, draw.random((count, images)), draw.random(images)
 
 
@@ -96,8 +98,10 @@ def literal(truth, reconstructed):
 
     return {
         "spread": spread / (3 * SIDE * SIDE),
-        "pair_mse": sum(((reconstructed[a] - reconstructed[b]) ** 2).mean() for a, b in pairs) / len(pairs),
-        "pair_ssim": sum(similar(reconstructed[a], reconstructed[b]) for a, b in pairs) / len(pairs),
+        "pair_mse": sum(((reconstructed[a] - reconstructed[b]) ** 2).mean() for a, b in pairs)
+        / len(pairs),
+        "pair_ssim": sum(similar(reconstructed[a], reconstructed[b]) for a, b in pairs)
+        / len(pairs),
         "mse": sum(((image - truth) ** 2).mean() for image in reconstructed) / count,
         "mse_of_mean": ((mean - truth) ** 2).mean(),
         "ssim": sum(similar(image, truth) for image in reconstructed) / count,
@@ -132,7 +136,9 @@ def test_error_of_single_starts_is_that_of_their_mean_plus_their_variance():
 
 def test_equal_starts_have_no_spread():
     truth, reconstructed, errors, of_mean = case()
-    found = restarts.measure(truth, np.stack([reconstructed[0]] * 3), np.stack([errors[0]] * 3), of_mean)
+    found = restarts.measure(
+        truth, np.stack([reconstructed[0]] * 3), np.stack([errors[0]] * 3), of_mean
+    )
     for name in ("spread", "pair_mse", "representation_error_spread"):
         assert np.abs(found[name]).max() < 1e-12, name
     assert found["pair_ssim"] == pytest.approx(np.ones(3))

@@ -269,7 +269,13 @@ def learned(position_stride):
     filters = torch.randn(6, 3, 4, 4, generator=draw)
     alphas = torch.rand(6, generator=draw)
     prior = FieldOfExperts(
-        filters, torch.zeros(6), alphas, "student_t", mean=1.0, spread=2.0, position_stride=position_stride
+        filters,
+        torch.zeros(6),
+        alphas,
+        "student_t",
+        mean=1.0,
+        spread=2.0,
+        position_stride=position_stride,
     )
     return Calibrated(prior)
 

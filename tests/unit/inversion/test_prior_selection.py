@@ -137,7 +137,9 @@ def trials_in(folder, reconstructor, sets, prior="maps", recipe=RECIPE):
     return prior_selection.Trials(reconstructor, Recipe.of(recipe), prior, sets, 0, done)
 
 
-def test_what_is_measured_is_what_the_recipe_with_these_priors_reconstructs(reconstructor, sets, tmp_path):
+def test_what_is_measured_is_what_the_recipe_with_these_priors_reconstructs(
+    reconstructor, sets, tmp_path
+):
     trials = trials_in(tmp_path, reconstructor, sets)
     chosen = {"pool1": 0.3, "relu1": 0.1}
     found = trials("test", chosen)
@@ -145,7 +147,9 @@ def test_what_is_measured_is_what_the_recipe_with_these_priors_reconstructs(reco
     entries = {"tv": {"weight": 1e-5}, "maps": {"weight": chosen}}
     truth = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
     never = Checkpoint(tmp_path / "never", "key", math.inf)
-    result = reconstructor.reconstruct(Recipe.of(RECIPE | {"priors": entries}), truth, names, 0, never)
+    result = reconstructor.reconstruct(
+        Recipe.of(RECIPE | {"priors": entries}), truth, names, 0, never
+    )
     terms = {row[1] for row in result.trace}
     assert {"tv", "maps@relu1", "maps@pool1"} <= terms
     arrays = [batch.permute(0, 2, 3, 1).numpy() for batch in (truth, result.images)]
@@ -240,7 +244,9 @@ def test_a_baseline_is_measured_on_every_set(batch, reconstructor, sets, tmp_pat
         similar = metrics.ssim(truth, np.stack([guess] * len(names)))
         assert found[which]["ssim"] == pytest.approx(similar, rel=1e-4)
         maps = reconstructor.network(image)["conv2"].double()
-        targets = reconstructor.network(torch.from_numpy(truth).float().permute(0, 3, 1, 2))["conv2"]
+        targets = reconstructor.network(torch.from_numpy(truth).float().permute(0, 3, 1, 2))[
+            "conv2"
+        ]
         expected = metrics.representation_error(maps.expand_as(targets), targets)
         assert found[which]["representation_error"] == pytest.approx(expected.tolist(), rel=1e-4)
 

@@ -120,7 +120,10 @@ def test_a_prior_of_maps_is_a_term_of_every_layer(tmp_path):
         files[layer] = tmp_path / layer / "features.safetensors"
         files[layer].parent.mkdir()
         field(channels).save(files[layer], {})
-    entries = {"features": {"weight": 0.5, "layers": "all", "position_stride": 2}, "tv": {"weight": 1.0}}
+    entries = {
+        "features": {"weight": 0.5, "layers": "all", "position_stride": 2},
+        "tv": {"weight": 1.0},
+    }
     built = build(entries, {"features": files}, SEES, MEAN)
     assert list(built) == ["features@relu1", "features@pool1", "tv"]
     assert [term.layer for term in built.values()] == ["relu1", "pool1", None]
@@ -185,7 +188,9 @@ def literal_mean_energy(prior, x, border):
 def test_units_are_those_of_the_spread_or_those_of_a_mean_over_patches(units, border, tmp_path):
     prior = field(3)
     prior.save(tmp_path / "foe.safetensors", {})
-    entry = {"weight": 1e-4, "position_stride": 1, "border": border} | ({"units": units} if units else {})
+    entry = {"weight": 1e-4, "position_stride": 1, "border": border} | (
+        {"units": units} if units else {}
+    )
     built = build({"foe": entry}, {"foe": {None: tmp_path / "foe.safetensors"}}, SEES, MEAN)
     x = images(2, 6, 5).float()
     mean = literal_mean_energy(prior, x, border)
@@ -200,7 +205,9 @@ def test_priors_whose_energies_differ_by_chance_say_so():
     facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}
     for noise_samples in (0, 1):
         network = Network(3, 4, 1, 1)
-        denoiser = Denoiser(network, 0.5, torch.zeros(3), 0.1, facts=facts, noise_samples=noise_samples)
+        denoiser = Denoiser(
+            network, 0.5, torch.zeros(3), 0.1, facts=facts, noise_samples=noise_samples
+        )
         assert Calibrated(denoiser).sampled == bool(noise_samples)
 
 
@@ -236,7 +243,9 @@ def reconstructor(study, **files):
 
 def test_images_are_reconstructed_from_their_maps_alone(study, small_pictures):
     names = ["a", "b"]
-    found = reconstructor(study).reconstruct(Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER)
+    found = reconstructor(study).reconstruct(
+        Recipe.of(recipe_of()), small_pictures[:2], names, 0, NEVER
+    )
     data = [row[2] for row in found.trace if row[1] == "data"]
     assert data[-1] < 0.2 * data[0]
     assert found.images.shape == small_pictures[:2].shape
@@ -285,7 +294,9 @@ def test_priors_of_maps_see_the_maps_of_their_layer(study, small_pictures):
     }
     entries = {"foe": {"weight": 0.1}, "maps": {"weight": 0.3}}
     own = reconstructor(study, **files)
-    found = own.reconstruct(Recipe.of(recipe_of(entries, 1)), small_pictures[:2], ["a", "b"], 0, NEVER)
+    found = own.reconstruct(
+        Recipe.of(recipe_of(entries, 1)), small_pictures[:2], ["a", "b"], 0, NEVER
+    )
     terms = {row[1]: row[2] for row in found.trace}
     assert list(terms) == ["total", "data", "foe", "maps@relu1", "maps@pool1", "image", "ssim"]
     total = terms["data"] + 0.1 * terms["foe"] + 0.3 * (terms["maps@relu1"] + terms["maps@pool1"])
@@ -336,7 +347,9 @@ def test_an_optimisation_goes_on_from_the_inverter_s_image(study, small_pictures
     own = reconstructor(study, inverter=[study / "inverter.safetensors"])
     recipe = recipe_of({"inverter": {"weight": 1e9}}, 3, inverter="joint")
     pulled = own.reconstruct(Recipe.of(recipe), small_pictures[:2], ["a", "b"], 0, NEVER)
-    alone = own.reconstruct(Recipe.of({"inverter": "joint"}), small_pictures[:2], ["a", "b"], 0, NEVER)
+    alone = own.reconstruct(
+        Recipe.of({"inverter": "joint"}), small_pictures[:2], ["a", "b"], 0, NEVER
+    )
     assert pulled.trace[2][2] == pytest.approx(0, abs=1e-6)  # its distance from where it starts
     assert (pulled.images - alone.images).abs().max() < 0.1
     assert pulled.trace[0][3] > alone.seconds / 100

@@ -258,7 +258,9 @@ def test_a_size_below_the_stride_has_no_single_convolution():
 def test_sizes_that_take_too_large_a_regression_are_left_out_and_named(caplog):
     images = field(1, 16)
     with caplog.at_level(logging.INFO, "deep_restoration"):
-        found = study.reconstructions(convolution_of(), planted(), images, 0.1, [4, 58], generator())
+        found = study.reconstructions(
+            convolution_of(), planted(), images, 0.1, [4, 58], generator()
+        )
     sizes = {
         method: [e.size for e in found if e.method == method]
         for method in (TRANSPOSED, SINGLE, CUT)

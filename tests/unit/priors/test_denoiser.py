@@ -35,7 +35,9 @@ def network(channels=2, width=4, blocks=1, fold=1):
 def prior(sigma=0.4, noise_samples=0, **options):
     facts = {"width": 4, "blocks": 1, "fold": 1}
     centre = torch.tensor([0.3, -0.2])
-    return Denoiser(network(), 0.7, centre, sigma, noise_samples=noise_samples, facts=facts, **options)
+    return Denoiser(
+        network(), 0.7, centre, sigma, noise_samples=noise_samples, facts=facts, **options
+    )
 
 
 # ------------------------------------------------------------------------------ the network
@@ -175,7 +177,12 @@ def test_a_stored_denoiser_is_the_same(tmp_path):
     x = seeded()
     assert torch.equal(found.energy(x), one.energy(x))
     assert torch.equal(found.gradient(x), one.gradient(x))
-    assert (found.kind, found.channels, found.sigma, found.noise_samples) == ("denoiser", 2, 0.25, 2)
+    assert (found.kind, found.channels, found.sigma, found.noise_samples) == (
+        "denoiser",
+        2,
+        0.25,
+        2,
+    )
     assert (found.mean, found.spread, found.scale) == (1.5, 0.125, 0.7)
     assert found.facts == one.facts
     assert load_tensors(path, "prior")[1]["settings"] == {"seed": 1}
@@ -193,7 +200,9 @@ def test_another_noise_level_can_be_asked_for(tmp_path):
     for progress, level in ((0.0, 0.9), (0.5, 0.3), (1.0, 0.1)):
         Calibrated(found).anneal(progress)
         assert found.sigma == pytest.approx(level)
-    with pytest.raises(ValueError, match=r"holds a denoiser, which has no option position_stride.*sigma"):
+    with pytest.raises(
+        ValueError, match=r"holds a denoiser, which has no option position_stride.*sigma"
+    ):
         load(path, position_stride=2)
 
 
@@ -215,7 +224,13 @@ def fields(count, seed, spread=1.0):
 
 
 def settings(**changes):
-    values = {"width": 4, "blocks": 1, "fold": 1, "noise_levels": (100 * LOW, 100 * HIGH), "sigma": 50}
+    values = {
+        "width": 4,
+        "blocks": 1,
+        "fold": 1,
+        "noise_levels": (100 * LOW, 100 * HIGH),
+        "sigma": 50,
+    }
     values |= {
         "noise_samples": 0,
         "steps": 12,

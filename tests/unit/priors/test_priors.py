@@ -386,7 +386,9 @@ def by_offset(prior, x):
 @both
 @pytest.mark.parametrize("position_stride", [2, 3])
 @pytest.mark.parametrize("size", [(9, 9), (8, 13)])
-def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(name, border, position_stride, size):
+def test_the_mean_over_all_offsets_of_the_lattice_is_the_full_energy(
+    name, border, position_stride, size
+):
     prior, x = field(name, position_stride=position_stride, border=border), natural(2, *size)
     full, estimates = prior.energy(x), by_offset(prior, x)
     mean = torch.stack(list(estimates.values())).mean(0)
@@ -537,7 +539,9 @@ def test_a_stored_field_is_the_same_field(name, expert, tmp_path):
 
 def test_an_option_of_another_kind_of_prior_is_refused(tmp_path):
     field(dtype=torch.float32).save(tmp_path / "foe.safetensors", {})
-    message = "foe.safetensors holds a field, which has no option sigma; allowed: border, position_stride"
+    message = (
+        "foe.safetensors holds a field, which has no option sigma; allowed: border, position_stride"
+    )
     with pytest.raises(ValueError, match=message):
         load(tmp_path / "foe.safetensors", sigma=0.1, position_stride=2)
 

@@ -98,7 +98,11 @@ def test_a_section_of_entries_set_to_null_has_none():
 
 def test_parts_of_a_study_set_to_null_are_left_out():
     found = preflight.prepare(study(dict.fromkeys(completion.STUDIES)))
-    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (None, None, None)
+    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (
+        None,
+        None,
+        None,
+    )
     assert found["denoising"] == completed(SHIPPED)[0]["denoising"] | {"images": None} | {
         "tuning": 8, "iterations": 300, "tolerance": 0.1,
     }  # fmt: skip
@@ -198,7 +202,11 @@ def test_only_keeps_recipes_and_what_they_need():
     assert (list(found["priors"]), list(found["patches"])) == (["foe"], ["small"])
     assert list(found["inverters"]) == ["joint"]
     assert found["visualisations"] == {}
-    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (None, None, None)
+    assert (found["linear_inverse"], found["restarts"], found["prior_selection"]) == (
+        None,
+        None,
+        None,
+    )
     assert found["denoising"]["images"] is None
     assert preflight.prepare(found) == found
 

@@ -109,7 +109,9 @@ def test_filling_does_not_share_defaults():
 
 
 def test_studies_of_starts_and_of_added_priors_have_defaults():
-    config = study(("restarts", {"recipe": "tv"}), ("prior_selection", {"recipe": "tv", "prior": "features"}))
+    config = study(
+        ("restarts", {"recipe": "tv"}), ("prior_selection", {"recipe": "tv", "prior": "features"})
+    )
     found = preflight.prepare(config)
     assert found["restarts"] == {"recipe": ["tv"], "count": 4, "images": 4}
     assert found["prior_selection"] == config["prior_selection"] | {
@@ -1186,7 +1188,10 @@ FAULTS = {
         [("prior_selection", {"recipe": "tv", "prior": "features", "weights": [0, 1.0]})],
         ["prior_selection.weights.0 is 0", "more than 0"],
     ),
-    "priors added without a prior": ([("prior_selection", {"recipe": "tv"})], ["prior_selection lacks prior"]),
+    "priors added without a prior": (
+        [("prior_selection", {"recipe": "tv"})],
+        ["prior_selection lacks prior"],
+    ),
     "noise level of a field": (
         [("recipes.foe.priors.foe.sigma", 3.0)],
         ["recipes.foe.priors.foe.sigma is not an option", "allowed: border, position_stride, units, weight"],

@@ -1,4 +1,4 @@
-"""Images reconstructed from one layer measured against the originals, by themselves and by their feature maps."""
+"""Reconstructed images measured against the originals, by themselves and by their feature maps."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ def maps_of(network: torch.nn.Module, device: torch.device | str = "cpu") -> Map
 def of_restarts(
     maps: Maps, names: list[str], pixels: np.ndarray, images: np.ndarray, batch: int = 64
 ) -> list[tuple]:
-    """Rows (name, values of restarts.MEASURES), one per image, of `images` restarts x N x H x W x 3. `maps` is
-    from `maps_of`; `names` and `pixels` (N x H x W x 3 uint8) are those of the originals."""
+    """Rows (name, values of restarts.MEASURES), one per image, of `images` restarts x N x H x W x 3. `maps`
+    is from `maps_of`; `names` and `pixels` (N x H x W x 3 uint8) are those of the originals."""
     rows = []
     for first in range(0, len(names), batch):
         part = slice(first, first + batch)
@@ -75,8 +75,8 @@ def of_restarts(
 def of_restarts_in(
     maps: Maps, recipe: str, path: str | os.PathLike, guesses: dict[str, np.ndarray]
 ) -> list[tuple]:
-    """Rows (name, image, restarts, restarts.MEASURES) of the images in a file of a recipe's restarts; before them
-    those of baselines, H x W x 3 by name, which are the same whatever the start."""
+    """Rows (name, image, restarts, restarts.MEASURES) of the images in a file of a recipe's restarts;
+    before them those of baselines, H x W x 3 by name, which are the same whatever the start."""
     with open_hdf5(path, "restarts") as file:
         names, truth, images = read_names(file), file["originals"][...], file["images"][...]
     shown = {name: everywhere(guess, images) for name, guess in guesses.items()} | {recipe: images}
@@ -174,7 +174,10 @@ class MapStatistics:
 
         def see(start: int, target: torch.Tensor, maps: torch.Tensor) -> None:
             nonlocal reconstructed
-            natural, reconstructed = self.natural or self._like(maps), reconstructed or self._like(maps)
+            natural, reconstructed = (
+                self.natural or self._like(maps),
+                reconstructed or self._like(maps),
+            )
             self.natural = natural
             reconstructed.add(maps, start)
             if first:
@@ -187,8 +190,8 @@ class MapStatistics:
 
 
 def of_guesses(measuring: Measuring, guesses: dict[str, np.ndarray]) -> list[tuple]:
-    """Rows (name, image, metrics) of baselines, H x W x 3 by name, as if each had been reconstructed for every
-    image in no time. They have no statistics of maps: those of equal images say nothing."""
+    """Rows (name, image, metrics) of baselines, H x W x 3 by name, as if each had been reconstructed for
+    every image in no time. They have no statistics of maps: those of equal images say nothing."""
     return [
         (name, *row, 0.0)
         for name, guess in guesses.items()

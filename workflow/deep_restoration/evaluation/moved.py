@@ -1,7 +1,7 @@
 """Is a measure translation invariant? Test photographs measured against themselves, moved by some pixels.
 
-Harder (2017, Sect. 5.3) asks this of SSIM. Nothing is reconstructed here: what a measure says of an image that
-is right but for its place is what it would say of a reconstruction that is right but for its place.
+Harder (2017, Sect. 5.3) asks this of SSIM. Nothing is reconstructed here: what a measure says of an image
+that is right but for its place is what it would say of a reconstruction that is right but for its place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How ambiguous a layer is: the same images reconstructed from several restarts, and how far the results differ.
+"""How ambiguous a layer is: the same images reconstructed from several start noises, and how they differ.
 
 What the layer has forgotten is left to the start and the prior, so that reconstructed images that differ
 while their feature maps agree show what it forgot (Mahendran & Vedaldi 2016, several solutions).

@@ -108,7 +108,9 @@ def inversions(
 ) -> Figure:
     """One image (H x W x 3) reconstructed from every layer by every network, each with its two error images:
     the signed one is original minus reconstructed."""
-    rows = [(name, kind) for name in reconstructed for kind in ("reconstructed", "signed", "absolute")]
+    rows = [
+        (name, kind) for name in reconstructed for kind in ("reconstructed", "signed", "absolute")
+    ]
     figure, axes = plt.subplots(
         len(rows),
         1 + len(layers),

@@ -67,7 +67,9 @@ def draw_baselines(figure, heights: Mapping[str, Sequence]) -> None:
         )
 
 
-def legends(figure, handles: Mapping[str, Artist], families: dict[str, str], columns: int = 2) -> None:
+def legends(
+    figure, handles: Mapping[str, Artist], families: dict[str, str], columns: int = 2
+) -> None:
     """One legend per side below a figure of constrained layout: `handles` by recipe."""
     present = [side for side in MARKERS if any(families[recipe] == side for recipe in handles)]
     for side, place in zip(present, PLACES.get(len(present), ()), strict=True):

@@ -150,8 +150,8 @@ def prior_selection_images(
 ) -> Figure:
     """One image (H x W x 3) from each layer without priors of feature maps and with all, and what differs.
 
-    `reconstructed[layer]` holds the image without, `none`, and the last of every order. Under a picture its mean
-    squared error; the last order minus none is stretched to its largest value.
+    `reconstructed[layer]` holds the image without, `none`, and the last of every order. Under a picture its
+    mean squared error; the last order minus none is stretched to its largest value.
     """
     orders = [name for name in next(iter(reconstructed.values())) if name != "none"]
     names = ["original", "none", *(f"all, {order}" for order in orders)]

@@ -32,7 +32,9 @@ class DataTerm(Protocol):
 def refuse_dead(target: torch.Tensor, names: Sequence[str]) -> None:
     """Raise ValueError naming the images whose maps are all zero."""
     if dead := [name for name, maps in zip(names, target, strict=True) if not maps.any()]:
-        raise ValueError(f"the feature maps of {', '.join(dead)} are all zero; nothing to reconstruct")
+        raise ValueError(
+            f"the feature maps of {', '.join(dead)} are all zero; nothing to reconstruct"
+        )
 
 
 class Matching(PerImage):

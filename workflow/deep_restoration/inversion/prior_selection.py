@@ -111,7 +111,9 @@ class Trials:
                 part = slice(first, first + BATCH)
                 picture, facts = self.done(
                     f"{which} from {first}, {name}",
-                    lambda own, part=part: self._reconstruct(names[part], pixels[part], chosen, own),
+                    lambda own, part=part: self._reconstruct(
+                        names[part], pixels[part], chosen, own
+                    ),
                 )
                 for measure, values in facts.items():
                     found[measure] += values
@@ -140,7 +142,10 @@ class Trials:
             return truth[0] * math.nan, dict.fromkeys((*MEASURES, "seconds"), lost)
         where = self.reconstructor.where
         found = measure(
-            self.reconstructor.network, self.reconstructor.layer, truth.to(where), result.images.to(where)
+            self.reconstructor.network,
+            self.reconstructor.layer,
+            truth.to(where),
+            result.images.to(where),
         )
         found["seconds"] = [result.seconds / len(names)] * len(names)
         return result.images[0].cpu(), found
@@ -188,7 +193,12 @@ def write_pictures(file, pictures: dict[str, np.ndarray], original: np.ndarray) 
     `original`, 1 x H x W x 3 uint8, into an open file."""
     file.attrs["sets"] = list(pictures)
     reconstructed = np.stack(list(pictures.values())).astype(np.float32)
-    write_array(file, "reconstructed", reconstructed, "sRGB, 0..1, sets x H x W x 3, of the first test image")
+    write_array(
+        file,
+        "reconstructed",
+        reconstructed,
+        "sRGB, 0..1, sets x H x W x 3, of the first test image",
+    )
     write_array(file, "original", original, "sRGB, 0..255, 1 x H x W x 3")
 
 

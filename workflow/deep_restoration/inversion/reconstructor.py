@@ -123,8 +123,9 @@ def _compared(
 
 
 def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]:
-    """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the layer's
-    geometry (`sees`), and the `recipe`, with the values that a search has found, if it was searched."""
+    """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the
+    layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if it was
+    searched."""
     keys = ("priors", "feature_priors", "inverter")
     files = {key: inputs.get(key, []) for key in keys}
     reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)

@@ -34,9 +34,9 @@ def batches(
     first: int,
     checkpoint: Callable[[int], Checkpoint],
 ) -> Iterator[tuple[int, slice, Result]]:
-    """Yield (number of its first image, part, result) of images N x H x W x 3 uint8, reconstructed `size` at a
-    time; the number of the first of all is `first`. `checkpoint` makes that of the batch which begins with an
-    image of that number; it is removed when the next batch is asked for."""
+    """Yield (number of its first image, part, result) of images N x H x W x 3 uint8, reconstructed `size`
+    at a time; the number of the first of all is `first`. `checkpoint` makes that of the batch which begins
+    with an image of that number; it is removed when the next batch is asked for."""
     for part in parts(len(names), size):
         own = checkpoint(first + part.start)
         result = reconstructor.reconstruct(recipe, as_tensor(pixels[part]), names[part], seed, own)
@@ -55,9 +55,9 @@ def further_restarts(
     first: int,
     done: Memo,
 ) -> Iterator[Part]:
-    """Yield the parts of images N x H x W x 3 uint8, `size` at a time, reconstructed from `count` restarts, but for
-    start 0, that of the study. What was found lies in `done`, by the number of the start and that of the
-    part's first image; `first` is the number of the first of all."""
+    """Yield the parts of images N x H x W x 3 uint8, `size` at a time, reconstructed from `count` restarts,
+    but for start 0, that of the study. What was found lies in `done`, by the number of the start and that
+    of the part's first image; `first` is the number of the first of all."""
     for start in range(1, count):
         own = seed_of_restart(seed, start)
         for part in parts(len(names), size):
@@ -97,8 +97,9 @@ def write_restarts(
     pixels: np.ndarray,
     names: Sequence[str],
 ) -> None:
-    """Write the images reconstructed from `count` restarts, their originals, N x H x W x 3 uint8, and their names
-    into an open file: `own` from start 0, which are there already, and the parts of `further` ones."""
+    """Write the images reconstructed from `count` restarts, their originals, N x H x W x 3 uint8, and their
+    names into an open file: `own` from start 0, which are there already, and the parts of `further`
+    ones."""
     shape, units = (count, *pixels.shape), "sRGB, 0..1, restarts x N x H x W x 3"
     data = create_dataset(file, "images", shape, np.float32, units, samples=1)
     data[0] = own

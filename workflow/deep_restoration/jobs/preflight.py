@@ -24,16 +24,16 @@ from ..study.configuration import (
     STORE,
     ConfigurationError,
     ImageFiles,
-    prior_selection_faults,
     figure_faults,
     folder,
     is_file,
     name_faults,
     prior_faults,
+    prior_selection_faults,
     recipe_faults,
+    restarts_faults,
     search_faults,
     source_of,
-    restarts_faults,
     visualisation_faults,
 )
 from ..study.wording import nearest
@@ -254,7 +254,9 @@ def layer_faults(config: dict) -> Iterable[str]:
                     f"{where}.layers: {architecture} has no layer {layer!r}; "
                     f"nearest: {nearest(layer, names)}"
                 )
-    if config["prior_selection"] and all(len(c["layers"]) < 2 for c in config["classifiers"].values()):
+    if config["prior_selection"] and all(
+        len(c["layers"]) < 2 for c in config["classifiers"].values()
+    ):
         yield "prior_selection: no classifier has two layers, so that no layer has one in front; add layers"
 
 

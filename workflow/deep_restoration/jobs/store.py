@@ -71,15 +71,15 @@ class Entry:
     """
 
     def __init__(self, job) -> None:
-        self.job, self.store = job, job.params.get("store")
+        self.job, self.root = job, job.params.get("store")
         self.path: Path | None = None
-        if not self.store:
+        if not self.root:
             return
         with self._sparing_the_job():
             self.watched = [*job.input, _script(), *LIBRARY.rglob("*.py")]
             self.stamps = _stamps(self.watched)
             self.material = material(job)
-            self.path = Path(self.store, job.rule, key(self.material))
+            self.path = Path(self.root, job.rule, key(self.material))
 
     def fetch(self) -> bool:
         """Put the files of the entry in place, new as if they had just been made, if there is one.
@@ -114,9 +114,9 @@ class Entry:
             if reason := self._no_longer_true():
                 log.warning("not published in the store: %s", reason)
                 return
-            temporary = Path(self.store, UNFINISHED, _unique(self.path.name))
+            temporary = Path(self.root, UNFINISHED, _unique(self.path.name))
             try:
-                for folder in (Path(self.store), temporary.parent, temporary, self.path.parent):
+                for folder in (Path(self.root), temporary.parent, temporary, self.path.parent):
                     folder.mkdir(mode=0o775, exist_ok=True)
                 files = []
                 for index, output in enumerate(self.job.output):
@@ -187,7 +187,7 @@ class Entry:
         return ""
 
     def _move_aside(self, entry: Path) -> None:
-        aside = Path(self.store, DAMAGED, f"{self.job.rule}.{_unique(entry.name)}")
+        aside = Path(self.root, DAMAGED, f"{self.job.rule}.{_unique(entry.name)}")
         aside.parent.mkdir(mode=0o775, exist_ok=True)
         os.rename(entry, aside)
 
@@ -196,7 +196,7 @@ class Entry:
         try:
             yield
         except (OSError, SyntaxError) as error:
-            log.warning("the store %s cannot be used: %s; going on without it", self.store, error)
+            log.warning("the store %s cannot be used: %s; going on without it", self.root, error)
 
 
 def _script() -> str:

@@ -151,8 +151,8 @@ def by_noise(
     sizes: Sequence[int],
     seed: int,
 ) -> tuple[list[dict], list[Reconstructed]]:
-    """Rows of COLUMNS for `truth`, N x C x H x W, reconstructed from maps with noise of each of the `shares`, and
-    what was reconstructed from those of the first one."""
+    """Rows of COLUMNS for `truth`, N x C x H x W, reconstructed from maps with noise of each of the
+    `shares`, and what was reconstructed from those of the first one."""
     centred, border = truth - prior.mean.view(-1, 1, 1), convolution.span[0] + max(sizes) // 2
     rows, first = [], []
     for share in shares:

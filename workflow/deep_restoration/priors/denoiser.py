@@ -131,7 +131,7 @@ class Denoiser(networks.Calibrating):
     ):
         self.noise_levels = noise_levels
         self.network, self.scale, self.centre, self.sigma = network, scale, centre, sigma
-        self.noise_samples = probes
+        self.noise_samples = noise_samples
         self.mean, self.spread, self.facts = mean, spread, facts or {}
         self.network.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
@@ -233,7 +233,10 @@ def train(
     def losses(source: np.ndarray, count: int, draw: torch.Generator) -> networks.Loss:
         clean = networks.crops(source, count, side, draw)
         clean = (clean - centre.to(where)[:, None, None]) / scale
-        sigma = torch.rand(count, generator=draw) * (noise_levels[1] - noise_levels[0]) + noise_levels[0]
+        sigma = (
+            torch.rand(count, generator=draw) * (noise_levels[1] - noise_levels[0])
+            + noise_levels[0]
+        )
         sigma, noise = sigma.to(where), torch.randn(clean.shape, generator=draw).to(where)
 
         def loss(part: slice) -> tuple[torch.Tensor]:
@@ -247,5 +250,7 @@ def train(
     names = ("denoiser", "denoiser")
     history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     sigma = settings.sigma * unit * scale
-    prior = Denoiser(network, scale, centre, sigma, noise_samples=settings.noise_samples, facts=asdict(settings))
+    prior = Denoiser(
+        network, scale, centre, sigma, noise_samples=settings.noise_samples, facts=asdict(settings)
+    )
     return prior, history

@@ -189,8 +189,8 @@ class FieldOfExperts(LearnedPrior):
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """Energy (N,) over all positions.
 
-        With `position_stride` s > 1 and a generator, only every s-th position in both directions from a random
-        offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
+        With `position_stride` s > 1 and a generator, only every s-th position in both directions from a
+        random offset, multiplied by s^2: an unbiased estimate at 1/s^2 of the cost.
         """
         step, corner = self.position_stride if generator is not None else 1, (0, 0)
         if step > 1:

@@ -41,12 +41,12 @@ def render(
     """The report's HTML.
 
     `workflow` is an SVG of the stages, which becomes part of the page. `captions` are texts by name,
-    `figures` entries of path, caption (one of these names), section and wildcards, in order;
-    the others rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps,
-    `published` figures beside ours, `quality` against time, `maps` of the feature maps of reconstructed images,
+    `figures` entries of path, caption (one of these names), section and wildcards, in order; the others
+    rows of tables: `summary` of the results, `statistics` and `stationarity` of feature maps, `published`
+    figures beside ours, `quality` against time, `maps` of the feature maps of reconstructed images,
     `priors` and `denoising` of learned priors, `linear` and `shapes` of linear inverses; `accuracy` rows by
-    classifier; `study` the configuration; `restarts` and `prior_selection` of the studies of several restarts and of
-    added priors, if there are any.
+    classifier; `study` the configuration; `restarts` and `prior_selection` of the studies of several
+    restarts and of added priors, if there are any.
     """
     from jinja2 import Environment, StrictUndefined
 
@@ -234,7 +234,8 @@ def verdict(row: dict[str, str]) -> str:
 
 
 def pivot(maps: list[dict[str, str]]) -> dict:
-    """The distances of reconstructed images' feature maps: a line per layer and recipe, a column per measure."""
+    """Distances of reconstructed images' feature maps: one line per layer and recipe, one column per measure.
+    Distances of reconstructed images' feature maps: one line per layer and recipe, one column per measure."""
     measures = list(dict.fromkeys(row["measure"] for row in maps))
     lines: dict[tuple[str, str, str], dict[str, str]] = {}
     for row in maps:

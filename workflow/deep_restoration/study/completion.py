@@ -24,7 +24,12 @@ from .wording import limit, nearest, yaml_hint
 NULL = "was set to null (dropped): keep it, or drop what names it, too"
 ONLY = "is not among what `only` names and needs (dropped): name it there"
 CHOSEN = ("recipes", "priors", "inverters", "visualisations")  # whose entries `only` may name
-STUDIES = ("linear_inverse", "denoising", "restarts", "prior_selection")  # sections that it may name
+STUDIES = (
+    "linear_inverse",
+    "denoising",
+    "restarts",
+    "prior_selection",
+)  # sections that it may name
 
 
 def completed(config: dict) -> tuple[dict, Dropped]:

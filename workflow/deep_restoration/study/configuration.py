@@ -150,7 +150,9 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                 yield (
                     f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}{lost}"
                 )
-            given = [key for key in recipe if key not in ("inverter", "extrapolate") and recipe[key]]
+            given = [
+                key for key in recipe if key not in ("inverter", "extrapolate") and recipe[key]
+            ]
             if not given:
                 continue
             if recipe.get("init"):
@@ -273,7 +275,8 @@ def _restless_gradients(where: str, recipe: dict) -> Iterable[str]:
     if recipe.get("optimiser") == "lbfgs":
         jitter = any(phase.get("jitter") for phase in recipe.get("phases") or [])
         position_stride = any(
-            (entry.get("position_stride") or 1) > 1 for entry in (recipe.get("priors") or {}).values()
+            (entry.get("position_stride") or 1) > 1
+            for entry in (recipe.get("priors") or {}).values()
         )
         if jitter or position_stride:
             yield (

@@ -76,8 +76,8 @@ class Images(Model):
     )
     test: str = Field(
         min_length=1,
-        description="`embedded` (other photographs than the training ones) or a folder. Only reconstructed and "
-        "measured",
+        description="`embedded` (other photographs than the training ones) or a folder. Only reconstructed "
+        "and measured",
     )
     size: int = Field(
         ge=32,
@@ -351,7 +351,8 @@ class Denoiser(Model):
     sigma: float = Field(
         5.0,
         gt=0,
-        description="Noise level at which the prior is asked, in the units of noise_levels; small ones keep detail",
+        description="Noise level at which the prior is asked, in the units of noise_levels; small ones keep "
+        "detail",
     )
     noise_samples: int = Field(
         1,
@@ -506,8 +507,8 @@ class Term(Model):
         "of their spread); or two, at the first iteration and at the last"
     )
     layers: Literal["all", "first", "last"] | Annotated[list[str], Field(min_length=1)] = left_out(
-        "Of a prior of feature maps: which of the classifier's layers in front of the one to reconstruct from "
-        "it acts on: all, first (next to the image), last, or a list"
+        "Of a prior of feature maps: which of the classifier's layers in front of the one to reconstruct "
+        "from it acts on: all, first (next to the image), last, or a list"
     )
     units: Literal["spread", "raw"] = left_out(
         "Of a learned prior's energy: spread (that per position on natural data, the default) or raw (the "
@@ -610,7 +611,7 @@ class SearchBounds(Model):
 
 
 class Recipe(Started):
-    """A way to reconstruct an image from a layer: an inverse network, an optimisation, or one after the other"""
+    """How an image is reconstructed from a layer: by an inverse network, an optimisation, or both in turn"""
 
     inverter: str = left_out(
         "Name of an inverse network: the recipe is its prediction or, with optimiser and phases, starts "
@@ -774,8 +775,8 @@ class Search(Model):
 
 
 class Restarts(Model):
-    """How ambiguous a layer is: the same test images reconstructed from several start noises; null for no such
-    study"""
+    """How ambiguous a layer is: the same test images reconstructed from several start noises; null for
+    none"""
 
     recipe: str | Names = Field(description="Name or names of recipes, which start from noise")
     count: int = Field(
@@ -843,8 +844,8 @@ class Study(Model):
     only: Names | None = Field(
         None,
         description="Names of recipes, and of priors, inverters and visualisations that are wanted "
-        "besides, and `linear_inverse`, `denoising`, `restarts`, `prior_selection`: what these do not need is "
-        "dropped; null for everything",
+        "besides, and `linear_inverse`, `denoising`, `restarts`, `prior_selection`: what these do not need "
+        "is dropped; null for everything",
     )
     seed: int = Field(0, ge=0, description="Every random number of the study follows from it")
     store: str | None = Field(
@@ -887,8 +888,8 @@ class Study(Model):
     )
     recipes: dict[Name, Recipe] = Field(
         min_length=1,
-        description="Ways to reconstruct an image from a layer, by name; each gives a row of the tables and a "
-        "column of the figures",
+        description="Ways to reconstruct an image from a layer, by name; each gives a row of the tables and "
+        "a column of the figures",
     )
     visualisations: dict[Name, Visualisation] = Field(
         {},

@@ -23,8 +23,8 @@ tables in JSON Schema, for editors. Numbers in powers of ten need a point and a 
 
 - an entry that has a name of yours (`classifiers: {alexnet: null}`, `recipes: {tv: null}`, and in a recipe
   `priors: {tv: null}`): the study does not have it;
-- a section of such entries (`visualisations: null`): it has none of them;
-- `linear_inverse`, `denoising`, `restarts` or `prior_selection`: the study goes without this part, and without its
+- a section of such entries (`visualisations: null`): it has none of them; - `linear_inverse`, `denoising`,
+`restarts` or `prior_selection`: the study goes without this part, and without its
   figures and tables;
 - a key of another `method` or `kind` than the entry's, in a file that changes it;
 - a key whose default is "left out" (`recipes: {tv: {bound: null}}`): as if it had never been written, in a
@@ -34,11 +34,11 @@ Where the tables say that null is a value, it means what they say. Everywhere el
 names a thing that was dropped is an error, too, which says what dropped it.
 
 **Starting from less.** `only: [tv, foe]` keeps these recipes of all, and what they need; it may also name
-priors, inverters, visualisations, and the sections `linear_inverse`, `denoising`, `restarts` and `prior_selection`,
-which are dropped otherwise. `base: none` starts from nothing: config.yaml then gives no classifier, recipe
-or other entry, and no value; the files of the study name all that it has, and the defaults below are the
-rest. (Snakemake has read config.yaml all the same; what counts are the files after `--configfile` and the
-values after `--config`.)
+priors, inverters, visualisations, and the sections `linear_inverse`, `denoising`, `restarts` and
+`prior_selection`, which are dropped otherwise. `base: none` starts from nothing: config.yaml then gives no
+classifier, recipe or other entry, and no value; the files of the study name all that it has, and the
+defaults below are the rest. (Snakemake has read config.yaml all the same; what counts are the files after
+`--configfile` and the values after `--config`.)
 """
 
 

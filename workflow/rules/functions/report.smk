@@ -70,6 +70,9 @@ def all_figures():
 
 def study_files(name):
     """Table and figures of a study that the configuration may leave out: `restarts`, `prior_selection`."""
-    captions = {"restarts": ("restarts", "ambiguity"), "prior_selection": ("prior_selection", "prior_selection_images")}[name]
+    captions = {
+        "restarts": ("restarts", "ambiguity"),
+        "prior_selection": ("prior_selection", "prior_selection_images"),
+    }[name]
     figures = [entry["path"] for entry in figure_entries() if entry["caption"] in captions]
     return [f"results/tables/{name}.csv", *figures] if STUDY[name] else []
