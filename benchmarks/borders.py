@@ -60,7 +60,7 @@ REGIONS = ("frame 4", "frame 8", "inside", "whole")
 
 
 def photographs(folder: str, count: int, size: int) -> np.ndarray:
-    """Photographs of a folder, spread evenly: N x size x size x 3, uint8."""
+    """Photographs of a folder, evenly spaced: N x size x size x 3, uint8."""
     names = splits.evenly_spaced(inventory.image_files(folder), 2 * count)
     found = (pixels for _, pixels in images.folder_images(folder, names, size, 2))
     kept = [pixels for pixels in found if not isinstance(pixels, images.UnusableImage)]

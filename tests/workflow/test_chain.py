@@ -391,9 +391,9 @@ def test_time_to_quality_follows_from_the_traces(finished):
     assert [(row["layer"], row["recipe"]) for row in best] == [
         (la, r) for la in LAYERS for r in RECIPES
     ]
-    sides = {row["recipe"]: row["side"] for row in rows}
-    assert (sides["tv"], sides["foe"]) == ("hand-crafted", "learned")
-    assert (sides["inverter_joint+foe"], sides["tv+features"]) == ("inverter", "learned")
+    families = {row["recipe"]: row["family"] for row in rows}
+    assert (families["tv"], families["foe"]) == ("hand-crafted", "learned")
+    assert (families["inverter_joint+foe"], families["tv+features"]) == ("inverter", "learned")
     for row in rows:
         assert row["images"] == "2"
         if row["seconds"]:

@@ -98,7 +98,7 @@ rule tables:
             caption="../report/summary_table.rst",
             category="Tables",
         ),
-        sides=report(
+        families=report(
             "results/tables/comparison.csv",
             caption="../report/comparison_table.rst",
             category="Tables",

@@ -1,4 +1,4 @@
-"""Draw the spread over starts against the layer."""
+"""Draw the spread over restarts against the layer."""
 
 from deep_restoration.jobs.job import job
 

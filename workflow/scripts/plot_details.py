@@ -1,4 +1,4 @@
-"""Draw the best recipe of each side beside the originals, whole, in detail, and what they get wrong."""
+"""Draw the best recipe of each family beside the originals, whole, in detail, and what they get wrong."""
 
 from deep_restoration.jobs.job import job
 
@@ -19,7 +19,7 @@ with job(snakemake):
     files = {recipe: files[recipe] for recipe in recipes}
     reconstructed = read_images(files, "reconstructions", len(truth))
     labels, scores = closeups.headings(rows, families, recipes), closeups.scores(rows, recipes)
-    what = "details" if settings["recipes"] else "the best of each side, in detail"
+    what = "details" if settings["recipes"] else "the best of each family, in detail"
     title = f"{where.classifier} {where.layer}: {what}"
     figure = closeups.details(truth, reconstructed, labels, scores, settings["side"], title)
     save_figure(figure, output.png, output.svg)

@@ -14,7 +14,9 @@ with job(snakemake):
     )
     columns, summary = tables.summarise(rows, snakemake.params.settings["seed"])
     write_csv(snakemake.output.summary, columns, summary)
-    sides = tables.compare_sides(rows, snakemake.params.learned, snakemake.params.settings["seed"])
-    write_csv(snakemake.output.sides, tables.SIDES, sides)
+    families = tables.compare_families(
+        rows, snakemake.params.learned, snakemake.params.settings["seed"]
+    )
+    write_csv(snakemake.output.families, tables.FAMILIES, families)
     maps = [row for path in snakemake.input.maps for row in read_rows(path)]
     write_csv(snakemake.output.maps, maps[0].keys(), [row.values() for row in maps])

@@ -201,8 +201,8 @@ def test_tables_of_few_photographs_have_empty_cells_and_a_note():
         for image in range(3)
     ]
     columns, summary = tables.summarise(rows, 0)
-    families = tables.compare_sides(rows, ["foe"], 0)
-    for names, line in ((columns, summary[0]), (tables.SIDES, families[0])):
+    families = tables.compare_families(rows, ["foe"], 0)
+    for names, line in ((columns, summary[0]), (tables.FAMILIES, families[0])):
         row = dict(zip(names, line, strict=True))
         assert (row["images"], row["photographs"]) == (3, 1)
         assert {value for key, value in row.items() if key.endswith(("_low", "_high"))} == {""}
@@ -383,13 +383,13 @@ def test_the_best_of_either_side_are_compared_image_by_image():
     }
     rows = [row for name, e in errors.items() for row in rows_of("conv2", name, e, len(name))]
     rows += rows_of("conv1", "tv", [0.1, 0.2], 1.0)  # nothing learned there
-    found = tables.compare_sides(rows, ["foe", "inverter"], 0)
+    found = tables.compare_families(rows, ["foe", "inverter"], 0)
     assert [row[:3] for row in found] == [["net", "conv2", m] for m in ("mse", "psnr", "ssim")]
     for row in found:
-        line = dict(zip(tables.SIDES, row, strict=True))
+        line = dict(zip(tables.FAMILIES, row, strict=True))
         assert (line["hand_crafted"], line["learned"], line["images"]) == ("tv", "inverter", 4)
         assert (line["hand_crafted_seconds"], line["learned_seconds"]) == (2.0, 8.0)
-    mse = dict(zip(tables.SIDES, found[0], strict=True))
+    mse = dict(zip(tables.FAMILIES, found[0], strict=True))
     assert mse["hand_crafted_value"] == pytest.approx(0.3)
     assert mse["learned_value"] == pytest.approx(0.2)
     assert mse["difference"] == pytest.approx(-0.1)
@@ -410,8 +410,8 @@ def test_a_grey_rectangle_wins_nothing():
         *rows_of("fc6", "tv", [0.4, 0.4], 1.0, unlike=0.625),
         *rows_of("fc6", "pure", [0.5, 0.5], 1.0, unlike=0.75),
     ]
-    found = tables.compare_sides(rows, {"foe", "inverter"}, 0)
-    lines = [dict(zip(tables.SIDES, row, strict=True)) for row in found]
+    found = tables.compare_families(rows, {"foe", "inverter"}, 0)
+    lines = [dict(zip(tables.FAMILIES, row, strict=True)) for row in found]
     assert [line["measure"] for line in lines] == ["mse", "psnr", "ssim"]
     for line in lines:
         assert (line["learned"], line["learned_representation_error"]) == ("foe", 0.5)
@@ -427,5 +427,5 @@ def test_each_measure_has_its_own_best_recipe():
     sharp = rows_of("fc6", "dae", [0.5, 0.5], 1.0)
     for row in sharp:
         row["ssim"] = "0.95"
-    found = tables.compare_sides(rows + sharp, {"foe", "dae"}, 0)
-    assert [row[tables.SIDES.index("learned")] for row in found] == ["foe", "foe", "dae"]
+    found = tables.compare_families(rows + sharp, {"foe", "dae"}, 0)
+    assert [row[tables.FAMILIES.index("learned")] for row in found] == ["foe", "foe", "dae"]

@@ -7,7 +7,7 @@ from deep_restoration.evaluation import time_to_quality
 from deep_restoration.evaluation.time_to_quality import BEST, COLUMNS
 from deep_restoration.figures import quality
 
-SIDES = {"tv": "hand-crafted", "pure": "hand-crafted", "foe": "learned", "inverter": "inverter"}
+FAMILIES = {"tv": "hand-crafted", "pure": "hand-crafted", "foe": "learned", "inverter": "inverter"}
 
 
 def trace(*batches, images, seconds, term="ssim"):
@@ -100,7 +100,7 @@ def curves():
 def test_table_of_a_layer(curves):
     rows = [
         dict(zip(COLUMNS, row, strict=True))
-        for row in time_to_quality.table("net", "conv1", curves, SIDES)
+        for row in time_to_quality.table("net", "conv1", curves, FAMILIES)
     ]
     targets = ["0.2", "0.3", "0.4", "0.5", "0.6", BEST]
     assert [(row["target"], row["recipe"]) for row in rows] == [
@@ -112,7 +112,7 @@ def test_table_of_a_layer(curves):
     assert [seconds["0.6", recipe] for recipe in curves] == ["", "", 12.0, ""]
     assert [seconds[BEST, recipe] for recipe in curves] == ["", 2.0, 9.0, 0.02]
     last = rows[-2]
-    assert (last["ssim"], last["iteration"], last["side"], last["images"]) == (
+    assert (last["ssim"], last["iteration"], last["family"], last["images"]) == (
         0.45,
         3,
         "learned",
@@ -123,15 +123,15 @@ def test_table_of_a_layer(curves):
 
 def test_without_hand_crafted_recipes_there_is_no_best_of_them(curves):
     mine = {"foe": curves["foe"]}
-    targets = {row[5] for row in time_to_quality.table("net", "conv1", mine, SIDES)}
+    targets = {row[5] for row in time_to_quality.table("net", "conv1", mine, FAMILIES)}
     assert BEST not in targets
-    assert time_to_quality.best_final({"foe": curves["foe"][0]}, SIDES) is None
+    assert time_to_quality.best_final({"foe": curves["foe"][0]}, FAMILIES) is None
 
 
 def test_picture_marks_where_recipes_are_as_good_as_the_best_hand_crafted_one(curves):
     known = {recipe: found for recipe, (found, _) in curves.items()}
     layers = {"conv1": known, "conv2": {"foe": known["foe"]}}
-    figure = quality.quality_against_time(layers, SIDES, "title")
+    figure = quality.quality_against_time(layers, FAMILIES, "title")
     one, two = figure.axes
     rings = [tuple(line.get_xydata()[0]) for line in one.lines if line.get_markersize() == 10]
     assert rings == [(2.0, 0.5), (9.0, 0.46), (0.02, 0.5)]

@@ -6,7 +6,7 @@ import pytest
 from deep_restoration.evaluation import baselines
 from deep_restoration.figures import closeups, galleries, quality, recipes, reconstructions
 
-SIDES = {
+FAMILIES = {
     "pure": "hand-crafted",
     "tv": "hand-crafted",
     "foe": "learned",
@@ -45,18 +45,18 @@ def pictures():
 
 
 def test_best_of_each_side_by_error_over_all_images():
-    assert closeups.choose(ERRORS, SIDES) == ["inverter_joint", "tv"]
+    assert closeups.choose(ERRORS, FAMILIES) == ["inverter_joint", "tv"]
     without = [row for row in ERRORS if row["recipe"] != "inverter_joint"]
-    assert closeups.choose(without, SIDES) == ["foe", "tv"]
+    assert closeups.choose(without, FAMILIES) == ["foe", "tv"]
 
 
 def test_recipes_may_be_named():
-    assert closeups.choose(ERRORS, SIDES, ["pure", "dae", "tv"]) == ["pure", "dae", "tv"]
+    assert closeups.choose(ERRORS, FAMILIES, ["pure", "dae", "tv"]) == ["pure", "dae", "tv"]
 
 
 def test_a_side_without_recipes_has_no_column():
-    assert closeups.choose(rows(tv=(0.1,), pure=(0.2,)), SIDES) == ["tv"]
-    assert closeups.choose(rows(foe=(0.1,)), SIDES) == ["foe"]
+    assert closeups.choose(rows(tv=(0.1,), pure=(0.2,)), FAMILIES) == ["tv"]
+    assert closeups.choose(rows(foe=(0.1,)), FAMILIES) == ["foe"]
 
 
 def test_the_best_recipe_explains_the_layer():
@@ -64,16 +64,16 @@ def test_the_best_recipe_explains_the_layer():
     guesses = [row | {"recipe": name} for row in grey for name in baselines.NAMES]
     others = [row for row in ERRORS if row["recipe"] != "pure"]
     found = [*guesses, *others, *grey]
-    assert closeups.choose(found, SIDES) == ["inverter_joint", "tv"]
-    assert closeups.choose(grey, SIDES) == ["pure"]  # where none does, the best of all
+    assert closeups.choose(found, FAMILIES) == ["inverter_joint", "tv"]
+    assert closeups.choose(grey, FAMILIES) == ["pure"]  # where none does, the best of all
     assert (
         "SSIM 0.950, 20.1 dB\nerror of maps 0.75 †"
-        in closeups.headings(grey, SIDES, ["pure"])["pure"]
+        in closeups.headings(grey, FAMILIES, ["pure"])["pure"]
     )
 
 
 def test_headings_name_recipe_side_and_means():
-    found = closeups.headings(ERRORS, SIDES, ["inverter_joint", "tv"])
+    found = closeups.headings(ERRORS, FAMILIES, ["inverter_joint", "tv"])
     assert found["tv"] == "tv\nhand-crafted\nSSIM 0.750, 20.2 dB\nerror of maps 0.25"
     assert found["inverter_joint"].startswith("inverter joint\ninverter\n")
 
@@ -229,7 +229,7 @@ def test_measures_of_many_recipes_keep_their_looks():
 def test_measures_are_means_with_the_intervals_of_the_summary():
     rows = summary({"tv": 0.5, "foe": 0.7}, limits=(-0.25, 0.125))
     figure = reconstructions.measures_by_layer(
-        rows, ["conv1", "conv2"], ["tv", "foe"], SIDES, "title"
+        rows, ["conv1", "conv2"], ["tv", "foe"], FAMILIES, "title"
     )
     assert [axis.get_yscale() for axis in figure.axes] == ["linear", "linear", "log", "log"]
     for axis in figure.axes:
@@ -245,7 +245,7 @@ def test_measures_are_means_with_the_intervals_of_the_summary():
 
 def test_measures_of_few_photographs_have_no_bars():
     rows = summary({"tv": 0.5})
-    figure = reconstructions.measures_by_layer(rows, ["conv1", "conv2"], ["tv"], SIDES, "title")
+    figure = reconstructions.measures_by_layer(rows, ["conv1", "conv2"], ["tv"], FAMILIES, "title")
     figure.canvas.draw()
     for axis in figure.axes:
         (container,) = axis.containers
@@ -257,7 +257,7 @@ def test_measures_of_few_photographs_have_no_bars():
 def test_baselines_are_grey_lines_beside_the_recipes():
     heights = {baselines.COLOUR: 0.25, baselines.IMAGE: 0.5, "tv": 0.75}
     figure = reconstructions.measures_by_layer(
-        summary(heights), ["conv1", "conv2"], ["tv"], SIDES, "title"
+        summary(heights), ["conv1", "conv2"], ["tv"], FAMILIES, "title"
     )
     for axis in figure.axes:
         grey = [line for line in axis.lines if line.get_color() == "0.5"]
@@ -297,7 +297,7 @@ def test_published_figures_are_drawn_at_their_layer_in_their_unit():
         common | {"method": "nets", "layer": "conv1", "measure": "mse_255", "sure": "unverified"}
         | {"unit": "1", "published": "88"},
     ]  # fmt: skip
-    figure = quality.measures_of_papers(measures, published, SIDES, "title")
+    figure = quality.measures_of_papers(measures, published, FAMILIES, "title")
     feature, image, mse, naturalness = figure.axes
     assert feature.lines[0].get_ydata() == pytest.approx([20, 20])
     assert feature.lines[1].get_xydata().tolist() == [[1, 14.4]]
@@ -312,7 +312,7 @@ def test_baselines_of_the_papers_measures_are_grey_lines():
     guess = values | {"mse_255": "200"}
     names = {"tv": values, baselines.COLOUR: guess}
     rows = [{"layer": "conv1", "recipe": name} | line for name, line in names.items()]
-    figure = quality.measures_of_papers(rows, [], SIDES, "title")
+    figure = quality.measures_of_papers(rows, [], FAMILIES, "title")
     tv, grey = figure.axes[2].lines
     assert (tv.get_ydata()[0], grey.get_ydata()[0]) == (100, 200)
     assert legend_entries(figure) == {"baselines": ["mean colour"], "hand-crafted": ["tv"]}
@@ -324,6 +324,6 @@ def test_the_note_of_a_classifier_without_published_figures_stands_below_the_tit
         | {"mse_255": "100", "naturalness": "0.9"}
     ]
     nothing = [{"published": "", "measure": "", "note": "the classifier is another"}]
-    figure = quality.measures_of_papers(measures, nothing, SIDES, "title")
+    figure = quality.measures_of_papers(measures, nothing, FAMILIES, "title")
     assert figure.get_suptitle() == "title\nthe classifier is another"
     assert "published" not in legend_entries(figure)

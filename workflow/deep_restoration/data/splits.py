@@ -8,7 +8,7 @@ from .spacing import evenly_spaced, held_out_count
 
 
 def held_out(count: int, share: float) -> np.ndarray:
-    """Which of `count` images are held out from all learning, (count,): a share, spread evenly, at least
+    """Which of `count` images are held out from all learning, (count,): a share, evenly spaced, at least
     one."""
     chosen = held_out_count(count, share)
     result = np.zeros(count, bool)

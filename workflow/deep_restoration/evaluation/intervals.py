@@ -1,13 +1,17 @@
-"""Bootstrap intervals over photographs. Crops of one photograph are drawn together."""
+"""Means over images with bootstrap intervals over photographs. Crops of one photograph are drawn together."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..data.images import photograph
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FEWEST = 4  # photographs that an interval needs at least
 
@@ -73,3 +77,39 @@ def note(names: Iterable[str]) -> str:
     if count >= FEWEST:
         return ""
     return f"no intervals: {count} photograph{'s' * (count != 1)}, at least {FEWEST} are needed"
+
+
+def frame(rows: Iterable[Mapping], names: Sequence[str], measures: Sequence[str]) -> pd.DataFrame:
+    """Rows of a table as a data frame of the columns `names`, as they are, and `measures`, as float64."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows, columns=pd.Index([*names, *measures]), dtype=object)
+    return table.astype(dict.fromkeys(measures, np.float64))
+
+
+class Group(NamedTuple):
+    """What a table of images says of one `key`: the `images`' names, and `values` of every measure, (N,)."""
+
+    key: tuple
+    images: list[str]
+    values: dict[str, np.ndarray]
+
+
+def groups(rows: Iterable[Mapping], by: Sequence[str], measures: Sequence[str]) -> Iterator[Group]:
+    """The rows of a table of images that agree in the columns `by`, in the order of the table."""
+    table = frame(rows, [*by, "image"], measures)
+    for key, group in table.groupby(list(by), sort=False):
+        yield Group(key, group["image"].tolist(), {m: group[m].to_numpy() for m in measures})
+
+
+def means(group: Group, seed: int) -> list[float | str]:
+    """Cells of a group: of every measure the mean over images and its interval over photographs."""
+    found = []
+    for values in group.values.values():
+        found += [float(values.mean()), *cells(bootstrap_interval(values, group.images, seed))]
+    return found
+
+
+def limited(measures: Iterable[str]) -> list[str]:
+    """The columns of `means`."""
+    return [f"{measure}{end}" for measure in measures for end in ("", "_low", "_high")]

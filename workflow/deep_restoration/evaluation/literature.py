@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import paper_measures
+from . import intervals, paper_measures
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 COLUMNS = (
     *("classifier", "layer", "recipe", "images", "measure", "unit", "ours", "ours_spread"),
@@ -42,10 +46,11 @@ def compare(
     note gives the reason.
     """
     known = [row for row in published if row["selected"] == "yes"]
-    groups: dict[tuple[str, str], dict[str, list[dict]]] = {}
-    for row in rows:
-        recipes = groups.setdefault((row["classifier"], row["layer"]), {})
-        recipes.setdefault(row["recipe"], []).append(row)
+    table = intervals.frame(rows, ("classifier", "layer", "recipe", *paper_measures.MEASURES), ())
+    groups = {
+        key: dict(list(layer.groupby("recipe", sort=False)))
+        for key, layer in table.groupby(["classifier", "layer"], sort=False)
+    }
     result = []
     for name, entry in classifiers.items():
         layers = [layer for classifier, layer in groups if classifier == name]
@@ -63,11 +68,16 @@ def compare(
 
 
 def _line(
-    classifier: str, layer: str, recipe: str, group: list[dict], figure: dict[str, str], remark: str
+    classifier: str,
+    layer: str,
+    recipe: str,
+    group: pd.DataFrame,
+    figure: dict[str, str],
+    remark: str,
 ) -> list:
     unit = figure["unit"]
-    values = np.array([float(row[figure["measure"]]) for row in group])
-    values *= {"percent": 100.0, "1": 1.0}[unit]
+    values = group[figure["measure"]].to_numpy(np.float64)
+    values = values * {"percent": 100.0, "1": 1.0}[unit]
     spread = float(values.std(ddof=1)) if len(values) > 1 else ""
     said = [figure[key] for key in ("value", "spread", "method", "layer_in_source", "source")]
     start = [classifier, layer, recipe, len(values), figure["measure"], unit, float(values.mean())]

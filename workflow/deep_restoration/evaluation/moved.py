@@ -70,19 +70,10 @@ def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
 
     `rows` are of COLUMNS; MSE and SSIM are the same for every layer.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        key = row["classifier"], row["layer"], row["pixels"]
-        groups.setdefault(key, []).append(row)
-    columns = ["classifier", "layer", "pixels", "photographs"]
-    columns += [f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")]
-    summary = []
-    for key, group in groups.items():
-        names = [row["image"] for row in group]
-        line: list = [*key, len(names)]
-        for name in MEASURES:
-            values = np.array([float(row[name]) for row in group])
-            limits = intervals.bootstrap_interval(values, names, seed)
-            line += [float(values.mean()), *intervals.cells(limits)]
-        summary.append([*line, intervals.note(names)])
-    return [*columns, "note"], summary
+    by = ("classifier", "layer", "pixels")
+    columns = [*by, "photographs", *intervals.limited(MEASURES), "note"]
+    summary: list[list] = []
+    for group in intervals.groups(rows, by, MEASURES):
+        line = [*group.key, len(group.images), *intervals.means(group, seed)]
+        summary.append([*line, intervals.note(group.images)])
+    return columns, summary

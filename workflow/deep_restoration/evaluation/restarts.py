@@ -28,7 +28,8 @@ def seed_of_restart(seed: int, start: int) -> int:
 
 
 def deviation(images: np.ndarray) -> np.ndarray:
-    """Standard deviation over starts at each pixel, mean over colours: restarts x N x H x W x 3 to N x H x W.
+    """Standard deviation over restarts at each pixel, mean over colours: from images,
+    restarts x N x H x W x 3, to N x H x W.
 
     Of a sample (divided by restarts - 1), so that its square does not depend on the number of restarts.
     """
@@ -69,21 +70,13 @@ def summarise(rows: Sequence[dict], seed: int) -> tuple[list[str], list[list]]:
     `rows` are of COLUMNS. `mse_ratio` is the mean squared error of the mean over restarts divided by that of
     single restarts: what averaging leaves.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        key = tuple(row[name] for name in ("classifier", "layer", "recipe", "restarts"))
-        groups.setdefault(key, []).append(row)
-    columns = ["classifier", "layer", "recipe", "restarts", "images", "photographs"]
-    columns += [f"{m}{end}" for m in (*MEASURES, "mse_ratio") for end in ("", "_low", "_high")]
-    columns.append("note")
-    summary = []
-    for key, group in groups.items():
-        values = {m: np.array([float(row[m]) for row in group]) for m in MEASURES}
-        names = [row["image"] for row in group]
-        line: list = [*key, len(group), intervals.photographs(names)]
-        for found in values.values():
-            limits = intervals.bootstrap_interval(found, names, seed)
-            line += [float(found.mean()), *intervals.cells(limits)]
+    by = ("classifier", "layer", "recipe", "restarts")
+    columns = [*by, "images", "photographs", *intervals.limited((*MEASURES, "mse_ratio")), "note"]
+    summary: list[list] = []
+    for group in intervals.groups(rows, by, MEASURES):
+        names, values = group.images, group.values
         ratio = intervals.ratio_interval(values["mse_of_mean"], values["mse"], names, seed)
-        summary.append([*line, *intervals.cells(ratio), intervals.note(names)])
+        line = [*group.key, len(names), intervals.photographs(names)]
+        line += [*intervals.means(group, seed), *intervals.cells(ratio)]
+        summary.append([*line, intervals.note(names)])
     return columns, summary

@@ -1,4 +1,4 @@
-"""Tables of measures: means with intervals per recipe and per inverse network, best of both sides."""
+"""Tables of measures: means with intervals per recipe and per inverse network, best of both families."""
 
 from __future__ import annotations
 
@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 
 from . import baselines
-from .intervals import bootstrap_interval, cells, note, photographs, ratio_interval
+from .intervals import (
+    bootstrap_interval,
+    cells,
+    frame,
+    groups,
+    limited,
+    means,
+    note,
+    photographs,
+    ratio_interval,
+)
 
 MEASURES = (
     "mse",
@@ -29,25 +39,18 @@ def summarise(rows: list[dict], seed: int) -> tuple[list[str], list[list]]:
     `rows` are the rows of the table of images, in its order; returns the columns and the summary's rows.
     `note` gives the reason where there are no intervals.
     """
-    groups: dict[tuple, list[dict]] = {}
-    for row in rows:
-        groups.setdefault((row["classifier"], row["layer"], row["recipe"]), []).append(row)
-    columns = ["classifier", "layer", "recipe", "images", "photographs"]
-    columns += [f"{measure}{part}" for measure in MEASURES for part in ("", "_low", "_high")]
-    columns.append("note")
-    summary = []
-    for key, group in groups.items():
-        names = [row["image"] for row in group]
-        line: list = [*key, len(group), photographs(names)]
-        for measure in MEASURES:
-            values = np.array([float(row[measure]) for row in group])
-            line += [float(values.mean()), *cells(bootstrap_interval(values, names, seed))]
-        summary.append([*line, note(names)])
+    by = ("classifier", "layer", "recipe")
+    columns = [*by, "images", "photographs", *limited(MEASURES), "note"]
+    summary: list[list] = []
+    for group in groups(rows, by, MEASURES):
+        names = group.images
+        counts = (len(names), photographs(names))
+        summary.append([*group.key, *counts, *means(group, seed), note(names)])
     return columns, summary
 
 
 COMPARED = ("mse", "psnr", "ssim", "representation_error")
-SIDES = (
+FAMILIES = (
     *("classifier", "layer", "measure", "images", "photographs"),
     *("hand_crafted", "hand_crafted_value"),
     *("learned", "learned_value", "difference", "difference_low", "difference_high"),
@@ -57,49 +60,43 @@ SIDES = (
 )
 
 
-def compare_sides(rows: list[dict], learned: Sequence[str], seed: int) -> list[list]:
+def compare_families(rows: list[dict], learned: Sequence[str], seed: int) -> list[list]:
     """The best of the `learned` recipes beside the best of the others, per layer and measure.
 
-    Rows of SIDES from those of the table of images. Best is the recipe with the least mean squared error,
-    or the largest mean PSNR or SSIM, among those that explain the layer (`baselines.winner`); a side where
+    Rows of FAMILIES from those of the table of images. Best is the recipe with the least mean squared error,
+    or the largest mean PSNR or SSIM, among those that explain the layer (`baselines.winner`); a family where
     none does is named in `unexplained`. `difference` is learned minus hand-crafted, `ratio` learned over
     hand-crafted, each with its 95 % bootstrap interval over images, the same ones for both; seconds are
     per image. `baseline` is the better one of the baselines, if there are any. Layers that have
-    only one side are left out.
+    only one family are left out.
     """
-    groups: dict[tuple, dict[str, list[dict]]] = {}
-    for row in rows:
-        place = groups.setdefault((row["classifier"], row["layer"]), {})
-        place.setdefault(row["recipe"], []).append(row)
+    table = frame(rows, ("classifier", "layer", "recipe", "image"), (*COMPARED, "seconds"))
     result = []
-    for key, recipes in groups.items():
-        means: list[dict[str, Any]] = [
-            {"recipe": recipe}
-            | {m: float(np.mean([float(row[m]) for row in group])) for m in COMPARED}
+    for key, layer in table.groupby(["classifier", "layer"], sort=False):
+        recipes = {str(name): group for name, group in layer.groupby("recipe", sort=False)}
+        averages: list[dict[str, Any]] = [
+            {"recipe": recipe} | {m: float(group[m].to_numpy().mean()) for m in COMPARED}
             for recipe, group in recipes.items()
         ]
-        real = baselines.of_recipes(means)
-        guesses = [row for row in means if row not in real]
-        sides = {
-            side: [row for row in real if (row["recipe"] in learned) == wanted]
-            for side, wanted in (("hand-crafted", False), ("learned", True))
+        real = baselines.of_recipes(averages)
+        guesses = [row for row in averages if row not in real]
+        families = {
+            family: [row for row in real if (row["recipe"] in learned) == wanted]
+            for family, wanted in (("hand-crafted", False), ("learned", True))
         }
-        if not all(sides.values()):
+        if not all(families.values()):
             continue
         for measure in ("mse", "psnr", "ssim"):
-            best = {side: baselines.winner(rows, measure) for side, rows in sides.items()}
-            theirs, ours = (
-                np.array([float(row[measure]) for row in recipes[row["recipe"]]])
-                for row in best.values()
-            )
-            names = [row["image"] for row in recipes[best["learned"]["recipe"]]]
+            best = {name: baselines.winner(rows, measure) for name, rows in families.items()}
+            theirs, ours = (recipes[row["recipe"]][measure].to_numpy() for row in best.values())
+            names = recipes[best["learned"]["recipe"]]["image"].tolist()
             line: list = [*key, measure, len(ours), photographs(names)]
             for row in best.values():
                 line += [row["recipe"], float(row[measure])]
             change = ours - theirs
             line += [float(change.mean()), *cells(bootstrap_interval(change, names, seed))]
             line += cells(ratio_interval(ours, theirs, names, seed))
-            line += [float(recipes[row["recipe"]][0]["seconds"]) for row in best.values()]
+            line += [float(recipes[row["recipe"]]["seconds"].iloc[0]) for row in best.values()]
             line += [float(row["representation_error"]) for row in best.values()]
             line.append(", ".join(s for s, row in best.items() if not baselines.explains(row)))
             guess = baselines.best(guesses, measure) if guesses else {"recipe": "", measure: ""}
@@ -122,25 +119,26 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
     mean squared error divided by that of the network of the same kind and layer that was trained end to end,
     its interval over the same images for both; empty where there is none, or more than one to choose from.
     """
-    groups: dict[tuple, dict[str, dict[str, list[float]]]] = {}
-    for row in rows:
-        key = tuple(row[c] for c in ("classifier", "layer", "inverter", "kind", "regime"))
-        images = groups.setdefault(key, {}).setdefault(row["replicate"], {})
-        images[row["image"]] = [float(row[measure]) for measure in INVERTER_MEASURES]
-    columns = ["classifier", "layer", "inverter", "kind", "regime", "replicates", "images"]
-    columns.append("photographs")
+    by = ["classifier", "layer", "inverter", "kind", "regime"]
+    table = frame(rows, (*by, "replicate", "image"), INVERTER_MEASURES)
+    replicates = {
+        key: [one for _, one in group.groupby("replicate", sort=False)]
+        for key, group in table.groupby(by, sort=False)
+    }
+    columns = [*by, "replicates", "images", "photographs"]
     parts = ("", "_low", "_high", "_least", "_most")
     columns += [f"{measure}{part}" for measure in INVERTER_MEASURES for part in parts]
     columns += ["mse_ratio", "mse_ratio_low", "mse_ratio_high", "note"]
     # replicates x images x measures
     tables = {
-        key: np.array([list(r.values()) for r in group.values()]) for key, group in groups.items()
+        key: np.array([one[[*INVERTER_MEASURES]].to_numpy() for one in ones])
+        for key, ones in replicates.items()
     }
     summary = []
-    for key, table in tables.items():
-        names = list(next(iter(groups[key].values())))
-        line: list = [*key, *table.shape[:2], photographs(names)]
-        for values in np.moveaxis(table, 2, 0):
+    for key, measured in tables.items():
+        names = replicates[key][0]["image"].tolist()
+        line: list = [*key, *measured.shape[:2], photographs(names)]
+        for values in np.moveaxis(measured, 2, 0):
             limits = bootstrap_interval(values.mean(0), names, seed)
             line += [float(values.mean()), *cells(limits)]
             line += [float(values.mean(1).min()), float(values.mean(1).max())]
@@ -151,7 +149,7 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
             if (k[0], k[1], k[3], k[4]) == (classifier, layer, kind, "end_to_end")
         ]
         if len(rivals) == 1 and regime != "end_to_end":
-            ours, theirs = (found[..., 0].mean(0) for found in (table, rivals[0]))
+            ours, theirs = (found[..., 0].mean(0) for found in (measured, rivals[0]))
             line += cells(ratio_interval(ours, theirs, names, seed))
         else:
             line += ["", "", ""]

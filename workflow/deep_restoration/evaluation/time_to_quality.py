@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 COLUMNS = (
-    *("classifier", "layer", "recipe", "side", "images", "target", "ssim"),
+    *("classifier", "layer", "recipe", "family", "images", "target", "ssim"),
     *("seconds", "iteration", "final_ssim", "final_seconds"),
 )
 STEP = 0.1  # between thresholds
@@ -35,13 +35,13 @@ def curve(trace: Iterable[dict[str, str]], term: str = "ssim") -> tuple[Curve, i
             marks.setdefault(int(row["batch"]), []).append((int(row["iteration"]), value, seconds))
     if not marks or not count:
         raise ValueError(f"the trace has no {'seconds per image' if marks else term}")
-    restarts = sorted(marks)
-    sizes = np.diff([*restarts, count])
+    firsts = sorted(marks)
+    sizes = np.diff([*firsts, count])
     iterations = np.unique([mark[0] for batch in marks.values() for mark in batch])
-    iterations = iterations[iterations >= max(min(marks[start])[0] for start in restarts)]
+    iterations = iterations[iterations >= max(min(marks[first])[0] for first in firsts)]
     value, seconds = np.zeros(len(iterations)), np.zeros(len(iterations))
-    for start, size in zip(restarts, sizes, strict=True):
-        at, values, clock = np.array(sorted(marks[start])).T
+    for first, size in zip(firsts, sizes, strict=True):
+        at, values, clock = np.array(sorted(marks[first])).T
         last = np.searchsorted(at, iterations, side="right") - 1
         value += size * values[last] / count
         seconds += clock[last] / count

@@ -1,4 +1,4 @@
-"""Originals, the best of each side, and what they get wrong, close enough to see the pixels."""
+"""Originals, the best of each family, and what they get wrong, close enough to see the pixels."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def choose(
     """The recipes to show: those `wanted`, or the best learned and the best hand-crafted one.
 
     `rows` are the rows of a layer's table of images; best is the least mean squared error over all of them
-    among recipes that explain the layer (`baselines.winner`). Anything learned is on the learned side,
-    inverse networks too; a side without recipes has no best.
+    among recipes that explain the layer (`baselines.winner`). Anything learned is in the learned family,
+    inverse networks too; a family without recipes has no best.
     """
     if wanted:
         return list(wanted)
@@ -33,9 +33,9 @@ def choose(
     means: list[dict[str, Any]] = [{"recipe": recipe} | _means(rows, recipe) for recipe in recipes]
     chosen = []
     for hand_crafted in (False, True):
-        side = [row for row in means if (families[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
-        if side:
-            chosen.append(baselines.winner(side, "mse")["recipe"])
+        family = [row for row in means if (families[row["recipe"]] == HAND_CRAFTED) == hand_crafted]
+        if family:
+            chosen.append(baselines.winner(family, "mse")["recipe"])
     return chosen
 
 
@@ -49,7 +49,7 @@ def _means(rows: Sequence[dict[str, str]], recipe: str) -> dict[str, float]:
 def headings(
     rows: Sequence[dict[str, str]], families: dict[str, str], recipes: Sequence[str]
 ) -> dict[str, str]:
-    """What stands over a recipe's column: its name, side, mean SSIM, PSNR and representation error of all
+    """What stands over a recipe's column: its name, family, mean SSIM, PSNR and representation error of all
     test images, the last one marked where it explains less than half of the layer."""
     result = {}
     for recipe in recipes:

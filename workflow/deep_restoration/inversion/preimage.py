@@ -50,27 +50,35 @@ class Term(NamedTuple):
     layer: str | None = None
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything that varies between recipes.
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a recipe of the configuration says of the optimisation, and a plan takes over as it is.
 
-    data_weight: C in front of the data term. optimiser: a name of OPTIMISERS. phases: in
-    order. jitter: T, shifts 0..T-1. start: `gaussian` (norm sigma, 2015), `uniform` (2016) or `mean`.
-    bound: hard limit on each pixel's colour norm of u, or None. box: whether x is kept in [0, 1].
-    precision: float32 or mixed. parametrisation: a name of PARAMETRISATIONS. converged: when an image is
-    done before the end of a phase, or None.
+    init: `gaussian` (norm sigma, 2015), `uniform` (2016) or `mean`. bound: hard limit on each pixel's colour
+    norm of u, or None. box: whether x is kept in [0, 1]. precision: float32 or mixed. parametrisation: a name
+    of PARAMETRISATIONS. converged: when an image is done before the end of a phase, or None.
     """
 
-    data_weight: float
-    optimiser: str
-    phases: Sequence[Phase]
-    jitter: int = 1
     init: str = "uniform"
     bound: float | None = None
     box: bool = False
     precision: str = "float32"
     parametrisation: str = "pixels"
     converged: Plateau | None = None
+
+
+@dataclass(frozen=True)
+class Plan(Options):
+    """How one layer is inverted.
+
+    data_weight: C in front of the data term. optimiser: a name of OPTIMISERS. phases: in order. jitter: T,
+    shifts 0..T-1.
+    """
+
+    data_weight: float
+    optimiser: str
+    phases: Sequence[Phase]
+    jitter: int = 1
 
 
 @dataclass

@@ -13,7 +13,7 @@ from ..files.tables import read_json
 from ..priors.base import UNITS
 from ..priors.registry import HAND_CRAFTED, Given, load
 from .mahendran_vedaldi import WEIGHTS, by_depth, data_weight_2016, jitter_of
-from .preimage import Plan, Term
+from .preimage import Options, Plan, Term
 from .schedules import Phase, Plateau
 
 Paths = Sequence[str | os.PathLike]
@@ -21,12 +21,12 @@ Values = dict[str, float]  # what a search tries, by the names of study.searched
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Options):
     """The keys of a recipe in the configuration, and what follows from them.
 
     priors: by name, each its `weight` and options (see `build`). data: a name of DATA_TERMS. data_weight: a
     number, or `mahendran2016`, by depth. extrapolate: the autoregressive prior that completes the image where
-    the layer sees nothing. The others as in `preimage.Plan`. Without phases there is no optimisation: the
+    the layer sees nothing. The others as in `preimage`. Without phases there is no optimisation: the
     image is that of the recipe's inverse network.
     """
 
@@ -35,12 +35,6 @@ class Recipe:
     priors: dict[str, dict] = field(default_factory=dict)
     data: str = "normalised"
     data_weight: float | str = 1.0
-    init: str = "uniform"
-    bound: float | None = None
-    box: bool = False
-    precision: str = "float32"
-    parametrisation: str = "pixels"
-    converged: Plateau | None = None
     extrapolate: str | None = None
 
     @classmethod
@@ -110,12 +104,7 @@ class Recipe:
             self.optimiser,
             self.phases,
             jitter_of(stride) if any(phase.jitter for phase in self.phases) else 1,
-            self.init,
-            self.bound,
-            self.box,
-            self.precision,
-            self.parametrisation,
-            self.converged,
+            **{option.name: getattr(self, option.name) for option in fields(Options)},
         )
 
 

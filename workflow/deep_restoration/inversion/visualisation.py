@@ -86,7 +86,7 @@ def largest(maps: Iterable[torch.Tensor]) -> torch.Tensor:
 
 
 def chosen_units(units: int | Sequence[int], activations: torch.Tensor) -> list[int]:
-    """The channels to show: those given, or that number of channels, spread evenly over those that are ever
+    """The channels to show: those given, or that number of channels, evenly spaced over those that are ever
     active.
 
     Raises ValueError naming a given channel that no training image activates.
@@ -349,7 +349,7 @@ class Visualiser:
 def training_batches(
     path: str | os.PathLike, count: int, held_out: float, batch: int = 32
 ) -> Iterator[torch.Tensor]:
-    """Batches of `count` of the training images in a file, spread evenly, N x 3 x H x W in [0, 1].
+    """Batches of `count` of the training images in a file, evenly spaced, N x 3 x H x W in [0, 1].
 
     None of them is held out from learning.
     """

@@ -137,7 +137,7 @@ def reconstructions(
 
 
 def images_of(path: str | os.PathLike, count: int) -> torch.Tensor:
-    """At most `count` of the images in a file, spread evenly, N x 3 x H x W float64 in [0, 1]."""
+    """At most `count` of the images in a file, evenly spaced, N x 3 x H x W float64 in [0, 1]."""
     with open_hdf5(path, "images") as file:
         chosen = evenly_spaced(list(range(len(file["images"]))), count)
         return as_tensor(file["images"][chosen]).double()

@@ -161,7 +161,7 @@ def middles(maps: np.ndarray, side: int = 160) -> torch.Tensor:
 
 
 def tuning_images(path: str | os.PathLike, of: str, held_out: float, count: int) -> torch.Tensor:
-    """The `middles` of at most `count` of the held-out training images, spread evenly; `of` is `images` or
+    """The `middles` of at most `count` of the held-out training images, evenly spaced; `of` is `images` or
     `grey`, `held_out` the share of them."""
     _, held = load_maps(path, of, held_out)
     return middles(held[evenly_spaced(list(range(len(held))), count)])

@@ -87,7 +87,7 @@ def keep_only(config: dict, dropped: Dropped) -> Iterable[str]:
     """Remove what `only` neither names nor needs from a completed configuration, in place; a line for
     each fault.
 
-    A recipe needs its priors and its inverse network; priors need their patches; studies of starts and of
+    A recipe needs its priors and its inverse network; priors need their patches; studies of restarts and of
     added priors need their recipes and priors.
     """
     if config["only"] is None:

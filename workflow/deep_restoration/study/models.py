@@ -88,7 +88,7 @@ class Images(Model):
     test_count: int | None = Field(
         None,
         ge=1,
-        description="Number of test images, spread evenly over the sorted file names; null for all",
+        description="Number of test images, evenly spaced over the sorted file names; null for all",
     )
     embedded_train: int = Field(
         1500, ge=8, description="Number of training crops of the embedded photographs"
@@ -173,7 +173,7 @@ class Features(Model):
     """Feature maps kept on disk, for statistics and feature patches"""
 
     images: int | None = Field(
-        200, ge=2, description="Number of training images, spread evenly; null for all"
+        200, ge=2, description="Number of training images, evenly spaced; null for all"
     )
 
 
@@ -240,11 +240,11 @@ class LinearInverse(Model):
         json_schema_extra=UNIQUE,
         description="Kernel sizes in pixels of the convolutions compared",
     )
-    images: int = Field(4, ge=1, description="Number of test images, spread evenly")
+    images: int = Field(4, ge=1, description="Number of test images, evenly spaced")
     prior_images: int | None = Field(
         200,
         ge=1,
-        description="Number of training images behind the prior, spread evenly; null for all",
+        description="Number of training images behind the prior, evenly spaced; null for all",
     )
     window: int = Field(
         64,
@@ -677,13 +677,13 @@ class ActivationMaximisation(Started, Planned):
         ]
     ) = Field(
         9,
-        description="Channels (or classes), counted from 0; or how many, spread evenly over those that "
+        description="Channels (or classes), counted from 0; or how many, evenly spaced over those that "
         "are ever active",
     )
     training_images: int = Field(
         200,
         ge=2,
-        description="Training images, spread evenly, on which the largest activations are measured",
+        description="Training images, evenly spaced, on which the largest activations are measured",
     )
     leak: float = Field(
         0.05,
@@ -746,7 +746,7 @@ class Attribution(Shown):
     training_images: int = Field(
         200,
         ge=2,
-        description="Training images, spread evenly, on which the largest activations are measured and "
+        description="Training images, evenly spaced, on which the largest activations are measured and "
         "the patterns of patternnet learned",
     )
 
@@ -785,7 +785,7 @@ class Restarts(Model):
         le=64,
         description="Starts of every image; the first is the one it is reconstructed from anyway",
     )
-    images: int = Field(4, ge=1, description="Test images, spread evenly, at most")
+    images: int = Field(4, ge=1, description="Test images, evenly spaced, at most")
 
 
 class Adding(Model):
@@ -804,7 +804,7 @@ class Adding(Model):
         "the one with the least error on held-out training images is kept",
     )
     images: int = Field(4, ge=1, description="Held-out training images that decide, at most")
-    test: int = Field(8, ge=1, description="Test images that are measured, spread evenly, at most")
+    test: int = Field(8, ge=1, description="Test images that are measured, evenly spaced, at most")
 
 
 class Details(Model):
