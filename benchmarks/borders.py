@@ -36,7 +36,7 @@ from deep_restoration.inversion.preimage import Plan, Term
 from deep_restoration.inversion.schedules import Phase
 from deep_restoration.networks import graph, sources
 from deep_restoration.networks.weights import read_weights
-from deep_restoration.priors import borders, denoising, training
+from deep_restoration.priors import borders, denoising, material, training
 from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.registry import load
@@ -74,7 +74,7 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
     with create_hdf5(folder / "maps.h5", stage, {}) as file:
         write_array(file, stage, stored, "units")
     *parts, scale = (
-        *training.load_maps(folder / "maps.h5", of, SHARE),
+        *material.load_maps(folder / "maps.h5", of, SHARE),
         1 if of == "features" else 255,
     )
     rng, positions = np.random.default_rng(0), math.prod(n - size + 1 for n in parts[0].shape[2:])
@@ -91,7 +91,7 @@ def prior_of(stored: np.ndarray, size: int, dc: str, folder: Path, **settings) -
         write_array(file, "covariance", moments.covariance)
     plan = {"seed": 0, "held_out": SHARE, **schema.filled("priors", settings)}
     output = folder / f"{size}.{settings.get('method', 'patch')}.safetensors"
-    prior, _ = training.fit(plan, folder / "maps.h5", folder / "patches.h5", output, [])
+    prior, _ = training.train(plan, folder / "maps.h5", folder / "patches.h5", output, [])
     prior.save(output, {})
     for border, (mean, spread) in prior.calibration.items():
         print(f"{border}: energy per position {mean:.4f}, spread {spread:.4f}", flush=True)
@@ -246,7 +246,7 @@ def of_denoising(train: str, test: str, sigma: float = 25 / 255) -> None:
     names = splits.evenly_spaced(inventory.image_files(test), TESTED)
     truth = [images.grey(images.read(f"{test}/{name}")) for name in names]
     held = images.grey(learned[splits.held_out(len(learned), SHARE)][:8, 80:240, 80:240])
-    clean = next(training.batches(held[:, None], len(held)))
+    clean = next(material.batches(held[:, None], len(held)))
     noisy = denoising.add_noise(clean, [f"tuning {i}" for i in range(len(clean))], sigma, 0)
     settings = {"of": "grey", "expert": "student_t", "filters": 32, "noise": 4.0}
     for name, more in (

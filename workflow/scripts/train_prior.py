@@ -10,7 +10,7 @@ with job(snakemake):
     inputs, output = snakemake.input, snakemake.output
     provenance = provenance_of(snakemake.params)
     patches = next(iter(inputs.get("patches", [])), None)
-    prior, history = training.fit(
+    prior, history = training.train(
         snakemake.params.settings,
         inputs.maps,
         patches,

@@ -7,7 +7,7 @@ import torch
 from deep_restoration.data import images, patches, splits
 from deep_restoration.files.atomic import StorageError
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
-from deep_restoration.priors import training
+from deep_restoration.priors import material, training
 from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
@@ -79,7 +79,7 @@ def fit(tmp_path):
         stage = "features" if settings["of"] == "features" else "images"
         file = write_maps(tmp_path / f"{name}.maps.h5", stage, maps)
         output = tmp_path / f"{name}.safetensors"
-        prior, history = training.fit(settings, file, patch_file, output, ["key"])
+        prior, history = training.train(settings, file, patch_file, output, ["key"])
         prior.save(output, {"settings": settings})
         assert not list(tmp_path.glob("*.checkpoint"))
         return load(output), history
@@ -93,7 +93,7 @@ def fit(tmp_path):
 def test_images_are_loaded_channels_first_and_some_held_out(tmp_path):
     data = pixels(10)
     path = write_maps(tmp_path / "a.h5", "images", data)
-    maps, kept = training.load_maps(path, "images", 0.2)
+    maps, kept = material.load_maps(path, "images", 0.2)
     held = splits.held_out(10, 0.2)
     assert held.sum() == 2
     assert np.array_equal(maps, data[~held].transpose(0, 3, 1, 2))
@@ -104,7 +104,7 @@ def test_images_are_loaded_channels_first_and_some_held_out(tmp_path):
 def test_grey_images_have_one_channel_of_luma(tmp_path):
     data = pixels(10)
     path = write_maps(tmp_path / "a.h5", "images", data)
-    maps, kept = training.load_maps(path, "grey", 0.2)
+    maps, kept = material.load_maps(path, "grey", 0.2)
     held = splits.held_out(10, 0.2)
     assert maps.shape == (8, 1, 8, 8)
     assert maps.dtype == np.uint8
@@ -119,7 +119,7 @@ def test_grey_images_have_one_channel_of_luma(tmp_path):
 def test_feature_maps_have_two_dimensions_of_position(shape, tmp_path):
     data = smooth(*shape)
     path = write_maps(tmp_path / "a.h5", "features", data)
-    maps, kept = training.load_maps(path, "features", 0.3)
+    maps, kept = material.load_maps(path, "features", 0.3)
     held = splits.held_out(9, 0.3)
     whole = data.reshape(*shape, 1, 1) if len(shape) == 2 else data
     assert np.array_equal(maps, whole[~held])
@@ -131,7 +131,7 @@ def test_more_maps_than_fit_into_memory_are_thinned_out_evenly(tmp_path, monkeyp
     data = np.arange(20, dtype=np.float32).repeat(6).reshape(20, 6)
     path = write_maps(tmp_path / "a.h5", "features", data)
     monkeypatch.setattr(training, "MEMORY", 5 * data[0].nbytes)
-    maps, kept = training.load_maps(path, "features", 0.1)
+    maps, kept = material.load_maps(path, "features", 0.1)
     rows = maps[:, 0, 0, 0]
     assert len(rows) == 5
     assert len(kept) == 2
@@ -144,26 +144,26 @@ def test_more_maps_than_fit_into_memory_are_thinned_out_evenly(tmp_path, monkeyp
 def test_one_map_is_too_few_for_a_prior(tmp_path):
     path = write_maps(tmp_path / "a.h5", "features", smooth(1, 4, 5, 5))
     with pytest.raises(ValueError, match=r"a.h5 holds 1 maps; a prior needs at least 2"):
-        training.load_maps(path, "features", 0.5)
+        material.load_maps(path, "features", 0.5)
     path = write_maps(tmp_path / "a.h5", "features", smooth(2, 4, 5, 5))
-    maps, kept = training.load_maps(path, "features", 0.5)
+    maps, kept = material.load_maps(path, "features", 0.5)
     assert len(maps) == len(kept) == 1
 
 
 def test_maps_of_another_stage_are_refused(tmp_path):
     path = write_maps(tmp_path / "a.h5", "images", pixels(4))
     with pytest.raises(StorageError, match="features"):
-        training.load_maps(path, "features", 0.5)
+        material.load_maps(path, "features", 0.5)
 
 
 def test_batches_are_floats_and_images_in_the_unit_interval():
     data = pixels(5).transpose(0, 3, 1, 2)
-    found = list(training.batches(data, 2))
+    found = list(material.batches(data, 2))
     assert [len(part) for part in found] == [2, 2, 1]
     expected = torch.from_numpy(data.astype(np.float32) / 255)
     torch.testing.assert_close(torch.cat(found).cpu(), expected)
     maps = smooth(3, 2, 4, 4)
-    assert np.array_equal(torch.cat(list(training.batches(maps, 2))).cpu().numpy(), maps)
+    assert np.array_equal(torch.cat(list(material.batches(maps, 2))).cpu().numpy(), maps)
 
 
 # ------------------------------------------------------------------------------ by hand

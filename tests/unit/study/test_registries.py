@@ -3,17 +3,16 @@
 import pytest
 import torch
 
-from deep_restoration.figures.priors import LOSSES
 from deep_restoration.inversion.data_terms import DATA_TERMS
 from deep_restoration.inversion.mahendran_vedaldi import WEIGHTS
 from deep_restoration.inversion.optimisers import OPTIMISERS
 from deep_restoration.inversion.parametrisations import PARAMETRISATIONS
 from deep_restoration.inverters.modules import KINDS
-from deep_restoration.priors.base import UNITS
+from deep_restoration.priors.base import UNITS, Calibrating
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
-from deep_restoration.priors.registry import HAND_CRAFTED, LEARNED, Given
-from deep_restoration.study import configuration, schema
+from deep_restoration.priors.registry import HAND_CRAFTED, LEARNED, TRAINERS, Given
+from deep_restoration.study import registry, schema
 
 RECIPE = schema.entries("recipes")["properties"]
 OPTIONS = RECIPE["priors"]["additionalProperties"]["properties"]
@@ -31,10 +30,10 @@ KIND_OF = {"patch": "field", "field": "field"}  # method -> kind in files, where
         (OPTIONS["border"]["enum"], BORDERS),
         (METHODS["patch"]["properties"]["expert"]["enum"], EXPERTS),
         (schema.entries("inverters")["properties"]["kind"]["enum"], KINDS),
-        ([m for m, rule in METHODS.items() if "patches" not in rule["properties"]], LOSSES),
-        (METHODS, configuration.LEARNED),
-        (configuration.UNTRAINED, HAND_CRAFTED),
-        (configuration.PUBLISHED, WEIGHTS),
+        (METHODS, registry.LEARNED),
+        (METHODS, TRAINERS),
+        (registry.HAND_CRAFTED, HAND_CRAFTED),
+        (registry.PUBLISHED, WEIGHTS),
     ],
 )
 def test_a_study_may_name_what_the_library_has(named, known):
@@ -42,26 +41,27 @@ def test_a_study_may_name_what_the_library_has(named, known):
 
 
 def test_published_weights_have_the_names_that_are_known():
-    for prior, name in configuration.PUBLISHED.items():
+    for prior, name in registry.PUBLISHED.items():
         assert list(WEIGHTS[prior]) == [name]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_options_of_a_learned_prior_are_those_of_its_class(method):
     kind = LEARNED[KIND_OF.get(method, method)]
-    assert configuration.LEARNED[method] == set(kind.OPTIONS)
-    assert configuration.LEARNED[method] <= set(OPTIONS)
+    assert registry.LEARNED[method].options == set(kind.OPTIONS)
+    assert registry.LEARNED[method].options <= set(OPTIONS)
+    assert registry.LEARNED[method].per_image == issubclass(kind, Calibrating)
 
 
 @pytest.mark.parametrize("name", HAND_CRAFTED)
 def test_options_of_a_hand_crafted_prior_are_those_of_its_class(name):
     given = Given(torch.zeros(1, 3, 1, 1), torch.zeros(1, 3, 4, 4))
     values = {"alpha": 4.0, "beta": 1.5, "V": 2.0, "B": 9.0, "centre": "image"}
-    assert configuration.UNTRAINED[name] <= set(OPTIONS)
+    assert registry.HAND_CRAFTED[name] <= set(OPTIONS)
     for option, value in values.items():
-        if option in configuration.UNTRAINED[name]:
+        if option in registry.HAND_CRAFTED[name]:
             HAND_CRAFTED[name](given, **{option: value})
         else:
             with pytest.raises(TypeError):
                 HAND_CRAFTED[name](given, **{option: value})
-    assert configuration.UNTRAINED[name] <= set(values)
+    assert registry.HAND_CRAFTED[name] <= set(values)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 
@@ -87,6 +87,12 @@ def frame(rows: Iterable[Mapping], names: Sequence[str], measures: Sequence[str]
     return table.astype(dict.fromkeys(measures, np.float64))
 
 
+def split(table: pd.DataFrame, by: Sequence[str]) -> dict[tuple, pd.DataFrame]:
+    """The rows of a table that agree in the columns `by`, in the order of the table."""
+    parts = table.groupby(list(by), sort=False)
+    return {cast(tuple, key): part for key, part in parts}
+
+
 class Group(NamedTuple):
     """What a table of images says of one `key`: the `images`' names, and `values` of every measure, (N,)."""
 
@@ -98,7 +104,7 @@ class Group(NamedTuple):
 def groups(rows: Iterable[Mapping], by: Sequence[str], measures: Sequence[str]) -> Iterator[Group]:
     """The rows of a table of images that agree in the columns `by`, in the order of the table."""
     table = frame(rows, [*by, "image"], measures)
-    for key, group in table.groupby(list(by), sort=False):
+    for key, group in split(table, by).items():
         yield Group(key, group["image"].tolist(), {m: group[m].to_numpy() for m in measures})
 
 

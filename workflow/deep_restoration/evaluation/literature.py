@@ -48,8 +48,8 @@ def compare(
     known = [row for row in published if row["selected"] == "yes"]
     table = intervals.frame(rows, ("classifier", "layer", "recipe", *paper_measures.MEASURES), ())
     groups = {
-        key: dict(list(layer.groupby("recipe", sort=False)))
-        for key, layer in table.groupby(["classifier", "layer"], sort=False)
+        key: {recipe: group for (recipe,), group in intervals.split(layer, ("recipe",)).items()}
+        for key, layer in intervals.split(table, ("classifier", "layer")).items()
     }
     result = []
     for name, entry in classifiers.items():

@@ -18,6 +18,7 @@ from .intervals import (
     note,
     photographs,
     ratio_interval,
+    split,
 )
 
 MEASURES = (
@@ -72,8 +73,8 @@ def compare_families(rows: list[dict], learned: Sequence[str], seed: int) -> lis
     """
     table = frame(rows, ("classifier", "layer", "recipe", "image"), (*COMPARED, "seconds"))
     result = []
-    for key, layer in table.groupby(["classifier", "layer"], sort=False):
-        recipes = {str(name): group for name, group in layer.groupby("recipe", sort=False)}
+    for key, layer in split(table, ("classifier", "layer")).items():
+        recipes = {name: group for (name,), group in split(layer, ("recipe",)).items()}
         averages: list[dict[str, Any]] = [
             {"recipe": recipe} | {m: float(group[m].to_numpy().mean()) for m in COMPARED}
             for recipe, group in recipes.items()
@@ -122,8 +123,7 @@ def summarise_inverters(rows: list[dict], seed: int) -> tuple[list[str], list[li
     by = ["classifier", "layer", "inverter", "kind", "regime"]
     table = frame(rows, (*by, "replicate", "image"), INVERTER_MEASURES)
     replicates = {
-        key: [one for _, one in group.groupby("replicate", sort=False)]
-        for key, group in table.groupby(by, sort=False)
+        key: list(split(group, ("replicate",)).values()) for key, group in split(table, by).items()
     }
     columns = [*by, "replicates", "images", "photographs"]
     parts = ("", "_low", "_high", "_least", "_most")

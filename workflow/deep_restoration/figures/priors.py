@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
 
 from ..priors import filters
+from ..study.registry import LEARNED
 from .style import palette, plt, tile
 
 SHOWN = 240
@@ -75,17 +76,11 @@ def objective(axis, history: dict[str, np.ndarray]) -> None:
     axis.legend()
 
 
-LOSSES = {  # of priors that are networks, by method
-    "denoiser": "squared error of the noise / its variance",
-    "autoregressive": "squared error / variance of the images",
-}
-
-
 def network(history: dict[str, np.ndarray], method: str, title: str) -> Figure:
     """What the training of a network has minimised, on the way."""
     figure, axis = plt.subplots(figsize=(6.5, 3.6), layout="constrained")
     objective(axis, history)
-    axis.set(title=title, ylabel=LOSSES[method])
+    axis.set(title=title, ylabel=LEARNED[method].objective)
     return figure
 
 

@@ -36,6 +36,7 @@ from ..study.configuration import (
     source_of,
     visualisation_faults,
 )
+from ..study.registry import LEARNED
 from ..study.wording import nearest
 from .fingerprint import installed, reached
 
@@ -149,7 +150,7 @@ def image_counts(config: dict, files: ImageFiles = inventory.image_files) -> dic
 def image_needs(config: dict) -> Iterable[tuple[str, str, int]]:
     """What needs how many images: `train` or `test`, a key of the configuration, the least number.
 
-    Of two training images one is learned from and one held out. Priors that are networks are compared
+    Of two training images one is learned from and one held out. Energies of some priors are compared
     image by image, so that the unit of their energies, its spread, takes two that are held out.
     """
     share = config["images"]["held_out"]
@@ -162,8 +163,8 @@ def image_needs(config: dict) -> Iterable[tuple[str, str, int]]:
     for section in ("patches", "inverters"):
         yield from (("train", f"{section}.{name}", 2) for name in config[section])
     for name, prior in config["priors"].items():
-        network = prior["method"] in ("denoiser", "autoregressive")
-        yield "train", f"priors.{name}", two_held_out if network else 2
+        per_image = LEARNED[prior["method"]].per_image
+        yield "train", f"priors.{name}", two_held_out if per_image else 2
     for name, entry in config["visualisations"].items():
         if "training_images" in entry:
             yield "train", f"visualisations.{name}", 2

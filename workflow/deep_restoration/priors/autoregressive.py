@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -14,7 +14,8 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import Completing
+from .base import Calibrating, Completing
+from .material import Material
 
 # Quarter turns counter-clockwise after which an image's bottom, right, top or left edge is at the bottom.
 DIRECTIONS = (0, -1, 2, 1)
@@ -62,7 +63,7 @@ class Settings:
     precision: str
 
 
-class Autoregressive(networks.Calibrating, Completing):
+class Autoregressive(Calibrating, Completing):
     """Every pixel Gaussian around what a network expects from the pixels on one side of it.
 
     The energy is the sum over the four directions of sum |x_i - f(the rows before i)|^2 / (2 scale^2),
@@ -187,3 +188,11 @@ def train(
     names = ("autoregressive", "autoregressive prior")
     history = networks.train(network, losses, maps, held_out, settings, names, seed, checkpoint)
     return Autoregressive(network, scale, facts=asdict(settings)), history
+
+
+def trained(
+    material: Material, settings: dict, checkpoint: Checkpoint
+) -> tuple[Autoregressive, list[tuple]]:
+    """`train` with the settings of a study."""
+    plan = Settings(**{field.name: settings[field.name] for field in fields(Settings)})
+    return train(material.maps, material.held_out, plan, settings["seed"], checkpoint)

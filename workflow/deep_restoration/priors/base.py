@@ -2,6 +2,9 @@
 
 `energy(x)` takes N x C x H x W and returns one value per image, shape (N,): lower is more natural.
 Images are in [0, 1]. What else a prior can do it declares: nothing is found out by looking for methods.
+
+An optimisation calls `energy` on its own device, under autocast where its precision is mixed. A prior that
+holds a network computes in the precision of x all the same, and moves the network to the device of x.
 """
 
 from __future__ import annotations
@@ -39,13 +42,19 @@ class Prior(ABC):
 
 
 class LearnedPrior(Prior):
-    """`mean` and `spread` are those of the energy per position on held-out natural data. OPTIONS are
-    what a recipe may say of it beside weight and units."""
+    """`kind` is its name in files. `mean` and `spread` are those of the energy per position on held-out
+    natural data. `facts` say how it was trained. OPTIONS are what a recipe may say of it beside weight and
+    units."""
 
     kind: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
     mean: float
     spread: float
+    facts: dict
+
+    def to(self, device: torch.device) -> Self:
+        """The prior itself, with all that it holds on a device."""
+        return self
 
     @property
     @abstractmethod
@@ -70,6 +79,16 @@ class LearnedPrior(Prior):
     @abstractmethod
     def of(cls, tensors: dict, facts: dict, **options: object) -> Self:
         """The prior of a file that `save` wrote, with OPTIONS of a recipe."""
+
+
+class Calibrating(LearnedPrior):
+    """A prior whose energy is compared image by image: so are its `mean` and `spread`."""
+
+    @torch.no_grad()
+    def calibrate(self, maps) -> None:
+        """Set `mean` and `spread`, per value, over natural maps: an iterable of batches N x C x H x W."""
+        found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
+        self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
 
 
 class Completing(LearnedPrior):

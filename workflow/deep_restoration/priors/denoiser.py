@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
+from .base import Calibrating
+from .material import Material
 
 
 class Block(nn.Module):
@@ -103,7 +105,7 @@ class _Prior(torch.autograd.Function):
         return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
 
 
-class Denoiser(networks.Calibrating):
+class Denoiser(Calibrating):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
@@ -254,3 +256,11 @@ def train(
         network, scale, centre, sigma, noise_samples=settings.noise_samples, facts=asdict(settings)
     )
     return prior, history
+
+
+def trained(
+    material: Material, settings: dict, checkpoint: Checkpoint
+) -> tuple[Denoiser, list[tuple]]:
+    """`train` with the settings of a study."""
+    plan = Settings(**{field.name: settings[field.name] for field in fields(Settings)})
+    return train(material.maps, material.held_out, plan, settings["seed"], checkpoint)

@@ -26,7 +26,7 @@ from ..data.splits import evenly_spaced
 from ..evaluation import metrics
 from ..files.hdf5 import open_hdf5, read_names, write_arrays
 from ..runtime import seeds
-from .training import batches, load_maps
+from .material import batches, load_maps
 
 log = logging.getLogger(__name__)
 Gradient = Callable[[torch.Tensor], torch.Tensor]

@@ -15,7 +15,6 @@ from ..runtime.batches import Batches
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.schedules import warm_cosine
 from ..runtime.training import Options, fit
-from .base import LearnedPrior
 
 # (images of a part of the batch) -> its mean loss
 Loss = Callable[[slice], tuple[torch.Tensor]]
@@ -33,16 +32,6 @@ class Plan(Protocol):
 
     @property
     def rate(self) -> float: ...
-
-
-class Calibrating(LearnedPrior):
-    """A prior whose energy is compared image by image: so are its `mean` and `spread`."""
-
-    @torch.no_grad()
-    def calibrate(self, maps) -> None:
-        """Set `mean` and `spread`, per value, over natural maps: an iterable of batches N x C x H x W."""
-        found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
-        self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
 
 
 def crops(source: np.ndarray, count: int, side: int, draw: torch.Generator) -> torch.Tensor:

@@ -1,4 +1,5 @@
-"""The priors that there are. A new one is a class and a line here (and its keys in `study`)."""
+"""The priors that there are, and how learned ones are trained. A new one is a class and a line here; its keys
+and options are told to planning in `study/models.py` and `study/registry.py`."""
 
 from __future__ import annotations
 
@@ -9,10 +10,13 @@ from typing import Any, NamedTuple
 import torch
 
 from ..files.tensors import load_tensors
+from ..runtime.checkpoints import Checkpoint
+from . import autoregressive, denoiser, expert_training
 from .autoregressive import Autoregressive
 from .base import LearnedPrior, Prior
 from .denoiser import Denoiser
 from .field import FieldOfExperts
+from .material import Material
 from .norms import AlphaNorm, ColourNorm, DistanceTo
 from .total_variation import TotalVariation
 
@@ -35,6 +39,14 @@ HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
 # Kind in files -> its class.
 LEARNED: dict[str, type[LearnedPrior]] = {
     kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive)
+}
+
+# Method in the configuration -> its training, which returns the prior and its history.
+TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, list[tuple]]]] = {
+    "patch": expert_training.train,
+    "field": expert_training.train,
+    "denoiser": denoiser.trained,
+    "autoregressive": autoregressive.trained,
 }
 
 

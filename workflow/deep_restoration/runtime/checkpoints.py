@@ -51,6 +51,13 @@ class Checkpoint:
         self.parts.append(own)
         return own
 
+    def begun(self) -> Checkpoint:
+        """That of a computation this one begins with, which is removed with this one."""
+        own = Checkpoint(f"{str(self.path).removesuffix('.checkpoint')}.start", None, self.interval)
+        own.key = self.key
+        self.parts.append(own)
+        return own
+
     def load(self) -> tuple[dict, dict] | None:
         """The tensors and the values last saved, or None."""
         from ..files.atomic import StorageError, UnreadableError

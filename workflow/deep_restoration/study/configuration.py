@@ -7,21 +7,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import searched, visualisations
+from .registry import HAND_CRAFTED, LEARNED, PUBLISHED
 from .wording import nearest
 
-UNTRAINED = {  # the options of priors that are not learned
-    "alpha_norm": {"alpha", "centre"},
-    "colour_norm": {"alpha", "B", "centre"},
-    "tv": {"beta", "V"},
-    "inverter": set(),  # the distance from the image of the recipe's inverse network
-}
-LEARNED = {  # those of learned ones, by method, besides units
-    "patch": {"border", "position_stride"},
-    "field": {"border", "position_stride"},
-    "denoiser": {"sigma"},
-    "autoregressive": set(),
-}
-PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # weights by name
 TAKEN = {  # names that stand for something else beside the user's
     "priors": {"data", "image", "ssim", "total"},  # in the traces of a reconstruction
     "recipes": {"blurred", "natural", "original"},  # in figures and the tables of discrimination
@@ -98,7 +86,7 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             yield f"patches.{name}.size is {entry['size']}; it must be at most images.size, {side}"
     for name, prior in config["priors"].items():
         where = f"priors.{name}"
-        if name in UNTRAINED:
+        if name in HAND_CRAFTED:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
         if prior["method"] == "denoiser" and prior["noise_levels"][0] > prior["noise_levels"][1]:
             yield f"{where}.noise_levels is {prior['noise_levels']}; the least comes first"
@@ -169,10 +157,11 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                     f"{where}.phases.{number}.warmup is {phase['warmup']}; it must be at most the "
                     f"phase's iterations, {phase['iterations']}"
                 )
-        if recipe.get("data") == "mse" and recipe.get("data_weight") == "mahendran2016":
+        data = recipe.get("data", "normalised")
+        if data != "normalised" and recipe.get("data_weight") == "mahendran2016":
             yield (
                 f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
-                "with data mse give a number"
+                f"with data {data} give a number"
             )
         yield from _used_priors(config, dropped, where, recipe)
         if extrapolate := recipe.get("extrapolate"):
@@ -192,18 +181,18 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
 def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> Iterable[str]:
     """Priors of a recipe that are not there, or have options or weights of others."""
     for prior, options in (recipe.get("priors") or {}).items():
-        known = [*UNTRAINED, *config["priors"]]
+        known = [*HAND_CRAFTED, *config["priors"]]
         if prior == "inverter" and not recipe.get("inverter"):
             yield f"{where}.priors.{prior} needs the key inverter in the recipe: whose image?"
         if prior not in known:
             lost = why(dropped, "priors", prior)
             yield f"{where}.priors.{prior}: no such prior; known priors: {nearest(prior, known)}{lost}"
             continue
-        allowed, source = {"weight", *UNTRAINED.get(prior, ())}, "images"
+        allowed, source = {"weight", *HAND_CRAFTED.get(prior, ())}, "images"
         if prior in config["priors"]:
             source = source_of(config, prior)
-            if prior not in UNTRAINED:
-                allowed |= {"units", *LEARNED[config["priors"][prior]["method"]]}
+            if prior not in HAND_CRAFTED:
+                allowed |= {"units", *LEARNED[config["priors"][prior]["method"]].options}
         if source == "features":
             allowed.add("layers")
             yield from _layers_of_prior(config, f"{where}.priors.{prior}", options)

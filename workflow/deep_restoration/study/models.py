@@ -788,7 +788,7 @@ class Restarts(Model):
     images: int = Field(4, ge=1, description="Test images, evenly spaced, at most")
 
 
-class Adding(Model):
+class PriorSelection(Model):
     """What a prior of feature maps adds to a recipe, layer by layer: from the deep end, from the shallow
     end, and always the layer that helps most; null for no such study"""
 
@@ -897,5 +897,5 @@ class Study(Model):
     )
     search: Search = Search()
     restarts: Restarts | None = None
-    prior_selection: Adding | None = None
+    prior_selection: PriorSelection | None = None
     figures: Figures = Figures()

@@ -1,0 +1,63 @@
+"""What learned priors are trained on: maps of a file, learned from and held out, and patches of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..data import images, splits
+from ..data.splits import evenly_spaced
+from ..files.hdf5 import open_hdf5
+from ..runtime import devices
+
+log = logging.getLogger(__name__)
+
+MEMORY = 2 << 30  # bytes of maps held at a time; more are thinned out evenly
+
+
+class Material(NamedTuple):
+    """maps, held_out: N x C x H x W, as of `load_maps`. patches: the file of patches, for methods that use
+    one."""
+
+    maps: np.ndarray
+    held_out: np.ndarray
+    patches: str | os.PathLike | None = None
+
+
+def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out maps N x C x H x W: uint8 of `images` or `grey`, float32 of `features`.
+
+    `share` of all maps is held out (images.held_out). Raises ValueError for fewer than two maps.
+    """
+    stage = "features" if of == "features" else "images"
+    with open_hdf5(path, stage) as file:
+        data = file[stage]
+        if len(data) < 2:
+            raise ValueError(f"{path} holds {len(data)} maps; a prior needs at least 2")
+        kept = splits.held_out(len(data), share)
+        parts = []
+        for chosen in (~kept, kept):
+            rows = np.flatnonzero(chosen).tolist()
+            room = max(1, MEMORY // max(1, data[0].nbytes))
+            if len(rows) > room:
+                log.info("%d of %d maps fit into memory", room, len(rows))
+                rows = evenly_spaced(rows, room)
+            part = data[rows]
+            if of == "grey":
+                part = images.grey(part)[:, None]
+            elif of == "images":
+                part = part.transpose(0, 3, 1, 2)
+            parts.append(part.reshape(*part.shape, *(1, 1)[: 4 - part.ndim]))
+    return parts[0], parts[1]
+
+
+def batches(maps: np.ndarray, size: int = 16):
+    """Maps as float tensors on the device, images in [0, 1]."""
+    scale = 255 if maps.dtype == np.uint8 else 1
+    for start in range(0, len(maps), size):
+        part = torch.from_numpy(np.ascontiguousarray(maps[start : start + size]))
+        yield part.to(devices.device()).float().div_(scale)

@@ -1,0 +1,35 @@
+"""What recipes may name of priors, and what planning knows of how they are learned. Imports no torch.
+
+The classes behind these names are in `priors.registry`; tests/unit/study/test_registries.py compares the two.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+# The options of priors that are not learned, by name.
+HAND_CRAFTED: dict[str, set[str]] = {
+    "alpha_norm": {"alpha", "centre"},
+    "colour_norm": {"alpha", "B", "centre"},
+    "tv": {"beta", "V"},
+    "inverter": set(),  # the distance from the image of the recipe's inverse network
+}
+PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # their weights by name
+
+
+class Method(NamedTuple):
+    """A way to learn a prior. options: what a recipe may say of it, besides units. objective: what its
+    training minimises, in words. per_image: whether its energies are compared image by image, so that
+    their spread takes two held-out ones."""
+
+    options: set[str]
+    objective: str
+    per_image: bool
+
+
+LEARNED = {
+    "patch": Method({"border", "position_stride"}, "score matching", False),
+    "field": Method({"border", "position_stride"}, "score matching", False),
+    "denoiser": Method({"sigma"}, "squared error of the noise / its variance", True),
+    "autoregressive": Method(set(), "squared error / variance of the images", True),
+}
