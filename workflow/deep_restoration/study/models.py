@@ -590,7 +590,7 @@ class Optimised(Model):
 class Started(Optimised):
     """How an image is optimised from a start of its own."""
 
-    start: Literal["gaussian", "uniform", "mean"] = left_out(
+    init: Literal["gaussian", "uniform", "mean"] = left_out(
         "Start image: gaussian or uniform noise, or the mean colour; never the target"
     )
 
@@ -648,7 +648,7 @@ class Planned(Shown):
 
     recipe: str | None = Field(
         None,
-        description="Recipe whose priors, optimiser, phases, start, bound, box, precision, "
+        description="Recipe whose priors, optimiser, phases, init, bound, box, precision, "
         "parametrisation and converged are taken (not what a search found for it), where the entry has "
         "none of its own; null for none",
     )
