@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -89,6 +89,31 @@ class Calibrating(LearnedPrior):
         """Set `mean` and `spread`, per value, over natural maps: an iterable of batches N x C x H x W."""
         found = torch.cat([self.energy(x) / self.positions(x) for x in maps]).double()
         self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
+
+
+class Noised(Calibrating):
+    """A prior of maps with white noise of standard deviation `sigma` in them, in the units of the maps.
+
+    `facts` hold the sigma of the configuration, in its units."""
+
+    OPTIONS = ("sigma",)
+    sigma: float
+    noise_levels: tuple[float, float] | None = None
+
+    def anneal(self, progress: float) -> None:
+        """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""
+        if self.noise_levels:
+            first, last = self.noise_levels
+            self.sigma = first ** (1 - progress) * last**progress
+
+    def asked_at(self, sigma: Sequence[float] | None) -> Self:
+        """The prior itself, asked from now on at the first and the last noise level `sigma`, in the units
+        of the configuration; for None at its own."""
+        if sigma is not None:
+            unit = self.sigma / self.facts["sigma"]
+            self.noise_levels = (sigma[0] * unit, sigma[1] * unit)
+            self.sigma = self.noise_levels[0]
+        return self
 
 
 class Completing(LearnedPrior):

@@ -15,7 +15,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import Calibrating
+from .base import Noised
 from .material import Material
 
 
@@ -105,7 +105,7 @@ class _Prior(torch.autograd.Function):
         return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
 
 
-class Denoiser(Calibrating):
+class Denoiser(Noised):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
@@ -116,7 +116,6 @@ class Denoiser(Calibrating):
     """
 
     kind = "denoiser"
-    OPTIONS = ("sigma",)
 
     def __init__(
         self,
@@ -129,9 +128,7 @@ class Denoiser(Calibrating):
         mean: float = 0.0,
         spread: float = 1.0,
         facts: dict | None = None,
-        noise_levels: tuple[float, float] | None = None,
     ):
-        self.noise_levels = noise_levels
         self.network, self.scale, self.centre, self.sigma = network, scale, centre, sigma
         self.noise_samples = noise_samples
         self.mean, self.spread, self.facts = mean, spread, facts or {}
@@ -149,12 +146,6 @@ class Denoiser(Calibrating):
         self.network.to(device)
         self.centre = self.centre.to(device)
         return self
-
-    def anneal(self, progress: float) -> None:
-        """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""
-        if self.noise_levels:
-            first, last = self.noise_levels
-            self.sigma = first ** (1 - progress) * last**progress
 
     def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
         """R(x) for noise of standard deviation `sigma`, by default the prior's own.
@@ -197,18 +188,14 @@ class Denoiser(Calibrating):
 
     @classmethod
     def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Denoiser:
-        """From what `save` wrote; `sigma`, the first and the last noise level in the units of the
-        configuration, replaces the one that it was calibrated at."""
+        """From what `save` wrote; `sigma`, if given, replaces the one that it was calibrated at (see
+        `Noised.asked_at`)."""
         centre, options = tensors.pop("centre"), facts["facts"]
         network = Network(len(centre), options["width"], options["blocks"], options["fold"])
         network.load_state_dict(tensors)
         names = ("noise_samples", "mean", "spread", "facts")
         more = {name: facts[name] for name in names}
-        own, noise_levels = facts["sigma"], None
-        if sigma is not None:
-            unit = own / options["sigma"]
-            own, noise_levels = sigma[0] * unit, (sigma[0] * unit, sigma[1] * unit)
-        return cls(network, facts["scale"], centre, own, **more, noise_levels=noise_levels)
+        return cls(network, facts["scale"], centre, facts["sigma"], **more).asked_at(sigma)
 
 
 def train(

@@ -11,13 +11,14 @@ import torch
 
 from ..files.tensors import load_tensors
 from ..runtime.checkpoints import Checkpoint
-from . import autoregressive, denoiser, expert_training
+from . import autoregressive, denoiser, expert_training, spectral
 from .autoregressive import Autoregressive
 from .base import LearnedPrior, Prior
 from .denoiser import Denoiser
 from .field import FieldOfExperts
 from .material import Material
 from .norms import AlphaNorm, ColourNorm, DistanceTo
+from .spectral import Spectral
 from .total_variation import TotalVariation
 
 
@@ -38,7 +39,7 @@ HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
 }
 # Kind in files -> its class.
 LEARNED: dict[str, type[LearnedPrior]] = {
-    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive)
+    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral)
 }
 
 # Method in the configuration -> its training, which returns the prior and its history.
@@ -47,6 +48,7 @@ TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, l
     "field": expert_training.train,
     "denoiser": denoiser.trained,
     "autoregressive": autoregressive.trained,
+    "wiener": spectral.trained,
 }
 
 

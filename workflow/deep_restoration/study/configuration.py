@@ -353,4 +353,5 @@ def figure_faults(config: dict, dropped: Dropped) -> Iterable[str]:
 
 
 def _is_denoiser(config: dict, prior: str) -> bool:
-    return config["priors"].get(prior, {}).get("method") == "denoiser"
+    entry = config["priors"].get(prior)
+    return entry is not None and "sigma" in LEARNED[entry["method"]].options

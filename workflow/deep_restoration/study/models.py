@@ -388,12 +388,25 @@ class Autoregressive(Model):
     precision: Precision = "float32"
 
 
+class Wiener(Model):
+    """A stationary Gaussian, known by the spectrum of each colour, in closed form: Wiener's filter"""
+
+    method: Literal["wiener"]
+    of: Source = "images"
+    sigma: float = Field(
+        5.0,
+        gt=0,
+        description="Noise level at which the prior is asked, of image values in 0..255 or in percent of "
+        "the spread of feature maps: what is finer counts no more than white noise",
+    )
+
+
 Prior = Annotated[
-    PatchExperts | FieldOfExperts | Denoiser | Autoregressive,
+    PatchExperts | FieldOfExperts | Denoiser | Autoregressive | Wiener,
     Field(
         discriminator="method",
         description="Experts trained by score matching (on patches, or as a field), a denoising "
-        "auto-encoder, or an autoregressive model",
+        "auto-encoder, an autoregressive model, or a stationary Gaussian",
     ),
 ]
 
@@ -503,8 +516,8 @@ class Term(Model):
     beta: float = left_out("Power of total variation", ge=1)
     V: float = left_out("Natural difference of neighbours on the scale 0..255", gt=0)
     sigma: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] = left_out(
-        "Noise level at which a denoiser is asked, of image values in 0..255 (of feature maps in percent "
-        "of their spread); or two, at the first iteration and at the last"
+        "Noise level at which a prior of method denoiser or wiener is asked, of image values in 0..255 (of "
+        "feature maps in percent of their spread); or two, at the first iteration and at the last"
     )
     layers: Literal["all", "first", "last"] | Annotated[list[str], Field(min_length=1)] = left_out(
         "Of a prior of feature maps: which of the classifier's layers in front of the one to reconstruct "
@@ -604,8 +617,8 @@ class SearchBounds(Model):
     data_weight: Bounds = left_out()
     priors: dict[str, Bounds] = left_out("Of the weights of priors, by name", min_length=1)
     sigma: dict[str, Bounds] = left_out(
-        "Of the noise levels of denoisers, by name; of two, the last is searched and the first keeps its "
-        "ratio to it",
+        "Of the noise levels of priors of method denoiser or wiener, by name; of two, the last is searched "
+        "and the first keeps its ratio to it",
         min_length=1,
     )
 

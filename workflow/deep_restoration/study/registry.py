@@ -32,4 +32,5 @@ LEARNED = {
     "field": Method({"border", "position_stride"}, "score matching", False),
     "denoiser": Method({"sigma"}, "squared error of the noise / its variance", True),
     "autoregressive": Method(set(), "squared error / variance of the images", True),
+    "wiener": Method({"sigma"}, "negative log likelihood per value", True),
 }
