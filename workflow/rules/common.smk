@@ -15,7 +15,7 @@ sys.path.insert(0, str(SCRIPTS.parent))
 
 from deep_restoration.jobs import launch, preflight
 from deep_restoration.jobs.fingerprint import Library
-from deep_restoration.study import configuration, visualisations
+from deep_restoration.study import configuration, registry, visualisations
 
 launch.prepare_environment()
 LIBRARY = Library(SCRIPTS.parent / "deep_restoration")
@@ -124,7 +124,7 @@ def learned_recipes():
         name
         for name, recipe in STUDY["recipes"].items()
         if recipe.get("inverter")
-        or {recipe.get("extrapolate"), *(recipe.get("priors") or {})} & set(STUDY["priors"])
+        or set(registry.named_priors(recipe)) & set(STUDY["priors"])
     ]
 
 

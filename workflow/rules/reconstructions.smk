@@ -4,6 +4,32 @@
 include: "functions/reconstructions.smk"
 
 
+rule fit_surrogates:
+    "Fit what maps of one layer an annealing expects of denoised images, per noise level."
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/train.h5",
+        prior=annealing_prior,
+    output:
+        "results/surrogates/{classifier}/{layer}/{recipe}.safetensors",
+    log:
+        "logs/surrogates/{classifier}/{layer}/{recipe}.log",
+    benchmark:
+        "logs/benchmarks/surrogates/{classifier}/{layer}/{recipe}.tsv"
+    resources:
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=surrogate_settings,
+        code=code("fit_surrogates.py"),
+        store=store,
+    message:
+        "Fitting what {wildcards.recipe} expects of {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/fit_surrogates.py"
+
+
 rule search:
     "Search the weights and rates of a recipe at one layer, on held-out training images."
     input:
@@ -12,6 +38,7 @@ rule search:
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
+        surrogates=recipe_surrogates,
     output:
         found="results/search/{classifier}/{layer}/{recipe}.json",
         trials="results/search/{classifier}/{layer}/{recipe}.csv",
@@ -41,6 +68,7 @@ rule reconstruct:
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
+        surrogates=recipe_surrogates,
         found=recipe_found,
     output:
         images="results/reconstructions/{classifier}/{layer}/{recipe}.h5",

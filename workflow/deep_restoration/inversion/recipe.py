@@ -12,6 +12,7 @@ import torch
 from ..files.tables import read_json
 from ..priors.base import UNITS
 from ..priors.registry import HAND_CRAFTED, Given, load
+from .annealed import Annealing
 from .mahendran_vedaldi import WEIGHTS, by_depth, data_weight_2016, jitter_of
 from .preimage import Options, Plan, Term
 from .schedules import Phase, Plateau
@@ -26,8 +27,8 @@ class Recipe(Options):
 
     priors: by name, each its `weight` and options (see `build`). data: a name of DATA_TERMS. data_weight: a
     number, or `mahendran2016`, by depth. extrapolate: the autoregressive prior that completes the image where
-    the layer sees nothing. The others as in `preimage`. Without phases there is no optimisation: the
-    image is that of the recipe's inverse network.
+    the layer sees nothing. anneal: see `annealed`. The others as in `preimage`. Without phases there is no
+    optimisation: the image is that of the recipe's annealing or inverse network.
     """
 
     optimiser: str = ""
@@ -35,6 +36,7 @@ class Recipe(Options):
     priors: dict[str, dict] = field(default_factory=dict)
     data: str = "normalised"
     data_weight: float | str = 1.0
+    anneal: Annealing | None = None
     extrapolate: str | None = None
 
     @classmethod
@@ -47,6 +49,9 @@ class Recipe(Options):
             given["phases"] = tuple(Phase(**phase) for phase in given["phases"])
         if "converged" in given:
             given["converged"] = Plateau(**given["converged"])
+        if "anneal" in given:
+            anneal = given["anneal"]
+            given["anneal"] = Annealing(**anneal | {"noise": tuple(anneal["noise"])})
         recipe = cls(**given)
         for path in found:
             recipe = recipe.with_values(read_json(path)["values"])

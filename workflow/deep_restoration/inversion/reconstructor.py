@@ -12,11 +12,14 @@ from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
 from ..priors.base import Completing
 from ..priors.registry import load
+from ..priors.spectral import Spectral
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
 from . import preimage
+from .annealed import anneal, gradients
 from .data_terms import DATA_TERMS
 from .recipe import Paths, Recipe, build, by_layer
+from .surrogates import Surrogates
 
 
 class Reconstructor:
@@ -24,7 +27,7 @@ class Reconstructor:
 
     `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
     recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
-    `files`: all that it has read.
+    `surrogates`: of the recipe's annealing. `files`: all that it has read.
     """
 
     def __init__(
@@ -35,14 +38,16 @@ class Reconstructor:
         priors: Paths = (),
         inverter: Paths = (),
         feature_priors: Paths = (),
+        surrogates: Paths = (),
     ):
         self.layer, self.sees, self.where = layer, sees, devices.device()
-        self.files = [network_file, *priors, *inverter, *feature_priors]
+        self.files = [network_file, *priors, *inverter, *feature_priors, *surrogates]
         self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
         self.network.to(self.where).to(memory_format=torch.channels_last)
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
+        self.surrogates = Surrogates.load(surrogates[0]).to(self.where) if surrogates else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
 
     def reconstruct(
@@ -71,26 +76,53 @@ class Reconstructor:
                 )
             if predicted.is_cuda:
                 torch.cuda.synchronize()
-        ready = time.monotonic() - began
+        seconds, image, trace = time.monotonic() - began, predicted, []
+        if recipe.anneal:
+            prior = load(self.learned[recipe.anneal.prior][None]).to(self.where)
+            assert isinstance(prior, Spectral)  # study.configuration accepts no other
+            assert self.surrogates is not None  # the rules give a recipe with an annealing its own
+            found = anneal(
+                lambda x: self.network(x)[self.layer],
+                prior.denoise,
+                self.surrogates,
+                recipe.anneal,
+                target,
+                names,
+                self.network.mean if image is None else image,
+                seed,
+                checkpoint.begun() if recipe.phases else checkpoint,
+                truth if watched else None,
+            )
+            image, trace = found.images, [(*row[:3], row[3] + seconds) for row in found.trace]
+            seconds += found.seconds
         if not recipe.phases:
-            assert predicted is not None  # a recipe has phases, an inverse network, or both
-            return preimage.Result(predicted, _compared(0, truth, predicted, ready), ready)
-        mean = self.network.mean
-        result = preimage.reconstruct(
-            self.network,
-            DATA_TERMS[recipe.data](self.layer, target, names),
-            names,
-            truth.shape[-1],
-            mean,
-            build(recipe.priors, self.learned, self.sees, mean, predicted),
-            recipe.plan(self.sees),
-            seed,
-            checkpoint,
-            predicted,
-            truth if watched else None,
-        )
-        result.seconds += ready
-        result.trace = [(*row[:3], row[3] + ready) for row in result.trace]
+            assert (
+                image is not None
+            )  # a recipe has phases, an annealing, an inverse network, or several
+            if not recipe.anneal:
+                trace = _compared(0, truth, image, seconds)
+            result = preimage.Result(image, trace, seconds)
+        else:
+            before = gradients(recipe.anneal) if recipe.anneal else 0
+            mean = self.network.mean
+            result = preimage.reconstruct(
+                self.network,
+                DATA_TERMS[recipe.data](self.layer, target, names),
+                names,
+                truth.shape[-1],
+                mean,
+                build(recipe.priors, self.learned, self.sees, mean, predicted),
+                recipe.plan(self.sees),
+                seed,
+                checkpoint,
+                image,
+                truth if watched else None,
+            )
+            result.trace = [
+                *trace,
+                *((row[0] + before, *row[1:3], row[3] + seconds) for row in result.trace),
+            ]
+            result.seconds += seconds
         if recipe.extrapolate:
             began = time.monotonic()
             result.images = seen.join(lambda part: complete(result.images[part]), count)
@@ -126,7 +158,7 @@ def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]
     """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the
     layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if it was
     searched."""
-    keys = ("priors", "feature_priors", "inverter")
+    keys = ("priors", "feature_priors", "inverter", "surrogates")
     files = {key: inputs.get(key, []) for key in keys}
     reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)
     return reconstructor, Recipe.of(settings["recipe"], inputs.get("found", ()))

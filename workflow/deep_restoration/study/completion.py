@@ -18,6 +18,7 @@ from typing import Any
 from ..files.kept import kept
 from . import schema
 from .configuration import ConfigurationError, Dropped
+from .registry import named_priors
 from .schema import Rule
 from .wording import limit, nearest, yaml_hint
 
@@ -108,7 +109,7 @@ def keep_only(config: dict, dropped: Dropped) -> Iterable[str]:
     users = [config["recipes"].get(name, {}) for name in entries["recipes"]]
     users += [config["visualisations"][name] for name in entries["visualisations"]]
     for user in users:
-        entries["priors"] |= {*(user.get("priors") or {}), user.get("extrapolate")}
+        entries["priors"] |= set(named_priors(user))
         entries["inverters"].add(user.get("inverter"))
     priors = [config["priors"][name] for name in entries["priors"] if name in config["priors"]]
     entries["patches"] = {prior["patches"] for prior in priors if "patches" in prior}

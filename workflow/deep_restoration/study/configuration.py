@@ -131,26 +131,28 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
 def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     for name, recipe in config["recipes"].items():
         where = f"recipes.{name}"
-        if recipe.get("inverter"):
-            if recipe["inverter"] not in config["inverters"]:
-                known = nearest(recipe["inverter"], config["inverters"])
-                lost = why(dropped, "inverters", recipe["inverter"])
-                yield (
-                    f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}{lost}"
-                )
-            given = [
-                key for key in recipe if key not in ("inverter", "extrapolate") and recipe[key]
-            ]
-            if not given:
+        if recipe.get("inverter") and recipe["inverter"] not in config["inverters"]:
+            known = nearest(recipe["inverter"], config["inverters"])
+            lost = why(dropped, "inverters", recipe["inverter"])
+            yield (
+                f"{where}.inverter is {recipe['inverter']!r}; known inverters: {known or 'none'}{lost}"
+            )
+        if recipe.get("anneal"):
+            yield from _annealing(config, dropped, f"{where}.anneal", recipe["anneal"])
+        # What the optimisation goes on from, if there is one.
+        begun = "annealing" if recipe.get("anneal") else recipe.get("inverter") and "inverter"
+        if begun:
+            whole = ("inverter", "anneal", "extrapolate")
+            if not any(recipe[key] for key in recipe if key not in whole):
                 continue
             if recipe.get("init"):
-                yield f"{where}: it starts from the image of its inverter; remove init"
+                yield f"{where}: it starts from the image of its {begun}; remove init"
         if missing := [key for key in ("optimiser", "phases") if not recipe.get(key)]:
             lacking = " and ".join(missing)
-            if recipe.get("inverter"):
-                yield f"{where} needs {lacking} to go on from the image of its inverter"
+            if begun:
+                yield f"{where} needs {lacking} to go on from the image of its {begun}"
             else:
-                yield f"{where} needs either inverter, or {lacking}"
+                yield f"{where} needs either inverter, anneal, or {lacking}"
         for number, phase in enumerate(recipe.get("phases") or []):
             if phase["warmup"] > phase["iterations"]:
                 yield (
@@ -176,6 +178,25 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                     f"{where}.extrapolate is {extrapolate!r}, which is no autoregressive prior of images; "
                     f"known ones: {known}{why(dropped, 'priors', extrapolate)}"
                 )
+
+
+def _annealing(config: dict, dropped: Dropped, where: str, entry: dict) -> Iterable[str]:
+    """A prior that cannot denoise images as annealing asks, or noise that does not fall."""
+    prior = entry["prior"]
+    fit = [
+        name
+        for name, known in config["priors"].items()
+        if LEARNED[known["method"]].anneals and known["of"] == "images"
+    ]
+    if prior not in fit:
+        known = nearest(prior, fit) if fit else "none"
+        methods = ", ".join(name for name, method in LEARNED.items() if method.anneals)
+        yield (
+            f"{where}.prior is {prior!r}, which is no prior of images of method {methods}; "
+            f"known ones: {known}{why(dropped, 'priors', prior)}"
+        )
+    if entry["noise"][0] <= entry["noise"][1]:
+        yield f"{where}.noise is {entry['noise']}; the largest comes first"
 
 
 def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> Iterable[str]:

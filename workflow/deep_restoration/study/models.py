@@ -608,6 +608,36 @@ class Started(Optimised):
     )
 
 
+class Anneal(Model):
+    """Reconstruction from coarse to fine under a denoiser, whose noise falls level by level
+    (docs/annealed.md); then the optimisation goes on from its image, if the recipe has phases"""
+
+    prior: str = Field("wiener", description="A prior of images of method wiener")
+    noise: list[Positive] = Field(
+        [380.0, 8.0],
+        min_length=2,
+        max_length=2,
+        description="The largest and the smallest standard deviation of the noise, of image values in 0..255",
+    )
+    levels: int = Field(
+        12, ge=2, le=200, description="Number of noise levels, each smaller by the same factor"
+    )
+    steps: int = Field(6, ge=1, le=1000, description="Updates at each level")
+    rate: float = Field(0.22, gt=0, description="Size of an update, in units of the level's noise")
+    pull: float = Field(
+        0.6,
+        ge=0,
+        description="Weight of what keeps the image near that of the level before: 1 by the theory, less "
+        "for the maps to count more",
+    )
+    components: int = Field(
+        64, ge=1, description="Principal components over channels that are compared, at most"
+    )
+    samples: int = Field(
+        1, ge=1, le=1000, description="Starts of noise; the mean of what they lead to is taken"
+    )
+
+
 class SearchBounds(Model):
     """Bounds within which values are searched on held-out training images, for every layer; they take the
     place of the recipe's own, which are the first trial; left out: no search"""
@@ -624,12 +654,14 @@ class SearchBounds(Model):
 
 
 class Recipe(Started):
-    """How an image is reconstructed from a layer: by an inverse network, an optimisation, or both in turn"""
+    """How an image is reconstructed from a layer: by an inverse network, by annealing, by an optimisation, or
+    by several of them in turn"""
 
     inverter: str = left_out(
         "Name of an inverse network: the recipe is its prediction or, with optimiser and phases, starts "
         "from it"
     )
+    anneal: Anneal = left_out()
     data: Literal["normalised", "mse"] = left_out(
         "How the feature maps are compared: normalised (squared error by the target's square, the "
         "default), mse (mean squared error in the maps' own units)"

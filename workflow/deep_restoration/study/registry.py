@@ -17,14 +17,24 @@ HAND_CRAFTED: dict[str, set[str]] = {
 PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # their weights by name
 
 
+def named_priors(recipe: dict) -> list[str]:
+    """The priors that a recipe names, learned and others: of its objective, of its annealing, and what
+    completes its images."""
+    anneal = recipe.get("anneal") or {}
+    named = [*(recipe.get("priors") or {}), anneal.get("prior"), recipe.get("extrapolate")]
+    return list(dict.fromkeys(name for name in named if name))
+
+
 class Method(NamedTuple):
     """A way to learn a prior. options: what a recipe may say of it, besides units. objective: what its
     training minimises, in words. per_image: whether its energies are compared image by image, so that
-    their spread takes two held-out ones."""
+    their spread takes two held-out ones. anneals: whether annealing can ask it: autograd goes
+    through its `denoise`."""
 
     options: set[str]
     objective: str
     per_image: bool
+    anneals: bool = False
 
 
 LEARNED = {
@@ -32,5 +42,5 @@ LEARNED = {
     "field": Method({"border", "position_stride"}, "score matching", False),
     "denoiser": Method({"sigma"}, "squared error of the noise / its variance", True),
     "autoregressive": Method(set(), "squared error / variance of the images", True),
-    "wiener": Method({"sigma"}, "negative log likelihood per value", True),
+    "wiener": Method({"sigma"}, "negative log likelihood per value", True, True),
 }

@@ -38,6 +38,12 @@ def base_inverter(wildcards):
     return [path.format(**dict(here.items())) for path in recipe_inverter(here)]
 
 
+def base_surrogates(wildcards):
+    """What the annealing of that recipe expects of the layer."""
+    here = base_recipe(wildcards)
+    return [path.format(**dict(here.items())) for path in recipe_surrogates(here)]
+
+
 def prior_selection_settings(wildcards):
     """The recipe, and which priors are added to it in which way."""
     more = {"prior_selection": STUDY["prior_selection"], "held_out": STUDY["images"]["held_out"]}

@@ -3,8 +3,7 @@
 
 def used_priors(recipe):
     """Files of the learned priors of images that a recipe uses."""
-    named = dict.fromkeys([*(recipe.get("priors") or {}), recipe.get("extrapolate")])
-    learned = [name for name in named if name in priors_of("images")]
+    learned = [name for name in registry.named_priors(recipe) if name in priors_of("images")]
     return expand("results/priors/{prior}.safetensors", prior=learned)
 
 
@@ -46,6 +45,24 @@ def recipe_inverter(wildcards):
     inverter = STUDY["recipes"][wildcards.recipe].get("inverter")
     path = "results/inverters/{classifier}/{layer}/{inverter}/0.safetensors"
     return expand(path, inverter=inverter, allow_missing=True) if inverter else []
+
+
+def recipe_surrogates(wildcards):
+    """What the recipe's annealing expects of the layer, if it has one."""
+    annealed = STUDY["recipes"][wildcards.recipe].get("anneal")
+    return ["results/surrogates/{classifier}/{layer}/{recipe}.safetensors"] if annealed else []
+
+
+def annealing_prior(wildcards):
+    """The file of the prior that the recipe's annealing asks."""
+    return f"results/priors/{STUDY['recipes'][wildcards.recipe]['anneal']['prior']}.safetensors"
+
+
+def surrogate_settings(wildcards):
+    """The annealing of a recipe, and from what its surrogates are fitted."""
+    anneal = STUDY["recipes"][wildcards.recipe]["anneal"]
+    more = {"held_out": STUDY["images"]["held_out"], "seed": STUDY["seed"]}
+    return canonical({"anneal": anneal} | more)
 
 
 def recipe_found(wildcards):

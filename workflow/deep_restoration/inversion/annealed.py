@@ -1,0 +1,199 @@
+"""Annealed reconstruction: images found from coarse to fine, under a denoiser as the prior.
+
+At a noise level s the estimate so far is noisy, x_s = x_0 + s n, and so tells nothing of what is finer than
+the noise. Of all denoised images D(z, s) with z near x_s the level takes one that explains the maps,
+
+    min over z:  1/2 |R_s^(-1/2) e(D(z, s))|^2 + pull / 2 |z - x_s|^2 / s^2,
+
+e the residual of surrogates.py, which does not ask of a denoised image what it cannot have. This is minus the
+log of p(y | x_0) p(x_0 | x_s) but for the second factor, whose precision for a Gaussian prior of variances v
+is pull (v + s^2) / v times the exact one. Then noise of the next, smaller level is added. So large structures
+settle first, without the local minima that fine ones make, and the gradient through D moves all that the
+prior couples at once.
+
+Noise is drawn anew after each level, from a start that knows nothing of the image. The result is one sample
+of what a layer leaves open, but no exact posterior sample: each level is an optimisation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..runtime import batches, seeds
+from ..runtime.checkpoints import Checkpoint
+from ..runtime.errors import DivergedError
+from ..runtime.progress import progress
+from .preimage import Result, joined, similarity
+from .surrogates import Denoise, Surrogates
+
+Maps = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """noise: largest and smallest level, of image values in 0..255; levels: how many, geometric. steps: of
+    Adam per level, of `rate` times the level each. pull: weight of the second term, 1 or a little less.
+    components: of the maps that count, at most. samples: from so many starts, whose mean is taken."""
+
+    prior: str
+    noise: tuple[float, float]
+    levels: int
+    steps: int
+    rate: float
+    pull: float
+    components: int
+    samples: int
+
+    def schedule(self) -> list[float]:
+        """The levels, falling, in units of images in [0, 1]."""
+        first, last = (level / 255 for level in self.noise)
+        ratio = (last / first) ** (1 / max(1, self.levels - 1))
+        return [first * ratio**number for number in range(self.levels)]
+
+
+def anneal(
+    maps_of: Maps,
+    denoise: Denoise,
+    surrogates: Surrogates,
+    plan: Annealing,
+    target: torch.Tensor,
+    names: Sequence[str],
+    start: torch.Tensor,
+    seed: int,
+    checkpoint: Checkpoint,
+    truth: torch.Tensor | None = None,
+) -> Result:
+    """The images, N x 3 x H x W, that `target`, maps of a layer, N x ..., stem from.
+
+    `maps_of` gives the maps of images in [0, 1]; `denoise(x, s)` is D, through which autograd goes; `start`,
+    1 or N x 3 x H x W, is what noise of the first level is added to. Noise depends on seed, name, sample and
+    level only, so that the result of an image does not depend on its neighbours. `truth` is only compared
+    with, as in preimage.reconstruct; an iteration of the trace is a gradient, `data` the mean of half the
+    squared residual, about one half where all is as expected.
+
+    Raises DivergedError naming images that are not finite; the checkpoint then holds the state before the
+    level. Images that do not fit into memory together are reconstructed half by half.
+    """
+    count = len(names)
+    start = start.expand(count, *start.shape[1:])
+
+    def run(part: slice) -> Result:
+        kept = checkpoint if part == slice(0, count) else checkpoint.part(part)
+        known = None if truth is None else truth[part]
+        leading = surrogates.leading(target[part])
+        run = _Run(maps_of, denoise, surrogates, plan, leading, names[part], seed, kept, known)
+        return run(start[part])
+
+    return joined([result for _, result in batches.Batches(count, "annealing images")(run, count)])
+
+
+class _Run:
+    """The state of an annealing and what a level does with it."""
+
+    def __init__(
+        self,
+        maps_of: Maps,
+        denoise: Denoise,
+        surrogates: Surrogates,
+        plan: Annealing,
+        leading: torch.Tensor,
+        names: Sequence[str],
+        seed: int,
+        checkpoint: Checkpoint,
+        truth: torch.Tensor | None,
+    ):
+        self.maps_of, self.denoise, self.surrogates, self.plan = maps_of, denoise, surrogates, plan
+        self.leading, self.names, self.seed = leading, names, seed
+        self.checkpoint, self.truth = checkpoint, truth
+        self.levels = plan.schedule()
+        self.trace: list[tuple] = []
+
+    def __call__(self, start: torch.Tensor) -> Result:
+        total, x = torch.zeros_like(start), torch.zeros_like(start)
+        first, before = 0, 0.0
+        if saved := self.checkpoint.load():
+            tensors, values = saved
+            total, x = (tensors[name].to(start) for name in ("total", "x"))
+            first, before, self.trace = values["level"], values["seconds"], values["trace"]
+        self.started = time.monotonic() - before
+        count = len(self.levels)
+        for done in progress(range(first, count * self.plan.samples), "annealing"):
+            sample, number = divmod(done, count)
+            if number == 0:
+                x = start + self.levels[0] * self._noise(sample, 0, start)
+            x, data = self._level(number, x)
+            self._check(number, x, data)
+            if number + 1 == count:
+                total += x
+                self._watch(done + 1, data, total / (sample + 1))
+            else:
+                self._watch(done + 1, data, x)
+                x = x + self.levels[number + 1] * self._noise(sample, number + 1, start)
+            if self.checkpoint.due():
+                self._save(done + 1, total, x)
+        images = (total / self.plan.samples).clamp(0, 1)
+        return Result(images, self.trace, time.monotonic() - self.started)
+
+    def _level(self, number: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """D(z, s) for the z of this level, and half the mean squared residual before its last step, (N,)."""
+        s, target = self.levels[number], self.surrogates.target(number, self.leading)
+        z, data = x.clone(), x.new_zeros(len(x))
+        first, second = torch.zeros_like(z), torch.zeros_like(z)
+        for step in range(1, self.plan.steps + 1):
+            z.requires_grad_()
+            maps = self.maps_of(self.denoise(z, s))
+            data = 0.5 * self.surrogates.residual(number, maps, target).square().flatten(1).sum(1)
+            pull = 0.5 * self.plan.pull * (z - x).square().flatten(1).sum(1) / s**2
+            (gradient,) = torch.autograd.grad((data + pull).sum(), z)
+            with torch.no_grad():  # Adam with a state of this level's own, betas .9 and .99
+                first.lerp_(gradient, 0.1)
+                second.lerp_(gradient.square(), 0.01)
+                size = (second / (1 - 0.99**step)).sqrt_().add_(1e-12)
+                z = z - self.plan.rate * s / (1 - 0.9**step) * first / size
+        with torch.no_grad():
+            return self.denoise(z, s), data.detach() / target[0].numel()
+
+    def _noise(self, sample: int, number: int, like: torch.Tensor) -> torch.Tensor:
+        drawn = [
+            torch.randn(
+                like.shape[1:], generator=seeds.generator(self.seed, "anneal", sample, number, name)
+            )
+            for name in self.names
+        ]
+        return torch.stack(drawn).to(like)
+
+    def _check(self, number: int, x: torch.Tensor, data: torch.Tensor) -> None:
+        finite = torch.isfinite(data) & torch.isfinite(x).flatten(1).all(1)
+        if not finite.all():
+            lost = [n for n, fine in zip(self.names, finite.tolist(), strict=True) if not fine]
+            left = f"; the last good state is in {self.checkpoint.path}" * self.checkpoint.exists
+            raise DivergedError(
+                f"the annealing of {', '.join(lost)} diverged at noise level {self.levels[number]:.3g} "
+                f"(image values in [0, 1]){left}; lower its rate, {self.plan.rate}, or give it more levels"
+            )
+
+    def _watch(self, done: int, data: torch.Tensor, images: torch.Tensor) -> None:
+        """Trace of a level; the clock stands while images are compared."""
+        paused = time.monotonic()
+        at, seconds = done * self.plan.steps, paused - self.started
+        self.trace.append((at, "data", float(data.mean()), seconds))
+        if self.truth is not None:
+            images = images.clamp(0, 1)
+            error = float((images - self.truth).square().mean())
+            self.trace.append((at, "image", error, seconds))
+            self.trace.append((at, "ssim", similarity(self.truth, images), seconds))
+        self.started += time.monotonic() - paused
+
+    def _save(self, level: int, total: torch.Tensor, x: torch.Tensor) -> None:
+        seconds = time.monotonic() - self.started
+        tensors = {"total": total, "x": x}
+        self.checkpoint.save(tensors, level=level, trace=self.trace, seconds=seconds)
+
+
+def gradients(plan: Annealing) -> int:
+    """How many gradients of the classifier an image takes."""
+    return plan.levels * plan.steps * plan.samples
