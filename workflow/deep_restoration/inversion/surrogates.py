@@ -170,7 +170,8 @@ def fit(
     found = Surrogates(centre, leading, noise, [], []).to(where)
     held = np.arange(len(pixels)) % HELD_OUT == HELD_OUT - 1
     wanted = torch.cat([found.leading(maps) for maps in _each(maps_of, pixels, where)])
-    for number, s in enumerate(progress(noise, "fitting surrogates")):
+    for number in progress(range(len(noise)), "fitting surrogates"):
+        s = noise[number]
 
         def noisy(x: torch.Tensor, first: int, s: float = s, number: int = number) -> torch.Tensor:
             drawn = [
