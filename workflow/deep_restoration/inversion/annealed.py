@@ -70,7 +70,7 @@ def anneal(
     """The images, N x 3 x H x W, that `target`, maps of a layer, N x ..., stem from.
 
     `maps_of` gives the maps of images in [0, 1]; `denoise(x, s)` is D, through which autograd goes; `start`,
-    1 or N x 3 x H x W, is what noise of the first level is added to. Noise depends on seed, name, sample and
+    N x 3 x H x W, is what noise of the first level is added to. Noise depends on seed, name, sample and
     level only, so that the result of an image does not depend on its neighbours. `truth` is only compared
     with, as in preimage.reconstruct; an iteration of the trace is a gradient, `data` the mean of half the
     squared residual, about one half where all is as expected.
@@ -79,7 +79,6 @@ def anneal(
     level. Images that do not fit into memory together are reconstructed half by half.
     """
     count = len(names)
-    start = start.expand(count, *start.shape[1:])
 
     def run(part: slice) -> Result:
         kept = checkpoint if part == slice(0, count) else checkpoint.part(part)

@@ -88,7 +88,7 @@ class Reconstructor:
                 recipe.anneal,
                 target,
                 names,
-                self.network.mean if image is None else image,
+                self.network.mean.expand_as(truth) if image is None else image,
                 seed,
                 checkpoint.begun() if recipe.phases else checkpoint,
                 truth if watched else None,
