@@ -99,6 +99,7 @@ rule denoising:
             for colour in ("images", "grey")
             if denoised("h5", colour)
         ],
+        "results/tables/denoising_levels.csv" if denoisers() else [],
 
 
 rule inverters:

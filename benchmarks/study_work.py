@@ -531,7 +531,9 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
 
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
     """Training a prior: whitening, then five products per step on patches, five convolutions on fields,
-    three passes of the network for a denoiser or an autoregressive prior."""
+    three passes of the network for a denoiser or an autoregressive prior. A spectrum takes seconds."""
+    if entry["method"] == "wiener":
+        return Work(disk=8 * shape[0] * side**2)
     crop = min(entry.get("crop", side), side)
     if one := _network(entry, shape[0], crop, crop):
         work = one.times(3 * entry["batch"] * entry["steps"], entry["steps"])
@@ -567,8 +569,11 @@ def energy(
 ) -> Work:
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
     noise samples of a denoiser, whose gradient is its answer; four directions, there and back, of an
-    autoregressive one."""
+    autoregressive one; products of a map with the bases of its channels, rows and columns, there and back."""
     channels, height, width = shape
+    if entry["method"] == "wiener":
+        values = math.prod(shape)
+        return Work(4 * values * sum(shape), 8 * 4 * values, 1, 8 * 4 * values)
     if one := _network(entry, *shape):
         asked = max(1, 2 * entry["noise_samples"]) if "noise_samples" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)

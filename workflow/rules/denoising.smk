@@ -36,3 +36,56 @@ rule denoise:
         "Denoising under {wildcards.prior} ({wildcards.estimator})"
     script:
         "../scripts/denoise.py"
+
+
+rule denoising_levels:
+    "Measure how well a denoiser denoises at each noise level."
+    input:
+        prior="results/priors/{prior}.safetensors",
+        train="results/images/train.h5",
+    output:
+        "results/denoising/levels/{prior}.csv",
+    log:
+        "logs/denoising_levels/{prior}.log",
+    benchmark:
+        "logs/benchmarks/denoising_levels/{prior}.tsv"
+    wildcard_constraints:
+        prior=names(denoisers()),
+    threads: 4
+    resources:
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=levels_settings,
+        code=code("denoising_levels.py"),
+        store=store,
+    message:
+        "Denoising by {wildcards.prior} at each noise level"
+    script:
+        "../scripts/denoising_levels.py"
+
+
+rule denoising_levels_table:
+    "Gather how well denoisers denoise at each noise level."
+    input:
+        expand("results/denoising/levels/{prior}.csv", prior=denoisers()),
+    output:
+        report(
+            "results/tables/denoising_levels.csv",
+            caption="../report/denoising_levels_table.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/denoising_levels_table.log",
+    benchmark:
+        "logs/benchmarks/denoising_levels_table.tsv"
+    resources:
+        mem_mb=grows(1000),
+        runtime=grows(10),
+    params:
+        code=code("denoising_levels_table.py"),
+    message:
+        "Gathering how well denoisers denoise"
+    script:
+        "../scripts/denoising_levels_table.py"

@@ -20,6 +20,7 @@ from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoiser import Denoiser, Network
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
+from deep_restoration.priors.spectral import Spectral
 from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.runtime.checkpoints import Checkpoint
 
@@ -160,6 +161,18 @@ def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first,
     entries = {"dae": {"weight": 1.0, "sigma": given}}
     term = build(entries, {"dae": {None: tmp_path / "dae.safetensors"}}, SEES, MEAN)["dae"]
     for progress, expected in ((0.0, first), (1.0, last), (0.5, math.sqrt(first * last))):
+        term.prior.anneal(progress)
+        assert term.prior.prior.sigma == pytest.approx(expected / 255)
+
+
+def test_a_spectrum_is_asked_at_falling_noise_levels_too(tmp_path):
+    one, like = torch.ones(3, 4, 4, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    spectrum = Spectral(0.5 * like[0], like, one, 10 / 255, facts={"sigma": 10.0})
+    spectrum.save(tmp_path / "wiener.safetensors", {})
+    entries = {"wiener": {"weight": 1.0, "sigma": [40.0, 4.0]}}
+    learned = {"wiener": {None: tmp_path / "wiener.safetensors"}}
+    term = build(entries, learned, SEES, MEAN)["wiener"]
+    for progress, expected in ((0.0, 40.0), (1.0, 4.0), (0.5, math.sqrt(160.0))):
         term.prior.anneal(progress)
         assert term.prior.prior.sigma == pytest.approx(expected / 255)
 

@@ -458,6 +458,31 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     assert prior.facts["noise_levels"] == [3.0, 30.0]
 
 
+@pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
+def test_spectra_are_learned_and_calibrated_on_all_maps(of, fit):
+    data = {"features": smooth(12, 4, 6, 7), "flat": smooth(12, 5)}.get(of, pixels())
+    source = "features" if of == "flat" else of
+    prior, history = fit(plan("wiener", source), data)
+    maps = {
+        "images": lambda: data.transpose(0, 3, 1, 2) / 255,
+        "grey": lambda: images.grey(data)[:, None] / 255,
+        "features": lambda: data,
+        "flat": lambda: data[:, :, None, None],
+    }[of]()
+    kept = torch.from_numpy(held_maps(maps)).float()
+    energies = [prior.energy(x[None]).item() / x.numel() for x in kept]
+    assert prior.mean == pytest.approx(np.mean(energies), rel=1e-4)
+    assert prior.spread == pytest.approx(np.std(energies), rel=1e-3)
+    learned = maps[~splits.held_out(len(maps), SHARE)]
+    unit = 1 / 255 if of in ("images", "grey") else learned.std() / 100
+    assert prior.sigma == pytest.approx(5 * unit, rel=1e-5)
+    assert prior.variances.shape == maps.shape[1:]
+    assert float(prior.variances.sum()) == pytest.approx(
+        ((learned - learned.mean((0, 2, 3), keepdims=True)) ** 2).sum((1, 2, 3)).mean(), rel=1e-3
+    )
+    assert prior.facts == {"sigma": 5.0, "of": source, "held_out_objective": history[0][2]}
+
+
 # ------------------------------------------------------------------------------ all methods
 
 QUICK = {
@@ -466,6 +491,7 @@ QUICK = {
     "denoiser": {"width": 2, "batch": 2, "crop": 6},
     "autoregressive": {"width": 2, "batch": 2, "crop": 6, "context": 2, "of": "images"},
 }
+CLOSED = {"wiener": {}}  # trained in one step
 OF = {"of": "features"}
 
 
@@ -474,7 +500,7 @@ def small(tmp_path, method):
     """Feature maps and their patches; images where the method is one of images."""
     maps = smooth(12, 3, 8, 8)
     file = write_patches(tmp_path / "patches.h5", maps, 3, "none")
-    return (pixels() if "of" in QUICK[method] else maps), file
+    return (pixels() if "of" in QUICK.get(method, ()) else maps), file
 
 
 def held(maps):
@@ -508,23 +534,23 @@ def test_a_resumed_fit_ends_as_an_unbroken_one(
     assert [row[:3] for row in map(tuple, continued)] == [row[:3] for row in history]
 
 
-@pytest.mark.parametrize("method", QUICK)
+@pytest.mark.parametrize("method", QUICK | CLOSED)
 def test_a_stored_prior_counts_from_its_calibration(method, fit, small):
     """In spreads around the mean of held-out maps, energies have the mean 0."""
-    prior, _ = fit(plan(method, **OF | QUICK[method]), *small)
+    prior, _ = fit(plan(method, **OF | (QUICK | CLOSED)[method]), *small)
     kept = held(small[0])
     assert abs(Calibrated(prior).energy(kept).mean().item()) < 1e-3
 
 
-@pytest.mark.parametrize("method", QUICK)
+@pytest.mark.parametrize("method", QUICK | CLOSED)
 def test_held_out_maps_are_not_learned_from(method, fit, small):
     """Other held-out maps change the calibration but no weight."""
     maps, path = small
-    first, _ = fit(plan(method, **OF | QUICK[method]), maps, path)
+    first, _ = fit(plan(method, **OF | (QUICK | CLOSED)[method]), maps, path)
     other = maps.copy()
     changed = splits.held_out(12, SHARE)
     other[changed] = other[changed] // 2
-    second, _ = fit(plan(method, **OF | QUICK[method]), other, path)
+    second, _ = fit(plan(method, **OF | (QUICK | CLOSED)[method]), other, path)
     x = held(maps)
     assert torch.equal(first.energy(x), second.energy(x))
     assert first.mean != second.mean

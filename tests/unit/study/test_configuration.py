@@ -184,15 +184,17 @@ EXPERTS = {
             {"of": "images", "width": 64, "blocks": 2, "context": 7, "precision": "float32"}
             | {"steps": 1500, "batch": 16, "crop": 64, "rate": 2e-3},
         ),
+        ({"method": "wiener"}, {"of": "images", "sigma": 5.0}),
     ],
-    ids=["patch", "field", "denoiser", "autoregressive"],
+    ids=["patch", "field", "denoiser", "autoregressive", "wiener"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
     found = preflight.prepare(study(("priors.new", given)))
     assert found["priors"]["new"] == defaults | given
-    changed = study(("priors.new", given | {"steps": 7}))
+    other = {"steps" if "steps" in defaults else "sigma": 7}
+    changed = study(("priors.new", given | other))
     prepared = preflight.prepare(changed)
-    assert prepared["priors"]["new"] == defaults | given | {"steps": 7}
+    assert prepared["priors"]["new"] == defaults | given | other
     assert preflight.prepare(prepared) == prepared
 
 
@@ -217,6 +219,7 @@ def test_priors_know_what_they_learn_from():
     sources = {name: configuration.source_of(found, name) for name in found["priors"]}
     assert sources == {
         **{"ica": "images", "foe": "images", "dae": "images", "features": "features"},
+        **{"wiener": "images"},
         **{"grey": "grey", "maps": "features"},
     }
 
@@ -231,6 +234,7 @@ def test_a_study_over_another_may_drop_a_search():
 def test_a_recipe_sets_the_options_of_its_learned_priors():
     priors = {
         "dae": {"weight": 1.0, "sigma": 3.0},
+        "wiener": {"weight": 1.0, "sigma": [30.0, 3.0]},
         "foe": {"weight": 1.0, "position_stride": 2, "border": "valid"},
     }
     changes = ("recipes.tv.priors", priors), ("recipes.tv.optimiser", "adam")
@@ -672,7 +676,10 @@ FAULTS = {
     ),
     "fewer images than a network's spread needs": (
         [("images.embedded_train", 29)],
-        ["images.embedded_train is 29; priors.dae needs at least 30", "held_out, 0.05, keeps 2"],
+        [
+            "images.embedded_train is 29; priors.dae, priors.wiener need at least 30",
+            "held_out, 0.05, keeps 2",
+        ],
     ),
     "one test image for a style": (
         [("images.test_count", 1), ("visualisations.style", STYLE)],
@@ -762,6 +769,13 @@ FAULTS = {
     "a search of the noise level of a denoiser that the recipe lacks": (
         [("recipes.tv.search", {"sigma": {"dae": [1.0, 9.0]}})],
         ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: none"],
+    ),
+    "a search of the noise level of one of two that have any": (
+        [
+            ("recipes.tv.priors.wiener", {"weight": 1.0}),
+            ("recipes.tv.search", {"sigma": {"wiener": [1.0, 9.0], "dae": [1.0, 9.0]}}),
+        ],
+        ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: wiener"],
     ),
     "bounds of a noise level in the wrong order": (
         [
@@ -994,7 +1008,7 @@ FAULTS = {
     ),
     "unknown method": (
         [("priors.ica.method", "ica")],
-        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive"],
+        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener"],
     ),
     "key of the method field": (
         [("priors.ica.start", 10)],
@@ -1011,6 +1025,14 @@ FAULTS = {
     "filters of a denoiser": (
         [("priors.dae.filters", 64)],
         ["priors.dae.filters is not a key of method denoiser", "allowed: of, width", "crop"],
+    ),
+    "steps of a prior in closed form": (
+        [("priors.wiener.steps", 100)],
+        ["priors.wiener.steps is not a key of method wiener", "allowed: of, sigma"],
+    ),
+    "a border of a prior that has none": (
+        [("recipes.tv.priors.wiener", {"weight": 1.0, "border": "valid"})],
+        ["recipes.tv.priors.wiener.border is not an option", "allowed: sigma, units, weight"],
     ),
     "an exponent without a sign": (
         [("inverters.joint.rate", "1.5e3")],
@@ -1512,7 +1534,7 @@ def test_a_hash_without_a_file_of_ones_own_is_refused():
 def test_number_of_images_each_part_of_a_study_needs(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    given = [("images.train", str(photos)), ("priors.dae", None)]
+    given = [("images.train", str(photos)), ("priors.wiener", None), ("priors.dae", None)]
     for count, faults in ((1, 1), (2, 0), (3, 0)):
         (photos / f"{count}.png").touch()
         config = study(*given)
@@ -1522,9 +1544,9 @@ def test_number_of_images_each_part_of_a_study_needs(tmp_path):
         (line,) = lines_of(refused(config, planning=True))
         assert f"images.train is '{photos}', which holds 1 image; statistics, classifiers" in line
         assert "(13 in all) need at least 2" in line
-    (line,) = lines_of(refused(study(*given[:1])))
+    (line,) = lines_of(refused(study(*given[:2])))
     assert "which holds 3 images; priors.dae needs at least 30" in line
-    preflight.prepare(study(*given[:1], ("images.held_out", 0.5)))  # two of three
+    preflight.prepare(study(*given[:2], ("images.held_out", 0.5)))  # two of three
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.0123, 0.05, 0.1, 0.15, 0.3, 0.5])

@@ -1,7 +1,8 @@
 """Denoising as a test of priors: the most probable image under a prior and white noise.
 
 Minimised over x for a noisy y:  |x - y|^2 / (2 sigma^2) + weight * energy(x).  One weight is tuned, and
-every image runs until it has converged, because stopping early flatters a weak prior.
+every image runs until it has converged, because stopping early flatters a weak prior. (Under a Gaussian prior
+the minimum is known in closed form.)
 
 A denoiser can give another estimate, too: the mean of the images that a noisy one may stem from, which has
 the least squared error. Beside the most probable images of other priors it measures the estimator as much as
@@ -97,8 +98,11 @@ def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **lim
 
     A denoiser R gives the density of images with noise of level s in them, whose log-gradient is exactly
     (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
+    Under a Gaussian the most probable image is the mean, by Wiener's filter: a weight multiplies the noise.
     """
     with torch.no_grad():
+        if prior.kind == "wiener":
+            return Denoised(prior.denoise(noisy, math.sqrt(weight) * sigma), 0, 0.0)
         denoiser = prior.kind == "denoiser"
         gradient = _slope(prior, SHARP * sigma) if denoiser else prior.gradient
         return denoise(gradient, noisy, sigma, weight, **limits)

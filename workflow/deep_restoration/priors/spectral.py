@@ -96,7 +96,7 @@ class Spectral(Noised):
     ):
         self.centre, self.basis, self.variances, self.sigma = centre, basis, variances, sigma
         self.mean, self.spread, self.facts = mean, spread, facts or {}
-        self._sized: dict[tuple, _Sized] = {}
+        self._latest: tuple[tuple, _Sized] | None = None
 
     @property
     def channels(self) -> int:
@@ -110,9 +110,11 @@ class Spectral(Noised):
     def variances_of(self, height: int, width: int) -> torch.Tensor:
         """v of maps of another size, C x height x width: log v, bilinear between the frequencies.
 
-        The coefficients of the orthonormal DCT of what is stationary have the variance of its spectral
-        density at their frequency, whatever the size. So has the first one, which is the mean times the
-        root of the number of positions, as far as maps are larger than what correlates in them.
+        A coefficient of the orthonormal DCT of what is stationary has the spectral density at its frequency
+        for variance, whatever the size. So has the first one, the mean times the root of the number of
+        positions, if maps are larger than what correlates in them. Photographs are not: from 64 to 128
+        pixels, variances between the lowest and the highest frequencies come out within 10 %, that of the
+        mean at a third of the true one, and those of the means of rows and of columns at half to all of it.
         """
         rows, columns = (
             interpolation(size, known).to(self.variances)
@@ -121,15 +123,15 @@ class Spectral(Noised):
         return (rows @ self.variances.log() @ columns.mT).exp()
 
     def _of(self, x: torch.Tensor) -> _Sized:
-        """What maps like x are transformed by, kept for the next ones."""
-        size, like = tuple(x.shape[2:]), (x.dtype, x.device)
-        if (size, *like) not in self._sized:
+        """What maps like x are transformed by; that of the latest ones is kept."""
+        key = (x.shape[2:], x.dtype, x.device)
+        if self._latest is None or self._latest[0] != key:
             with torch.inference_mode(False):  # autograd takes no tensors of inference mode
                 v = self.variances
-                v = v if v.shape[1:] == size else self.variances_of(*size)
-                parts = (*map(dct_matrix, size), v, self.basis, self.centre[:, None])
-                self._sized[size, *like] = _Sized(*(part.to(x) for part in parts))
-        return self._sized[size, *like]
+                v = v if v.shape[1:] == x.shape[2:] else self.variances_of(*x.shape[2:])
+                parts = (*map(dct_matrix, x.shape[2:]), v, self.basis, self.centre[:, None])
+                self._latest = key, _Sized(*(part.to(x) for part in parts))
+        return self._latest[1]
 
     def denoise(self, x: torch.Tensor, sigma: float | torch.Tensor | None = None) -> torch.Tensor:
         """The mean of the maps that x, N x C x H x W, may stem from: centre + T' DCT' [v / (v + s^2) a].
@@ -137,7 +139,8 @@ class Spectral(Noised):
         sigma: the standard deviation s of the noise in x, one or one per map (N,), by default the prior's
         own. Autograd goes through.
         """
-        level = torch.as_tensor(self.sigma if sigma is None else sigma).to(x).view(-1, 1, 1, 1)
+        level = self.sigma if sigma is None else sigma
+        level = torch.as_tensor(level, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
         with torch.autocast(x.device.type, enabled=False):
             sized = self._of(x)
             gain = sized.variances / (sized.variances + level**2)
@@ -166,8 +169,8 @@ class Spectral(Noised):
         are those of the prior: the mean of v s^2 / (v + s^2). `size`: of the maps, by default the learned
         one. Returns a tensor of the shape of sigma, in double precision."""
         v = self.variances if size is None else self.variances_of(*size)
-        level = torch.as_tensor(sigma).to(v)[..., None].square()
-        return (v.flatten() * level / (v.flatten() + level)).mean(-1)
+        noise = torch.as_tensor(sigma, dtype=v.dtype, device=v.device)[..., None].square()
+        return (v.flatten() * noise / (v.flatten() + noise)).mean(-1)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

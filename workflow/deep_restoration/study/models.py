@@ -397,7 +397,7 @@ class Wiener(Model):
         5.0,
         gt=0,
         description="Noise level at which the prior is asked, of image values in 0..255 or in percent of "
-        "the spread of feature maps: what is finer counts no more than white noise",
+        "the spread of feature maps: details that are weaker count like white noise",
     )
 
 

@@ -39,3 +39,15 @@ def denoised(extension, colour):
         both = STUDY["priors"][prior]["method"] == "denoiser"
         names += [f"{prior}.map", *[f"{prior}.mean"] * both]
     return [f"results/denoising/{name}.{colour}.{extension}" for name in names]
+
+
+def denoisers():
+    """The priors of images or of grey ones that are asked at a noise level."""
+    entries = STUDY["priors"]
+    return [p for p in priors_of("images", "grey") if "sigma" in entries[p]]
+
+
+def levels_settings(wildcards):
+    """Which images a denoiser is measured on."""
+    more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
+    return canonical(more | {"of": configuration.source_of(STUDY, wildcards.prior)})
