@@ -13,6 +13,7 @@ rule select_priors:
         priors=lambda wildcards: recipe_priors(base_recipe(wildcards)),
         feature_priors=added_priors,
         inverter=base_inverter,
+        statistics=base_statistics,
         found=base_found,
     output:
         table="results/prior_selection/{classifier}/{layer}.csv",

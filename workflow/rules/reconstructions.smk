@@ -12,6 +12,7 @@ rule search:
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
+        statistics=recipe_statistics,
     output:
         found="results/search/{classifier}/{layer}/{recipe}.json",
         trials="results/search/{classifier}/{layer}/{recipe}.csv",
@@ -41,6 +42,7 @@ rule reconstruct:
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
+        statistics=recipe_statistics,
         found=recipe_found,
     output:
         images="results/reconstructions/{classifier}/{layer}/{recipe}.h5",

@@ -12,6 +12,7 @@ rule reconstruct_restarts:
         reconstructed="results/reconstructions/{classifier}/{layer}/{recipe}.h5",
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
+        statistics=recipe_statistics,
         found=recipe_found,
     output:
         "results/restarts/{classifier}/{layer}/{recipe}.h5",

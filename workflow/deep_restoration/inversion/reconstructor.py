@@ -15,7 +15,7 @@ from ..priors.registry import load
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
 from . import preimage
-from .data_terms import DATA_TERMS
+from .data_terms import DATA_TERMS, Given, channel_whitening
 from .recipe import Paths, Recipe, build, by_layer
 
 
@@ -24,7 +24,8 @@ class Reconstructor:
 
     `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
     recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
-    `files`: all that it has read.
+    `statistics`: the file of the layer's statistics, where its data term is fitted to them. `files`: all
+    that it has read.
     """
 
     def __init__(
@@ -35,15 +36,18 @@ class Reconstructor:
         priors: Paths = (),
         inverter: Paths = (),
         feature_priors: Paths = (),
+        statistics: Paths = (),
     ):
         self.layer, self.sees, self.where = layer, sees, devices.device()
-        self.files = [network_file, *priors, *inverter, *feature_priors]
+        self.files = [network_file, *priors, *inverter, *feature_priors, *statistics]
+        self.statistics = statistics
         self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
         self.network.to(self.where).to(memory_format=torch.channels_last)
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._whitening: dict[int, torch.Tensor] = {}  # by the number of components
 
     def reconstruct(
         self,
@@ -78,7 +82,7 @@ class Reconstructor:
         mean = self.network.mean
         result = preimage.reconstruct(
             self.network,
-            DATA_TERMS[recipe.data](self.layer, target, names),
+            DATA_TERMS[recipe.data](self._given(recipe, target, names)),
             names,
             truth.shape[-1],
             mean,
@@ -99,6 +103,15 @@ class Reconstructor:
                 after = result.trace[-1][0] + 1
                 result.trace += _compared(after, truth, result.images, result.seconds)
         return result
+
+    def _given(self, recipe: Recipe, target: torch.Tensor, names: Sequence[str]) -> Given:
+        """What the recipe's data term may refer to."""
+        given, most = Given(self.layer, target, names), recipe.components
+        if not self.statistics:
+            return given
+        if most not in self._whitening:  # the trials of a search ask again and again
+            self._whitening[most] = channel_whitening(self.layer, self.statistics[0], most)
+        return given._replace(whitening=self._whitening[most])
 
     def _completing(self, recipe: Recipe, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """What puts into images what the recipe's prior expects where the layer sees nothing."""
@@ -123,10 +136,10 @@ def _compared(
 
 
 def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]:
-    """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the
-    layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if it was
-    searched."""
-    keys = ("priors", "feature_priors", "inverter")
+    """What a job reconstructs a layer with: its `network`, the learned files and the statistics that its
+    inputs name, the layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if
+    it was searched."""
+    keys = ("priors", "feature_priors", "inverter", "statistics")
     files = {key: inputs.get(key, []) for key in keys}
     reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)
     return reconstructor, Recipe.of(settings["recipe"], inputs.get("found", ()))

@@ -617,9 +617,15 @@ class Recipe(Started):
         "Name of an inverse network: the recipe is its prediction or, with optimiser and phases, starts "
         "from it"
     )
-    data: Literal["normalised", "mse"] = left_out(
+    data: Literal["normalised", "mse", "whitened"] = left_out(
         "How the feature maps are compared: normalised (squared error by the target's square, the "
-        "default), mse (mean squared error in the maps' own units)"
+        "default), mse (mean squared error in the maps' own units), whitened (squared Mahalanobis distance "
+        "in principal components over channels, by the statistics of training maps)"
+    )
+    components: int = left_out(
+        "Of data whitened: number of principal components, 64 by default; fewer where the layer has "
+        "fewer channels that vary, or half as many samples",
+        ge=1,
     )
     data_weight: Positive | Literal["mahendran2016"] = left_out(
         "Weight of the data term, 1 by default: a number, or mahendran2016 (300 to 1 by depth, for the "

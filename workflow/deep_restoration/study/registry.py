@@ -16,6 +16,9 @@ HAND_CRAFTED: dict[str, set[str]] = {
 }
 PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # their weights by name
 
+# Data terms that are fitted to the statistics of a layer's maps, and their options.
+FITTED: dict[str, set[str]] = {"whitened": {"components"}}
+
 
 class Method(NamedTuple):
     """A way to learn a prior. options: what a recipe may say of it, besides units. objective: what its

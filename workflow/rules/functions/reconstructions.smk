@@ -48,6 +48,12 @@ def recipe_inverter(wildcards):
     return expand(path, inverter=inverter, allow_missing=True) if inverter else []
 
 
+def recipe_statistics(wildcards):
+    """Statistics of the layer's maps, if the recipe's data term is fitted to them."""
+    fitted = STUDY["recipes"][wildcards.recipe].get("data") in registry.FITTED
+    return ["results/statistics/{classifier}/{layer}.h5"] if fitted else []
+
+
 def recipe_found(wildcards):
     """What a search has found for the recipe at this layer."""
     searched = STUDY["recipes"][wildcards.recipe].get("search")
