@@ -105,9 +105,9 @@ class Whitened(PerImage):
     """Mean over positions and k components of (W (Phi(x) - Phi_0))^2 for one layer.
 
     This is the squared Mahalanobis distance in the leading principal components over channels, divided by k.
-    whitening: W, k x C (see channel_whitening). Other arguments and errors as those of Matching. From the
-    mean of natural maps to a natural image it is 1 on average, which is its `scale`, and 2 from one natural
-    image to another.
+    whitening: W, k x C (see channel_whitening). Other arguments and errors as those of Matching. On average
+    it is 1 from the mean of natural maps to those of a natural image, and 2 between two natural images.
+    `scale` is that 1 for every target: a dull one that lies near the mean is no reason for a narrow limit.
     """
 
     PER_IMAGE = ("target", "scale")
@@ -116,12 +116,12 @@ class Whitened(PerImage):
         self, layer: str, target: torch.Tensor, names: Sequence[str], whitening: torch.Tensor
     ):
         refuse_dead(target, names)
-        self.layer, self.target = layer, target
+        self.layer, self.target = layer, target.float()
         self.whitening = whitening.to(target.device)
         self.scale = torch.ones(len(target), device=target.device)
 
     def energy(self, found: Maps) -> torch.Tensor:
-        difference = (found[self.layer].float() - self.target).float()
+        difference = found[self.layer].float() - self.target
         whitened = difference.movedim(1, -1) @ self.whitening.T
         return whitened.square().flatten(1).mean(1)
 
@@ -137,11 +137,8 @@ class Given(NamedTuple):
 
 
 def _whitened(given: Given) -> Whitened:
-    layer, target, names, whitening = given
-    assert (
-        whitening is not None
-    )  # the rules give statistics to each recipe of study.registry.FITTED
-    return Whitened(layer, target, names, whitening)
+    assert given.whitening is not None  # the rules know from study.registry.FITTED what to give
+    return Whitened(given.layer, given.target, given.names, given.whitening)
 
 
 # What a recipe may name.
