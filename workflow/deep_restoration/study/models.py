@@ -620,7 +620,8 @@ class Recipe(Started):
     data: Literal["normalised", "mse", "whitened"] = left_out(
         "How the feature maps are compared: normalised (squared error by the target's square, the "
         "default), mse (mean squared error in the maps' own units), whitened (squared Mahalanobis distance "
-        "in principal components over channels, by the statistics of training maps)"
+        "in the leading principal components over channels, by the statistics of training maps; about 1 "
+        "where nothing is known, as the normalised one, so that weights of priors start from the same)"
     )
     components: int = left_out(
         "Of data whitened: number of principal components, 64 by default; fewer where the layer has "
