@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
 import os
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, Self
@@ -20,6 +21,7 @@ from ..files.hdf5 import read_arrays
 from ..priors.whitening import whitening_matrix
 from ..runtime.rows import PerImage
 
+log = logging.getLogger(__name__)
 Maps = dict[str, torch.Tensor]
 
 
@@ -98,6 +100,7 @@ def channel_whitening(layer: str, statistics: str | os.PathLike, components: int
             f"the feature maps of {layer} are the same in all images, {statistics} says, so that they "
             "cannot be whitened; use data normalised"
         )
+    log.info("%d principal components over the %d channels of %s", *matrix.shape, layer)
     return torch.from_numpy(matrix).float()
 
 
