@@ -61,6 +61,25 @@ def test_a_study_that_starts_from_nothing_plans_what_it_names(tree):
     assert (jobs["reconstruct"], jobs["images"], jobs["report"]) == (2, 2, 1)
 
 
+def test_a_recipe_with_a_fitted_data_term_plans_the_statistics_of_its_layer(tree):
+    jobs = {}
+    for data in ("normalised", "whitened"):
+        study = f"""
+            base: none
+            images: {{train: embedded, test: embedded, size: 96}}
+            classifiers: {{net: {CLASSIFIER}}}
+            linear_inverse: null
+            recipes:
+              mine: {{data: {data}, optimiser: adam, phases: [{{iterations: 9, rate: 5.0}}]}}
+        """
+        target = "results/reconstructions/net/features.7/mine.h5"
+        jobs[data] = tree.plan(target, "--configfile", tree.config(f"{data}.yaml", study))
+    more = {rule: jobs["whitened"].pop(rule) for rule in ("features", "feature_statistics")}
+    assert more == {"features": 1, "feature_statistics": 1}
+    assert jobs["whitened"] == jobs["normalised"]
+    assert jobs["normalised"]["reconstruct"] == 1
+
+
 def test_null_drops_the_linear_inverses_of_the_default_study(tree):
     jobs = tree.plan(
         "--configfile", tree.config("null.yaml", "{linear_inverse: null, priors: {dae: null}}")

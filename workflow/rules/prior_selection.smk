@@ -14,6 +14,7 @@ rule select_priors:
         feature_priors=added_priors,
         inverter=base_inverter,
         surrogates=base_surrogates,
+        statistics=base_statistics,
         found=base_found,
     output:
         table="results/prior_selection/{classifier}/{layer}.csv",

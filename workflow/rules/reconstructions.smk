@@ -39,6 +39,7 @@ rule search:
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
         surrogates=recipe_surrogates,
+        statistics=recipe_statistics,
     output:
         found="results/search/{classifier}/{layer}/{recipe}.json",
         trials="results/search/{classifier}/{layer}/{recipe}.csv",
@@ -69,6 +70,7 @@ rule reconstruct:
         feature_priors=recipe_feature_priors,
         inverter=recipe_inverter,
         surrogates=recipe_surrogates,
+        statistics=recipe_statistics,
         found=recipe_found,
     output:
         images="results/reconstructions/{classifier}/{layer}/{recipe}.h5",

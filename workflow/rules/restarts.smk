@@ -13,6 +13,7 @@ rule reconstruct_restarts:
         priors=recipe_priors,
         feature_priors=recipe_feature_priors,
         surrogates=recipe_surrogates,
+        statistics=recipe_statistics,
         found=recipe_found,
     output:
         "results/restarts/{classifier}/{layer}/{recipe}.h5",

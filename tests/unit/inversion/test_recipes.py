@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from deep_restoration.files.hdf5 import create_hdf5
 from deep_restoration.files.tensors import load_tensors, save_tensors
 from deep_restoration.inversion import preimage
+from deep_restoration.inversion.data_terms import Whitened, channel_whitening
 from deep_restoration.inversion.mahendran_vedaldi import by_depth
 from deep_restoration.inversion.recipe import Recipe, build
 from deep_restoration.inversion.reconstructor import Reconstructor
@@ -23,6 +25,7 @@ from deep_restoration.priors.norms import AlphaNorm, ColourNorm, DistanceTo
 from deep_restoration.priors.spectral import Spectral
 from deep_restoration.priors.total_variation import TotalVariation
 from deep_restoration.runtime.checkpoints import Checkpoint
+from deep_restoration.statistics import streaming
 
 MEAN = torch.tensor([0.4, 0.5, 0.45], dtype=torch.float64).view(1, 3, 1, 1)
 NEVER = Checkpoint("/nonexistent/never", "key", math.inf)
@@ -280,6 +283,27 @@ def test_the_data_term_may_be_the_mean_squared_error(study, small_pictures):
     target = reconstructor(study).network(small_pictures[:1])["conv2"]
     ratio = target.square().mean().item()
     assert values["mse"] == pytest.approx(values["normalised"] * ratio, rel=1e-5)
+
+
+def test_the_data_term_may_be_whitened(study, small_pictures, tmp_path):
+    network = reconstructor(study).network
+    with torch.no_grad():
+        maps = network(small_pictures)["conv2"]
+    with create_hdf5(tmp_path / "conv2.h5", "statistics", {}) as file:
+        streaming.write_statistics(file, streaming.measure(maps, range(len(maps)), radius=0))
+    own = reconstructor(study, statistics=[tmp_path / "conv2.h5"])
+    assert own.files[-1] == tmp_path / "conv2.h5"
+    for components in (3, 2):
+        recipe = recipe_of(data="whitened", components=components)
+        found = own.reconstruct(Recipe.of(recipe), small_pictures[:2], ["a", "b"], 0, NEVER)
+        whitening = channel_whitening("conv2", tmp_path / "conv2.h5", components)
+        term = Whitened("conv2", maps[:2], ["a", "b"], whitening)
+        start = preimage.init_noise("uniform", (3, 21, 21), 0, "a")[None] / 255 + network.mean
+        rows = [row[2] for row in found.trace if row[1] == "data"]
+        single = own.reconstruct(Recipe.of(recipe), small_pictures[:1], ["a"], 0, NEVER)
+        expected = term.select(torch.tensor([0])).energy(network(start.float()))
+        assert single.trace[1][2] == pytest.approx(expected.item(), rel=1e-4)
+        assert term.energy(network(found.images)).mean().item() < 0.2 * rows[0]
 
 
 def test_an_optimisation_that_images_leave_stays_near_its_inverter_s(study, small_pictures):

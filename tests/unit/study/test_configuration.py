@@ -796,7 +796,19 @@ FAULTS = {
     ),
     "an unknown data term": (
         [("recipes.tv.data", "l1")],
-        ["recipes.tv.data is 'l1'; allowed: normalised, mse"],
+        ["recipes.tv.data is 'l1'; allowed: normalised, mse, whitened"],
+    ),
+    "components of a data term that is not whitened": (
+        [("recipes.tv.components", 32)],
+        ["recipes.tv.components is an option of data whitened; the recipe's data is normalised"],
+    ),
+    "no components": (
+        [("recipes.tv.data", "whitened"), ("recipes.tv.components", 0)],
+        ["recipes.tv.components is 0; it must be at least 1"],
+    ),
+    "published weights of the normalised data term for the whitened one": (
+        [("recipes.mahendran2016.data", "whitened")],
+        ["recipes.mahendran2016.data_weight", "with data whitened give a number"],
     ),
     "weights of the normalised data term for the mean squared one": (
         [("recipes.mahendran2016.data", "mse")],

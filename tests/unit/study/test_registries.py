@@ -65,3 +65,8 @@ def test_options_of_a_hand_crafted_prior_are_those_of_its_class(name):
             with pytest.raises(TypeError):
                 HAND_CRAFTED[name](given, **{option: value})
     assert registry.HAND_CRAFTED[name] <= set(values)
+
+
+def test_data_terms_that_are_fitted_have_their_options():
+    assert set(registry.FITTED) <= set(DATA_TERMS)
+    assert set().union(*registry.FITTED.values()) <= set(RECIPE)

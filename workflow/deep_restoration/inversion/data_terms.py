@@ -9,13 +9,19 @@ from __future__ import annotations
 
 import copy
 import functools
+import logging
+import os
 from collections.abc import Callable, Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
+import numpy as np
 import torch
 
+from ..files.hdf5 import read_arrays
+from ..priors.whitening import whitening_matrix
 from ..runtime.rows import PerImage
 
+log = logging.getLogger(__name__)
 Maps = dict[str, torch.Tensor]
 
 
@@ -76,10 +82,73 @@ class MeanSquared(PerImage):
         return difference.flatten(1).square().mean(1)
 
 
+def channel_whitening(layer: str, statistics: str | os.PathLike, components: int) -> torch.Tensor:
+    """W = diag(lambda)^(-1/2) U', k x C in float32, of the k leading principal components over channels.
+
+    `statistics`: the file of the layer's statistics, whose `channel_covariance` is centred by the mean of
+    each channel over images and positions. k is `components`, but at most half the number of samples
+    (positions of images), and without components whose variance is below a millionth of the largest,
+    such as those of dead channels. Raises ValueError for maps without any variance.
+    """
+    names = ("channel_covariance", "of_images", "sums/size")
+    covariance, images, size = read_arrays(statistics, "statistics", names).values()
+    samples = len(images) * int(np.prod(size[1:3]))
+    matrix = whitening_matrix(covariance, min(components, max(1, samples // 2)))
+    matrix = matrix[matrix.any(1)]
+    if not len(matrix):
+        raise ValueError(
+            f"the feature maps of {layer} are the same in all images, {statistics} says, so that they "
+            "cannot be whitened; use data normalised"
+        )
+    log.info("%d principal components over the %d channels of %s", *matrix.shape, layer)
+    return torch.from_numpy(matrix).float()
+
+
+class Whitened(PerImage):
+    """Mean over positions and k components of (W (Phi(x) - Phi_0))^2 for one layer.
+
+    This is the squared Mahalanobis distance in the leading principal components over channels, divided by k.
+    whitening: W, k x C (see channel_whitening). Other arguments and errors as those of Matching. On average
+    it is 1 from the mean of natural maps to those of a natural image, and 2 between two natural images.
+    `scale` is that 1 for every target: a dull one that lies near the mean is no reason for a narrow limit.
+    """
+
+    PER_IMAGE = ("target", "scale")
+
+    def __init__(
+        self, layer: str, target: torch.Tensor, names: Sequence[str], whitening: torch.Tensor
+    ):
+        refuse_dead(target, names)
+        self.layer, self.target = layer, target.float()
+        self.whitening = whitening.to(target.device)
+        self.scale = torch.ones(len(target), device=target.device)
+
+    def energy(self, found: Maps) -> torch.Tensor:
+        difference = found[self.layer].float() - self.target
+        whitened = difference.movedim(1, -1) @ self.whitening.T
+        return whitened.square().flatten(1).mean(1)
+
+
+class Given(NamedTuple):
+    """What a data term may refer to: the layer, its maps Phi_0, N x ..., the names of their images, and of
+    one that is fitted to statistics the whitening of channels, k x C."""
+
+    layer: str
+    target: torch.Tensor
+    names: Sequence[str]
+    whitening: torch.Tensor | None = None
+
+
+def _whitened(given: Given) -> Whitened:
+    assert given.whitening is not None  # the rules know from study.registry.FITTED what to give
+    return Whitened(given.layer, given.target, given.names, given.whitening)
+
+
 # What a recipe may name.
-DATA_TERMS: dict[str, Callable[[str, torch.Tensor, Sequence[str]], DataTerm]] = {
-    "normalised": Matching,
-    "mse": MeanSquared,
+DATA_TERMS: dict[str, Callable[[Given], DataTerm]] = {
+    "normalised": lambda given: Matching(given.layer, given.target, given.names),
+    "mse": lambda given: MeanSquared(given.layer, given.target, given.names),
+    "whitened": _whitened,
 }
 
 

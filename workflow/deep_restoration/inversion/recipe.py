@@ -25,16 +25,18 @@ Values = dict[str, float]  # what a search tries, by the names of study.searched
 class Recipe(Options):
     """The keys of a recipe in the configuration, and what follows from them.
 
-    priors: by name, each its `weight` and options (see `build`). data: a name of DATA_TERMS. data_weight: a
-    number, or `mahendran2016`, by depth. extrapolate: the autoregressive prior that completes the image where
-    the layer sees nothing. anneal: see `annealed`. The others as in `preimage`. Without phases there is no
-    optimisation: the image is that of the recipe's annealing or inverse network.
+    priors: by name, each its `weight` and options (see `build`). data: a name of DATA_TERMS. components: most
+    of data `whitened`. data_weight: a number, or `mahendran2016`, by depth. extrapolate: the autoregressive
+    prior that completes the image where the layer sees nothing. anneal: see `annealed`. The others as in
+    `preimage`. Without phases there is no optimisation: the image is that of the recipe's annealing or
+    inverse network.
     """
 
     optimiser: str = ""
     phases: tuple[Phase, ...] = ()
     priors: dict[str, dict] = field(default_factory=dict)
     data: str = "normalised"
+    components: int = 64
     data_weight: float | str = 1.0
     anneal: Annealing | None = None
     extrapolate: str | None = None

@@ -16,8 +16,8 @@ from ..priors.spectral import Spectral
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
 from . import preimage
-from .annealed import anneal, gradients
-from .data_terms import DATA_TERMS
+from .annealed import Annealing, anneal, gradients
+from .data_terms import DATA_TERMS, Given, channel_whitening
 from .recipe import Paths, Recipe, build, by_layer
 from .surrogates import Surrogates
 
@@ -27,7 +27,8 @@ class Reconstructor:
 
     `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
     recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
-    `surrogates`: of the recipe's annealing. `files`: all that it has read.
+    `surrogates`: of the recipe's annealing. `statistics`: the file of the layer's statistics, where its data
+    term is fitted to them. `files`: all that it has read.
     """
 
     def __init__(
@@ -39,9 +40,11 @@ class Reconstructor:
         inverter: Paths = (),
         feature_priors: Paths = (),
         surrogates: Paths = (),
+        statistics: Paths = (),
     ):
         self.layer, self.sees, self.where = layer, sees, devices.device()
-        self.files = [network_file, *priors, *inverter, *feature_priors, *surrogates]
+        self.files = [network_file, *priors, *inverter, *feature_priors, *surrogates, *statistics]
+        self.statistics = statistics
         self.learned = by_layer(priors, feature_priors)
         inside = {place for files in self.learned.values() for place in files if place}
         self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
@@ -49,6 +52,7 @@ class Reconstructor:
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self.surrogates = Surrogates.load(surrogates[0]).to(self.where) if surrogates else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._whitening: dict[int, torch.Tensor] = {}  # by the number of components
 
     def reconstruct(
         self,
@@ -78,27 +82,14 @@ class Reconstructor:
                 torch.cuda.synchronize()
         seconds, image, trace = time.monotonic() - began, predicted, []
         if recipe.anneal:
-            prior = load(self.learned[recipe.anneal.prior][None]).to(self.where)
-            assert isinstance(prior, Spectral)  # study.configuration accepts no other
-            assert self.surrogates is not None  # the rules give a recipe with an annealing its own
-            found = anneal(
-                lambda x: self.network(x)[self.layer],
-                prior.denoise,
-                self.surrogates,
-                recipe.anneal,
-                target,
-                names,
-                self.network.mean.expand_as(truth) if image is None else image,
-                seed,
-                checkpoint.begun() if recipe.phases else checkpoint,
-                truth if watched else None,
-            )
+            begin = self.network.mean.expand_as(truth) if image is None else image
+            own = checkpoint.begun() if recipe.phases else checkpoint
+            compared = truth if watched else None
+            found = self._anneal(recipe.anneal, target, names, begin, seed, own, compared)
             image, trace = found.images, [(*row[:3], row[3] + seconds) for row in found.trace]
             seconds += found.seconds
         if not recipe.phases:
-            assert (
-                image is not None
-            )  # a recipe has phases, an annealing, an inverse network, or several
+            assert image is not None  # a recipe has one of the three
             if not recipe.anneal:
                 trace = _compared(0, truth, image, seconds)
             result = preimage.Result(image, trace, seconds)
@@ -107,7 +98,7 @@ class Reconstructor:
             mean = self.network.mean
             result = preimage.reconstruct(
                 self.network,
-                DATA_TERMS[recipe.data](self.layer, target, names),
+                DATA_TERMS[recipe.data](self._given(recipe, target, names)),
                 names,
                 truth.shape[-1],
                 mean,
@@ -123,7 +114,7 @@ class Reconstructor:
                 *((row[0] + before, *row[1:3], row[3] + seconds) for row in result.trace),
             ]
             result.seconds += seconds
-        if recipe.extrapolate:
+        if recipe.extrapolate and (recipe.anneal or recipe.phases):  # what is predicted is complete
             began = time.monotonic()
             result.images = seen.join(lambda part: complete(result.images[part]), count)
             result.seconds += time.monotonic() - began
@@ -131,6 +122,42 @@ class Reconstructor:
                 after = result.trace[-1][0] + 1
                 result.trace += _compared(after, truth, result.images, result.seconds)
         return result
+
+    def _given(self, recipe: Recipe, target: torch.Tensor, names: Sequence[str]) -> Given:
+        """What the recipe's data term may refer to."""
+        given, most = Given(self.layer, target, names), recipe.components
+        if not self.statistics:
+            return given
+        if most not in self._whitening:  # the trials of a search ask again and again
+            self._whitening[most] = channel_whitening(self.layer, self.statistics[0], most)
+        return given._replace(whitening=self._whitening[most])
+
+    def _anneal(
+        self,
+        plan: Annealing,
+        target: torch.Tensor,
+        names: Sequence[str],
+        begin: torch.Tensor,
+        seed: int,
+        checkpoint: Checkpoint,
+        truth: torch.Tensor | None,
+    ) -> preimage.Result:
+        """Images of these maps by annealing, from the images `begin`."""
+        prior = load(self.learned[plan.prior][None]).to(self.where)
+        assert isinstance(prior, Spectral)  # study.configuration accepts no other
+        assert self.surrogates is not None  # the rules give a recipe with an annealing its own
+        return anneal(
+            lambda images: self.network(images)[self.layer],
+            prior.denoise,
+            self.surrogates,
+            plan,
+            target,
+            names,
+            begin,
+            seed,
+            checkpoint,
+            truth,
+        )
 
     def _completing(self, recipe: Recipe, size: int) -> Callable[[torch.Tensor], torch.Tensor]:
         """What puts into images what the recipe's prior expects where the layer sees nothing."""
@@ -155,10 +182,10 @@ def _compared(
 
 
 def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]:
-    """What a job reconstructs a layer with: its `network` and the learned files that its inputs name, the
-    layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if it was
-    searched."""
-    keys = ("priors", "feature_priors", "inverter", "surrogates")
+    """What a job reconstructs a layer with: its `network`, the learned files and the statistics that its
+    inputs name, the layer's geometry (`sees`), and the `recipe`, with the values that a search has found, if
+    it was searched."""
+    keys = ("priors", "feature_priors", "inverter", "surrogates", "statistics")
     files = {key: inputs.get(key, []) for key in keys}
     reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)
     return reconstructor, Recipe.of(settings["recipe"], inputs.get("found", ()))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import searched, visualisations
-from .registry import HAND_CRAFTED, LEARNED, PUBLISHED
+from .registry import FITTED, HAND_CRAFTED, LEARNED, PUBLISHED
 from .wording import nearest
 
 TAKEN = {  # names that stand for something else beside the user's
@@ -165,6 +165,9 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
                 f"{where}.data_weight is 'mahendran2016', which weighs the normalised data term; "
                 f"with data {data} give a number"
             )
+        for owner, options in FITTED.items():
+            if foreign := sorted(options & set(recipe)) if data != owner else []:
+                yield f"{where}.{foreign[0]} is an option of data {owner}; the recipe's data is {data}"
         yield from _used_priors(config, dropped, where, recipe)
         if extrapolate := recipe.get("extrapolate"):
             fit = [

@@ -662,9 +662,16 @@ class Recipe(Started):
         "from it"
     )
     anneal: Anneal = left_out()
-    data: Literal["normalised", "mse"] = left_out(
+    data: Literal["normalised", "mse", "whitened"] = left_out(
         "How the feature maps are compared: normalised (squared error by the target's square, the "
-        "default), mse (mean squared error in the maps' own units)"
+        "default), mse (mean squared error in the maps' own units), whitened (squared Mahalanobis distance "
+        "in the leading principal components over channels, by the statistics of training maps; about 1 "
+        "where nothing is known, as the normalised one, so that weights of priors start from the same)"
+    )
+    components: int = left_out(
+        "Of data whitened: number of principal components, 64 by default; fewer where the layer has "
+        "fewer channels that vary, or half as many samples",
+        ge=1,
     )
     data_weight: Positive | Literal["mahendran2016"] = left_out(
         "Weight of the data term, 1 by default: a number, or mahendran2016 (300 to 1 by depth, for the "

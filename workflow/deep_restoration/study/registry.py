@@ -16,6 +16,9 @@ HAND_CRAFTED: dict[str, set[str]] = {
 }
 PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # their weights by name
 
+# Data terms that are fitted to the statistics of a layer's maps, and their options.
+FITTED: dict[str, set[str]] = {"whitened": {"components"}}
+
 
 def named_priors(recipe: dict) -> list[str]:
     """The priors that a recipe names, learned and others: of its objective, of its annealing, and what

@@ -44,6 +44,12 @@ def base_surrogates(wildcards):
     return [path.format(**dict(here.items())) for path in recipe_surrogates(here)]
 
 
+def base_statistics(wildcards):
+    """The statistics that that recipe's data term is fitted to."""
+    here = base_recipe(wildcards)
+    return [path.format(**dict(here.items())) for path in recipe_statistics(here)]
+
+
 def prior_selection_settings(wildcards):
     """The recipe, and which priors are added to it in which way."""
     more = {"prior_selection": STUDY["prior_selection"], "held_out": STUDY["images"]["held_out"]}

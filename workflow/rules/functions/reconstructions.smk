@@ -65,6 +65,12 @@ def surrogate_settings(wildcards):
     return canonical({"anneal": anneal} | more)
 
 
+def recipe_statistics(wildcards):
+    """Statistics of the layer's maps, if the recipe's data term is fitted to them."""
+    fitted = STUDY["recipes"][wildcards.recipe].get("data") in registry.FITTED
+    return ["results/statistics/{classifier}/{layer}.h5"] if fitted else []
+
+
 def recipe_found(wildcards):
     """What a search has found for the recipe at this layer."""
     searched = STUDY["recipes"][wildcards.recipe].get("search")
