@@ -123,8 +123,7 @@ def learned_recipes():
     return [
         name
         for name, recipe in STUDY["recipes"].items()
-        if recipe.get("inverter")
-        or set(registry.named_priors(recipe)) & set(STUDY["priors"])
+        if recipe.get("inverter") or set(registry.named_priors(recipe)) & set(STUDY["priors"])
     ]
 
 

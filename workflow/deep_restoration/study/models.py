@@ -630,6 +630,13 @@ class Anneal(Model):
         description="Weight of what keeps the image near that of the level before: 1 by the theory, less "
         "for the maps to count more",
     )
+    renoise: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Noise added after each level, as a share of the next one: 1 makes samples differ, 0 "
+        "leaves an image with the least error",
+    )
     components: int = Field(
         64, ge=1, description="Principal components over channels that are compared, at most"
     )
