@@ -164,7 +164,9 @@ class Spectral(Noised):
         sized = self._of(noise)
         return sized.synthesise(sized.variances.sqrt() * noise)
 
-    def error(self, sigma: float | torch.Tensor, size: tuple[int, int] | None = None):
+    def error(
+        self, sigma: float | torch.Tensor, size: tuple[int, int] | None = None
+    ) -> torch.Tensor:
         """The expected squared error per value of `denoise` at noise levels `sigma` of any shape, where maps
         are those of the prior: the mean of v s^2 / (v + s^2). `size`: of the maps, by default the learned
         one. Returns a tensor of the shape of sigma, in double precision."""
@@ -224,9 +226,11 @@ def _colours(maps: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _power(maps: np.ndarray, centre: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
     """The mean of a^2 over maps, C x H x W."""
-    matrices = (dct_matrix(size).to(centre) for size in maps.shape[2:])
-    sized = _Sized(*matrices, torch.ones_like(centre), basis, centre[:, None])
-    total = sum(sized.analyse(x.double()).square().sum(0) for x in batches(maps))
+    rows, columns = (dct_matrix(size).to(centre) for size in maps.shape[2:])
+    total = torch.zeros(maps.shape[1:]).to(centre)
+    sized = _Sized(rows, columns, total, basis, centre[:, None])
+    for x in batches(maps):
+        total += sized.analyse(x.double()).square().sum(0)
     return total / len(maps)
 
 
