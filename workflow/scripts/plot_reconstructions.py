@@ -20,9 +20,8 @@ with job(snakemake):
     scores = {recipe: table["ssim"][table["recipe"] == recipe] for recipe in recipes}
 
     title = f"{snakemake.wildcards.classifier} {snakemake.wildcards.layer}"
-    figure = galleries.gallery(
-        truth, reconstructed, scores, f"{title}: reconstructed images and their SSIM"
-    )
+    heading = f"{title}: reconstructed images and their SSIM"
+    figure = galleries.gallery(truth, reconstructed, scores, heading)
     save_figure(figure, output.gallery, output.gallery_svg)
     first = {recipe: found[0] for recipe, found in reconstructed.items()}
     figure = galleries.errors(truth[0], first, f"{title}: error images")

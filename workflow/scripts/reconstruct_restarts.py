@@ -12,22 +12,18 @@ with job(snakemake):
     from deep_restoration.runtime.memo import Memo
 
     settings, inputs, output = snakemake.params.settings, snakemake.input, snakemake.output[0]
-    provenance, how, batch = (
-        provenance_of(snakemake.params),
-        settings["restarts"],
-        settings["batch"],
-    )
+    provenance, how = provenance_of(snakemake.params), settings["restarts"]
     reconstructor, recipe = prepared(inputs, snakemake.wildcards.layer, settings)
     with open_hdf5(inputs.images, "images") as file:
         chosen = splits.evenly_spaced(list(range(len(file["images"]))), how["images"])
-        mine = shards.part(len(chosen), batch, snakemake.wildcards)
+        mine = shards.part(len(chosen), settings["batch"], snakemake.wildcards)
         names, pixels = splits.named(file, chosen[mine])
     with open_hdf5(inputs.reconstructed, "reconstructions") as file:
         own = file["images"][chosen[mine]]
     stamps = content_stamps(inputs.images, inputs.reconstructed, *reconstructor.files)
     done = Memo(output, [provenance, recipe.facts(), *stamps])
-    numbers = settings["seed"], how["count"], mine.start
-    further = stored.further_restarts(reconstructor, recipe, names, pixels, batch, *numbers, done)
+    numbers = settings["batch"], settings["seed"], how["count"], mine.start
+    further = stored.further_restarts(reconstructor, recipe, names, pixels, *numbers, done)
     with create_hdf5(output, "restarts", provenance) as file:
         stored.write_restarts(file, own, further, how["count"], pixels, names)
     done.remove()

@@ -311,7 +311,7 @@ def test_a_batch_gives_what_single_runs_give(reconstruct, optimiser):
 
 @pytest.mark.parametrize("optimiser", sorted(optimisers.OPTIMISERS))
 def test_a_resumed_reconstruction_ends_as_an_unbroken_one(reconstruct, stopping_after, optimiser):
-    recipe = plan(*PHASES, optimiser=optimiser, jitter=4, start="gaussian", box=True)
+    recipe = plan(*PHASES, optimiser=optimiser, jitter=4, init="gaussian", box=True)
     whole = reconstruct(recipe, ALL)
     for stop in (3, 4, 2):  # after iterations 3, 7 (the end of a run) and 9
         with stopping_after(stop):
@@ -424,7 +424,7 @@ def test_a_resumed_reconstruction_does_not_start_again(reconstruct, pictures, st
 
 
 def test_mean_starts_are_the_mean_colour(reconstruct):
-    result = reconstruct(plan(start="mean", jitter=4))
+    result = reconstruct(plan(init="mean", jitter=4))
     torch.testing.assert_close(result.images, MEAN.expand(3, 3, SIZE, SIZE))
     assert result.trace == []
 
@@ -642,7 +642,7 @@ def test_jitter_takes_all_shifts_below_t(invertible, tmp_path):
 
     def corner(seed):
         checkpoint = Checkpoint(tmp_path / "x", seed, 0)
-        recipe = plan(schedules.Phase(1, 5.0, jitter=True), start="mean", jitter=4)
+        recipe = plan(schedules.Phase(1, 5.0, jitter=True), init="mean", jitter=4)
         preimage.reconstruct(invertible, data, ["a"], 6, MEAN, {}, recipe, seed, checkpoint)
         u = load_tensors(checkpoint.path, "checkpoint")[0]["variable"]
         assert u.shape == (1, 3, 9, 9)
@@ -723,7 +723,7 @@ def test_plans_take_their_recipe_and_the_depth_of_the_layer():
     found = Recipe.of(recipe).plan({"stride": 16, "receptive_field": 131})
     assert found.data_weight == 100
     assert found.jitter == 4
-    assert (found.optimiser, found.start, found.bound, found.box) == (
+    assert (found.optimiser, found.init, found.bound, found.box) == (
         "adagrad2016",
         "gaussian",
         160.0,

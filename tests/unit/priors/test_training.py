@@ -130,7 +130,7 @@ def test_feature_maps_have_two_dimensions_of_position(shape, tmp_path):
 def test_more_maps_than_fit_into_memory_are_thinned_out_evenly(tmp_path, monkeypatch):
     data = np.arange(20, dtype=np.float32).repeat(6).reshape(20, 6)
     path = write_maps(tmp_path / "a.h5", "features", data)
-    monkeypatch.setattr(training, "MEMORY", 5 * data[0].nbytes)
+    monkeypatch.setattr(material, "MEMORY", 5 * data[0].nbytes)
     maps, kept = material.load_maps(path, "features", 0.1)
     rows = maps[:, 0, 0, 0]
     assert len(rows) == 5

@@ -70,7 +70,7 @@ def test_null_drops_entries_and_keys_that_may_be_left_out(key):
 
 def test_null_drops_what_an_entry_of_another_kind_has():
     given = {"method": "denoiser"} | dict.fromkeys(
-        ("expert", "filters", "patches", "unit", "noise")
+        ("expert", "filters", "patches", "unit_norm", "noise")
     )
     given |= {"steps": 7}
     found, _ = completed(study({f"priors.foe.{key}": value for key, value in given.items()}))

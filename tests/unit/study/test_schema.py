@@ -60,8 +60,8 @@ def test_an_entry_has_the_rule_of_its_kind():
     assert list(schema.kinds(prior)) == ["patch", "field", "denoiser", "autoregressive", "wiener"]
     assert schema.default_kind(prior) == "patch"
     assert schema.default_kind(schema.entries("visualisations")) is None
-    assert "unit" in schema.branch(prior, {})["properties"]
-    assert "init" in schema.branch(prior, {"method": "field"})["properties"]
+    assert "unit_norm" in schema.branch(prior, {})["properties"]
+    assert "start" in schema.branch(prior, {"method": "field"})["properties"]
     assert schema.branch(prior, {"method": "ica"}) == {}
     assert schema.branch(prior, 3) is prior
     assert schema.branch(recipe := schema.entries("recipes"), {"method": "field"}) is recipe

@@ -144,7 +144,7 @@ FAULTS = {
     ),
     "start of a caricature": (
         {"kind": "caricature", "recipe": "tv", "init": "mean"},
-        ["visualisations.it.start is not a key of kind caricature"],
+        ["visualisations.it.init is not a key of kind caricature"],
     ),
     "unknown recipe": (
         {"kind": "texture", "recipe": "tw"},
