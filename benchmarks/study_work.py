@@ -19,6 +19,7 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from deep_restoration.files.kept import kept
+from deep_restoration.inversion.surrogates import images_needed
 from deep_restoration.inverters.chain import Chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.jobs import preflight
@@ -343,6 +344,24 @@ class Classifier:
                 work = replace(work + one.times(share, share), memory=memory)
         return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
 
+    def annealing(self, layer: str, plan: dict) -> Work:
+        """An image's annealing: of every gradient the classifier, and the denoiser and its gradient, each a
+        transform there and one back."""
+        gradients = plan["levels"] * plan["steps"] * plan["samples"]
+        shape = (3, self.counter.size, self.counter.size)
+        denoised = energy({"method": "wiener"}, (3, 0, 0), shape).times(2)
+        one = self.iteration(layer) + denoised
+        return one.times(gradients, gradients)
+
+    def _surrogates(self, layer: str, here: str, plan: dict) -> Job:
+        """As inversion.surrogates.of_layer: every image through the classifier at every level, and once more
+        each for components and targets."""
+        counter, shape = self.counter, self.shape(layer)
+        known = counter.train - counter.held_out(counter.train)
+        k = min(plan["components"], shape[0])
+        count = (plan["levels"] + 2) * images_needed(k, shape[1] * shape[2], known)
+        return Job("fit_surrogates", here, self.forward(layer).times(count, count / BATCH))
+
     def _reconstructions(self, layer: str, name: str, recipe: dict) -> Iterator[Job]:
         counter, study, here = self.counter, self.study, f"{self.name}/{layer}/{name}"
         count, iterations = counter.test, counter.iterations(name)
@@ -350,6 +369,9 @@ class Classifier:
         first = self.forward(layer)
         if recipe.get("inverter"):
             first = first + self._inverter(layer, study["inverters"][recipe["inverter"]])
+        if plan := recipe.get("anneal"):
+            yield self._surrogates(layer, here, plan)
+            first = first + self.annealing(layer, plan)
         group = min(BATCH, count)
 
         def reconstructed(images: int, iterations: float) -> Work:

@@ -33,5 +33,7 @@ ADDED = {"select_priors", "prior_selection_table", "plot_prior_selection", "repo
 VISUALISED = {"visualise", "plot_visualisations", "report", "all"}
 # What follows a change of the classifier.
 CLASSIFIED = {"classifier", "plot_classifier", "features", "search", "feature_patches"}
-CLASSIFIED |= {"plot_patches", "train_inverter", "train_feature_prior"} | COMPARED | MAPPED
+CLASSIFIED |= (
+    {"fit_surrogates", "plot_patches", "train_inverter", "train_feature_prior"} | COMPARED | MAPPED
+)
 CLASSIFIED |= INVERTED | Reconstructed | STARTED | ADDED | VISUALISED | MOVED

@@ -90,6 +90,15 @@ SETTINGS = {
         | VISUALISED,
     ),
     "the trials of a search": ("search: {trials: 3}", {"search"} | Reconstructed),
+    "the levels of an annealing": (
+        "recipes: {annealed: {anneal: {levels: 4}}}",
+        {"fit_surrogates"} | Reconstructed,
+    ),
+    "the prior of an annealing": (
+        "priors: {wiener: {sigma: 6}}",
+        (LEARNED | {"fit_surrogates", "plot_discrimination"} | Reconstructed)
+        - {"describe_filters"},
+    ),
     "the bounds of a search": (
         "recipes: {tv+features: {search: {priors: {features: [1.0e-4, 1.0e-1]}}}}",
         {"search"} | Reconstructed,
