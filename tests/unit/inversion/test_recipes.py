@@ -8,7 +8,7 @@ import torch
 
 from deep_restoration.files.hdf5 import create_hdf5
 from deep_restoration.files.tensors import load_tensors, save_tensors
-from deep_restoration.inversion import preimage
+from deep_restoration.inversion import preimage, surrogates
 from deep_restoration.inversion.data_terms import Whitened, channel_whitening
 from deep_restoration.inversion.mahendran_vedaldi import by_depth
 from deep_restoration.inversion.recipe import Recipe, build
@@ -16,7 +16,7 @@ from deep_restoration.inversion.reconstructor import Reconstructor
 from deep_restoration.inverters.chain import Chain, load_chain, save_chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields
-from deep_restoration.priors import autoregressive
+from deep_restoration.priors import autoregressive, spectral
 from deep_restoration.priors.base import Calibrated, PerPosition
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoiser import Denoiser, Network
@@ -283,6 +283,76 @@ def test_the_data_term_may_be_the_mean_squared_error(study, small_pictures):
     target = reconstructor(study).network(small_pictures[:1])["conv2"]
     ratio = target.square().mean().item()
     assert values["mse"] == pytest.approx(values["normalised"] * ratio, rel=1e-5)
+
+
+def annealing(**changes):
+    plan = {"prior": "wiener", "noise": [380.0, 8.0], "levels": 4, "steps": 3, "rate": 0.2}
+    return plan | {"pull": 0.6, "renoise": 0.0, "components": 3, "samples": 1} | changes
+
+
+@pytest.fixture
+def annealed(study, small_pictures, tmp_path):
+    """A reconstructor with a spectrum and what an annealing expects of the layer."""
+    pixels = (255 * small_pictures.permute(0, 2, 3, 1)).round().byte().numpy()
+    prior, _ = spectral.train(pixels.transpose(0, 3, 1, 2), pixels[:1].transpose(0, 3, 1, 2), 5.0)
+    prior.save(tmp_path / "wiener.safetensors", {})
+    network = reconstructor(study).network
+    plan = Recipe.of({"anneal": annealing()}).anneal
+    found = surrogates.fit(
+        lambda x: network(x)["conv2"],
+        prior.denoise,
+        pixels,
+        [str(number) for number in range(len(pixels))],
+        plan.schedule(),
+        plan.components,
+        0,
+        torch.device("cpu"),
+    )
+    found.save(tmp_path / "surrogates.safetensors", {})
+    return reconstructor(
+        study,
+        priors=[tmp_path / "wiener.safetensors"],
+        surrogates=[tmp_path / "surrogates.safetensors"],
+    )
+
+
+def test_an_annealed_image_is_what_the_optimisation_goes_on_from(annealed, small_pictures):
+    names, truth = ["a", "b"], small_pictures[:2]
+    alone = annealed.reconstruct(Recipe.of({"anneal": annealing()}), truth, names, 0, NEVER)
+    assert {row[1] for row in alone.trace} == {"residual", "image", "ssim"}
+    assert [row[0] for row in alone.trace if row[1] == "residual"] == [3, 6, 9, 12]
+    recipe = Recipe.of(recipe_of(iterations=2) | {"anneal": annealing()})
+    both = annealed.reconstruct(recipe, truth, names, 0, NEVER)
+    assert [tuple(row[:3]) for row in both.trace[: len(alone.trace)]] == [
+        tuple(row[:3]) for row in alone.trace
+    ]
+    errors = [(row[0], row[2]) for row in both.trace if row[1] == "image"]
+    assert [at for at, _ in errors] == [3, 6, 9, 12, 13, 14]
+    assert errors[4][1] == pytest.approx(float((alone.images - truth).square().mean()), rel=1e-4)
+    seconds = [row[3] for row in both.trace]
+    assert seconds == sorted(seconds)
+    assert both.seconds >= seconds[-1]
+
+
+def test_an_annealing_may_go_on_from_an_inverse_network(annealed, small_pictures, monkeypatch):
+    class Inverter:
+        def image(self, maps):
+            return torch.full((len(maps), 3, *small_pictures.shape[2:]), 0.25)
+
+    begun = []
+
+    def anneal(*arguments):
+        begun.append(arguments[6])
+        return preimage.Result(arguments[6], [], 0.0)
+
+    monkeypatch.setattr("deep_restoration.inversion.reconstructor.anneal", anneal)
+    recipe = Recipe.of({"anneal": annealing()})
+    annealed.reconstruct(recipe, small_pictures[:1], ["a"], 0, NEVER)
+    annealed.inverter = Inverter()
+    annealed.reconstruct(recipe, small_pictures[:1], ["a"], 0, NEVER)
+    mean = annealed.network.mean.expand_as(small_pictures[:1])
+    assert torch.equal(begun[0], mean)
+    assert (begun[1] == 0.25).all()
 
 
 def test_the_data_term_may_be_whitened(study, small_pictures, tmp_path):

@@ -729,6 +729,37 @@ FAULTS = {
         [("recipes.inverter_joint+foe.init", "mean")],
         ["recipes.inverter_joint+foe: it starts from the image of its inverter; remove init"],
     ),
+    "annealing with a start": (
+        [("recipes.annealed.init", "mean")],
+        ["recipes.annealed: it starts from the image of its annealing; remove init"],
+    ),
+    "annealing with an optimisation by halves": (
+        [("recipes.annealed.optimiser", DROP)],
+        ["recipes.annealed needs optimiser to go on from the image of its annealing"],
+    ),
+    "annealing under a prior that does not denoise": (
+        [("recipes.annealed.anneal.prior", "foe")],
+        [
+            "recipes.annealed.anneal.prior is 'foe', which is no prior of images of method wiener",
+            "known ones: wiener",
+        ],
+    ),
+    "annealing under a prior that is not there": (
+        [("priors.wiener", None)],
+        ["recipes.annealed.anneal.prior is 'wiener'", "priors.wiener was set to null"],
+    ),
+    "annealing under a prior of maps": (
+        [("priors.wiener.of", "features")],
+        ["recipes.annealed.anneal.prior is 'wiener', which is no prior of images"],
+    ),
+    "annealing with growing noise": (
+        [("recipes.annealed.anneal.noise", [8.0, 380.0])],
+        ["recipes.annealed.anneal.noise is [8.0, 380.0]; the largest comes first"],
+    ),
+    "annealing in no step": (
+        [("recipes.annealed.anneal.steps", 0)],
+        ["recipes.annealed.anneal.steps is 0", "at least 1"],
+    ),
     "distance to the image of no inverter": (
         [("recipes.tv.priors.inverter", {"weight": 1.0})],
         ["recipes.tv.priors.inverter needs the key inverter"],
@@ -880,11 +911,11 @@ FAULTS = {
     ),
     "recipe without optimiser": (
         [("recipes.pure.optimiser", DROP)],
-        ["recipes.pure needs either inverter, or optimiser"],
+        ["recipes.pure needs either inverter, anneal, or optimiser"],
     ),
     "empty recipe": (
         [("recipes.pure", {})],
-        ["recipes.pure needs either inverter, or optimiser and phases"],
+        ["recipes.pure needs either inverter, anneal, or optimiser and phases"],
     ),
     "option of another prior": (
         [("recipes.tv.priors.tv.alpha", 6)],
