@@ -17,7 +17,7 @@ with job(snakemake):
             for group in (file[key] for key in sorted(file)):
                 image = str(group.attrs["name"])
                 pictures = shown.setdefault(image, {k: group[k][...] for k in ("clean", "noisy")})
-                pictures[name] = group["reconstructed"][...]
+                pictures[name] = group["denoised"][...]
                 row = values[
                     image.encode("utf-8", "backslashreplace").decode().replace("\r", "\\r")
                 ]
