@@ -622,8 +622,8 @@ class Anneal(Model):
     levels: int = Field(
         12, ge=2, le=200, description="Number of noise levels, each smaller by the same factor"
     )
-    steps: int = Field(6, ge=1, le=1000, description="Updates at each level")
-    rate: float = Field(0.22, gt=0, description="Size of an update, in units of the level's noise")
+    steps: int = Field(8, ge=1, le=1000, description="Updates at each level")
+    rate: float = Field(0.2, gt=0, description="Size of an update, in units of the level's noise")
     pull: float = Field(
         0.6,
         ge=0,
