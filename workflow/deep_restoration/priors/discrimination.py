@@ -35,7 +35,8 @@ def unnatural(images: torch.Tensor, names: list[str], seed: int) -> dict[str, to
     with noise (10 of 255), white noise of the image's own mean and spread, and its pixels shuffled."""
     white, noisy, shuffled = [], [], []
     for name, image in zip(names, images, strict=True):
-        draw = seeds.generator(seed, "discrimination", name)
+        # The stream keeps the name that it began with, and tables their numbers.
+        draw = seeds.generator(seed, "naturalness", name)
         noise = torch.randn(image.shape, generator=draw).to(image)
         mean, spread = image.mean((1, 2), keepdim=True), image.std((1, 2), keepdim=True)
         white.append(mean + spread * noise)
