@@ -63,13 +63,18 @@ def test_levels_fall_by_the_same_factor():
     assert annealed.gradients(plan(levels=3, steps=4, samples=5)) == 60
 
 
+def test_steps_are_smaller_where_a_layer_has_fewer_values():
+    assert plan().step_size(400, 432) == pytest.approx(0.2 * math.sqrt(400 / 432))
+    assert plan().step_size(1000, 432) == 0.2
+
+
 def test_a_run_is_the_formula_by_hand(tmp_path):
     """Levels one after the other, with torch's Adam, the objective written out image by image."""
     from deep_restoration.runtime import seeds
 
     p, known = plan(), surrogates()
     images, levels = pictures(), plan().schedule()
-    expected = []
+    expected, rate = [], 0.2 * math.sqrt(K * 10 * 10 / (3 * SIZE * SIZE))
     for name, image in zip(NAMES, images, strict=True):
 
         def noise(number, name=name):
@@ -80,7 +85,7 @@ def test_a_run_is_the_formula_by_hand(tmp_path):
         x = 0.5 + levels[0] * noise(0)
         for number, (s, (A, b, W)) in enumerate(zip(levels, known.levels, strict=True)):
             z = x.clone().requires_grad_()
-            adam = torch.optim.Adam([z], 0.2 * s, betas=(0.9, 0.99), eps=0)
+            adam = torch.optim.Adam([z], rate * s, betas=(0.9, 0.99), eps=0)
             for _ in range(4):
                 f = known.components @ (maps_of(denoise(z[None], s))[0].flatten(1) - 0.7)
                 e = W @ y - b[:, None] - A @ f

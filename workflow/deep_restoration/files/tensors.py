@@ -52,7 +52,9 @@ class Tensors:
         tensor = self._handle.get_tensor(name)
         if _checksum(tensor) != self._checksums[name]:
             raise damaged(self.path, f"tensor {name} does not have its checksum")
-        return tensor
+        # A copy, in memory of its own: where a tensor lies in the file depends on the length of the facts in
+        # front of it, and so do, by the instructions that its alignment allows, the last digits of results.
+        return tensor.copy() if isinstance(tensor, np.ndarray) else tensor.clone()
 
 
 def _checksum(tensor) -> int:

@@ -39,7 +39,7 @@ Maps = Callable[[torch.Tensor], torch.Tensor]
 @dataclass(frozen=True)
 class Annealing:
     """noise: largest and smallest level, of image values in 0..255; levels: how many, geometric. steps: of
-    Adam per level, of `rate` times the level each. pull: weight of the second term, 1 or a little less.
+    Adam per level, their size: `rate` (see `step_size`). pull: weight of the second term, 1 or a little less.
     renoise: noise added after a level, as a share of the next level. components: of the maps that count, at
     most. samples: from so many starts, whose mean is taken."""
 
@@ -58,6 +58,12 @@ class Annealing:
         first, last = (level / 255 for level in self.noise)
         ratio = (last / first) ** (1 / max(1, self.levels - 1))
         return [first * ratio**number for number in range(self.levels)]
+
+    def step_size(self, residuals: int, values: int) -> float:
+        """Of a step in each value of the image, in units of the level: rate * sqrt(residuals / values), at
+        most the rate. So many residuals determine as many directions of an image at most, in each of which
+        it is about one level away: that is the root mean square over all of its values."""
+        return self.rate * min(1.0, residuals / values) ** 0.5
 
 
 def anneal(
@@ -147,6 +153,7 @@ class _Run:
         """D(z, s) for the z of this level, and half the mean squared residual before its last step, (N,)."""
         s, target = self.levels[number], self.surrogates.target(number, self.leading)
         z, data = x.clone(), x.new_zeros(len(x))
+        rate = self.plan.step_size(target[0].numel(), z[0].numel())
         first, second = torch.zeros_like(z), torch.zeros_like(z)
         for step in range(1, self.plan.steps + 1):
             z.requires_grad_()
@@ -158,7 +165,7 @@ class _Run:
                 first.lerp_(gradient, 0.1)
                 second.lerp_(gradient.square(), 0.01)
                 size = (second / (1 - 0.99**step)).sqrt_().add_(1e-12)
-                z = z - self.plan.rate * s / (1 - 0.9**step) * first / size
+                z = z - rate * s / (1 - 0.9**step) * first / size
         with torch.no_grad():
             return self.denoise(z, s), data.detach() / target[0].numel()
 

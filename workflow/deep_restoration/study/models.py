@@ -623,7 +623,12 @@ class Anneal(Model):
         12, ge=2, le=200, description="Number of noise levels, each smaller by the same factor"
     )
     steps: int = Field(8, ge=1, le=1000, description="Updates at each level")
-    rate: float = Field(0.2, gt=0, description="Size of an update, in units of the level's noise")
+    rate: float = Field(
+        0.3,
+        gt=0,
+        description="Size of an update in every pixel, in units of the level's noise; less where the layer "
+        "has fewer values than the image",
+    )
     pull: float = Field(
         0.6,
         ge=0,
