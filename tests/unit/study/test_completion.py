@@ -90,6 +90,7 @@ def test_a_section_of_entries_set_to_null_has_none():
         "patches": None,
         "priors": None,
         "recipes.foe": None,
+        "recipes.annealed": None,
         "recipes.inverter_joint+foe": None,
     }
     found = preflight.prepare(study(bare))

@@ -1577,7 +1577,8 @@ def test_a_hash_without_a_file_of_ones_own_is_refused():
 def test_number_of_images_each_part_of_a_study_needs(tmp_path):
     photos = tmp_path / "photos"
     photos.mkdir()
-    given = [("images.train", str(photos)), ("priors.wiener", None), ("priors.dae", None)]
+    given = [("images.train", str(photos)), ("priors.wiener", None), ("recipes.annealed", None)]
+    given.append(("priors.dae", None))
     for count, faults in ((1, 1), (2, 0), (3, 0)):
         (photos / f"{count}.png").touch()
         config = study(*given)
@@ -1587,9 +1588,9 @@ def test_number_of_images_each_part_of_a_study_needs(tmp_path):
         (line,) = lines_of(refused(config, planning=True))
         assert f"images.train is '{photos}', which holds 1 image; statistics, classifiers" in line
         assert "(13 in all) need at least 2" in line
-    (line,) = lines_of(refused(study(*given[:2])))
+    (line,) = lines_of(refused(study(*given[:-1])))
     assert "which holds 3 images; priors.dae needs at least 30" in line
-    preflight.prepare(study(*given[:2], ("images.held_out", 0.5)))  # two of three
+    preflight.prepare(study(*given[:-1], ("images.held_out", 0.5)))  # two of three
 
 
 @pytest.mark.parametrize("share", [1e-9, 0.0123, 0.05, 0.1, 0.15, 0.3, 0.5])
