@@ -87,4 +87,4 @@ def test_null_drops_the_linear_inverses_of_the_default_study(tree):
     assert "linear_inverse" not in jobs
     assert "plot_linear_inverse" not in jobs
     assert jobs["visualise"] > 0
-    assert jobs["train_prior"] == 2
+    assert jobs["train_prior"] == 3

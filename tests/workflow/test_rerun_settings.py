@@ -151,7 +151,7 @@ def test_a_further_layer_leaves_the_others_alone(finished):
     jobs = finished.planned(change)
     assert not {"classifier", "linear_inverse", "plot_linear_inverse"} & set(jobs)
     assert (jobs["feature_statistics"], jobs["plot_layers"], jobs["evaluate"]) == (1, 1, 1)
-    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 8)
+    assert (jobs["features"], jobs["train_inverter"], jobs["reconstruct"]) == (1, 3, 9)
     # Another layer in front of conv2 is another prior to add.
     assert (jobs["reconstruct_restarts"], jobs["select_priors"]) == (1, 2)
 

@@ -10,9 +10,9 @@ import torch
 
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
+from ..priors import spectral
 from ..priors.base import Completing
 from ..priors.registry import load
-from ..priors.spectral import Spectral
 from ..runtime import batches, devices
 from ..runtime.checkpoints import Checkpoint
 from . import preimage
@@ -143,8 +143,7 @@ class Reconstructor:
         truth: torch.Tensor | None,
     ) -> preimage.Result:
         """Images of these maps by annealing, from the images `begin`."""
-        prior = load(self.learned[plan.prior][None]).to(self.where)
-        assert isinstance(prior, Spectral)  # study.configuration accepts no other
+        prior = spectral.load(self.learned[plan.prior][None]).to(self.where)
         assert self.surrogates is not None  # the rules give a recipe with an annealing its own
         return anneal(
             lambda images: self.network(images)[self.layer],

@@ -25,8 +25,7 @@ from ..data import splits
 from ..data.images import as_tensor
 from ..files.tensors import load_tensors, save_tensors
 from ..networks import saved
-from ..priors.registry import load
-from ..priors.spectral import Spectral
+from ..priors.spectral import load
 from ..runtime import devices, seeds
 from ..runtime.batches import Batches
 from ..runtime.progress import progress
@@ -136,7 +135,6 @@ def of_layer(
     which are not among the share `held_out`: searches judge by those."""
     where = devices.device()
     network, prior = saved.load(network_file, [layer]).to(where), load(prior_file).to(where)
-    assert isinstance(prior, Spectral)  # study.configuration accepts no other
     known = np.flatnonzero(~splits.held_out(len(file["images"]), held_out)).tolist()
     with torch.inference_mode():
         size = as_tensor(file["images"][:1]).to(where)

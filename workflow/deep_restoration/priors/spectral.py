@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from ..files.tensors import save_tensors
+from ..files.tensors import load_tensors, save_tensors
 from ..runtime.checkpoints import Checkpoint
 from . import networks
 from .base import Noised
@@ -189,6 +189,15 @@ class Spectral(Noised):
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
         more = {name: facts[name] for name in ("mean", "spread", "facts")}
         return cls(**tensors, sigma=facts["sigma"], **more).asked_at(sigma)
+
+
+def load(path: str | os.PathLike) -> Spectral:
+    """The prior of a file. Raises StorageError for a file that is damaged or no prior, ValueError for one of
+    another kind."""
+    tensors, facts = load_tensors(path, "prior")
+    if facts["kind"] != Spectral.kind:
+        raise ValueError(f"{path} holds a {facts['kind']}, where one of method wiener is needed")
+    return Spectral.of(tensors, facts)
 
 
 def train(maps: np.ndarray, held_out: np.ndarray, sigma: float) -> tuple[Spectral, list[tuple]]:
