@@ -157,6 +157,24 @@ def test_every_job_of_a_study_is_counted():
     assert deep.disk == shallow.disk == study_work.dataset_bytes(8, 96, 96, 3)
 
 
+def test_an_annealing_counts_its_gradients_and_its_surrogates():
+    plan = study_work.study()
+    work = {(job.rule, job.name): job.work for job in study_work.Counter(plan, 1500, 8)()}
+    key = "alexnet/conv2/annealed"
+    anneal = plan["recipes"]["annealed"]["anneal"]
+    plan["recipes"]["annealed"]["anneal"] = anneal | {"samples": 3}
+    more = {(job.rule, job.name): job.work for job in study_work.Counter(plan, 1500, 8)()}
+    counter = study_work.Classifier(study_work.Counter(plan, 1500, 8), "alexnet")
+    gradients = 2 * 8 * anneal["levels"] * anneal["steps"]  # of two further samples of eight images
+    least = gradients * counter.iteration("conv2").flops
+    assert (
+        least < more["reconstruct", key].flops - work["reconstruct", key].flops < 1.3 * least
+    )  # the denoiser
+    # 14 passes of 64 images: conv2 has so many positions that no more are needed.
+    once = counter.forward("conv2").flops
+    assert work["fit_surrogates", key].flops == pytest.approx(14 * 64 * once)
+
+
 def test_priors_cost_in_the_phases_that_have_them_alone():
     plan = study_work.study()
     counter = study_work.Classifier(study_work.Counter(plan, 1500, 8), "alexnet")
