@@ -24,7 +24,7 @@ def study(tmp_path_factory) -> Path:
         "images: {size: 67}\n"
         "classifiers: {alexnet: {weights: ./alexnet.pth, layers: [pool1, conv2, fc8]}}\n"
         "recipes: {tv+features: null, foe: null, inverter_joint: null, inverter_joint+foe: null,\n"
-        "  mahendran2015: null}\n"
+        "  mahendran2015: null, annealed: null}\n"
         "visualisations: {texture: null, style: null, channels: null, caricature: null}\n",
     )
     tree.snakemake("results/figures/alexnet/published.png", configs=("real.yaml",))

@@ -92,7 +92,12 @@ EDITS = {
         "workflow/deep_restoration/priors/experts.py",
         "(s * u).mul_(-2)",
         "(s * u).mul_(-3)",
-        LEARNED | Reconstructed | {"train_feature_prior", "search"} | STARTED | ADDED | VISUALISED,
+        LEARNED
+        | Reconstructed
+        | {"train_feature_prior", "search", "fit_surrogates"}  # one script trains every prior
+        | STARTED
+        | ADDED
+        | VISUALISED,
     ),
     "a script": (
         "workflow/scripts/plot_measures.py",
