@@ -17,8 +17,8 @@ patches: {images: null, features: null}
 priors: {ica: null, dae: null, wiener: null, features: null, edge: null}
 inverters: {joint: {replicates: 1}, end_to_end: null}
 recipes:
-  {pure: null, tv: null, mahendran2015: null, mahendran2016: null, foe: null, annealed: null, inverter_joint: null,
-   tv+features: null, inverter_joint+foe: {extrapolate: null}}
+  {pure: null, tv: null, mahendran2015: null, mahendran2016: null, foe: null, annealed: null,
+   inverter_joint: null, tv+features: null, inverter_joint+foe: {extrapolate: null}}
 visualisations: {channels: null, caricature: null, texture: null, style: null, attribution: null}
 restarts: null
 prior_selection: null
