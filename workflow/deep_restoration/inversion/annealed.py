@@ -28,7 +28,6 @@ import torch
 
 from ..runtime import batches, seeds
 from ..runtime.checkpoints import Checkpoint
-from ..runtime.errors import DivergedError
 from ..runtime.progress import progress
 from .preimage import Result, joined, similarity
 from .surrogates import Denoise, Surrogates
@@ -170,22 +169,16 @@ class _Run:
             return self.denoise(z, s), data.detach() / target[0].numel()
 
     def _noise(self, sample: int, number: int, like: torch.Tensor) -> torch.Tensor:
-        drawn = [
-            torch.randn(
-                like.shape[1:], generator=seeds.generator(self.seed, "anneal", sample, number, name)
-            )
-            for name in self.names
-        ]
-        return torch.stack(drawn).to(like)
+        streams = [("anneal", sample, number, name) for name in self.names]
+        return seeds.noise_like(like, self.seed, streams)
 
     def _check(self, number: int, x: torch.Tensor, data: torch.Tensor) -> None:
         finite = torch.isfinite(data) & torch.isfinite(x).flatten(1).all(1)
         if not finite.all():
             lost = [n for n, fine in zip(self.names, finite.tolist(), strict=True) if not fine]
-            left = f"; the last good state is in {self.checkpoint.path}" * self.checkpoint.exists
-            raise DivergedError(
-                f"the annealing of {', '.join(lost)} diverged at noise level {self.levels[number]:.3g} "
-                f"(image values in [0, 1]){left}; lower its rate, {self.plan.rate}, or give it more levels"
+            level = f"noise level {self.levels[number]:.3g} of image values in [0, 1]"
+            raise self.checkpoint.diverged(
+                f"the annealing of {', '.join(lost)} diverged at {level}"
             )
 
     def _watch(self, done: int, data: torch.Tensor, images: torch.Tensor) -> None:

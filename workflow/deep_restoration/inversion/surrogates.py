@@ -172,13 +172,9 @@ def fit(
         s = noise[number]
 
         def noisy(x: torch.Tensor, first: int, s: float = s, number: int = number) -> torch.Tensor:
-            drawn = [
-                torch.randn(
-                    x.shape[1:], generator=seeds.generator(seed, "surrogates", number, name)
-                )
-                for name in names[first : first + len(x)]
-            ]
-            return denoise(x + s * torch.stack(drawn).to(x), s)
+            mine = names[first : first + len(x)]
+            streams = [("surrogates", number, name) for name in mine]
+            return denoise(x + s * seeds.noise_like(x, seed, streams), s)
 
         guessed = torch.cat([found.leading(m) for m in _each(maps_of, pixels, where, noisy)])
         level, explained = _regress(guessed.cpu(), wanted.cpu(), held)

@@ -251,11 +251,8 @@ def write_pictures(file, shown: dict[str, dict[str, np.ndarray]]) -> None:
 
 def add_noise(images: torch.Tensor, names: list[str], sigma: float, seed: int) -> torch.Tensor:
     """White Gaussian noise, not clipped; an image's noise depends on its name alone."""
-    noise = [
-        torch.randn(image.shape, generator=seeds.generator(seed, "denoising", name))
-        for name, image in zip(names, images, strict=True)
-    ]
-    return images + sigma * torch.stack(noise).to(images)
+    noise = seeds.noise_like(images, seed, [("denoising", name) for name in names])
+    return images + sigma * noise
 
 
 def psnr(truth: torch.Tensor, denoised: torch.Tensor) -> torch.Tensor:

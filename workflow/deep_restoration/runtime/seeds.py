@@ -21,3 +21,15 @@ def generator(seed: int, *names: object):
     import torch
 
     return torch.Generator().manual_seed(seed_of(seed, *names))
+
+
+def noise_like(images, seed: int, streams):
+    """Standard normal noise for images N x ..., in their precision and on their device: of each from a stream
+    of its own, whose names are in `streams`. Raises ValueError for more or fewer streams than images."""
+    import torch
+
+    drawn = [
+        torch.randn(image.shape, generator=generator(seed, *names))
+        for names, image in zip(streams, images, strict=True)
+    ]
+    return torch.stack(drawn).to(images)
