@@ -21,6 +21,13 @@ OF_PRIORS = {
     *("image_patches", "train_prior", "describe_filters", "prior_tables", "plot_prior"),
     *("discrimination", "plot_discrimination", "plot_patches"),
 }
+# A study that starts from nothing, but for its recipes.
+NOTHING = f"""
+base: none
+images: {{train: embedded, test: embedded, size: 96}}
+classifiers: {{net: {CLASSIFIER}}}
+linear_inverse: null
+"""
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +52,8 @@ def test_three_recipes_on_two_layers_plan_what_these_need(tree):
 
 
 def test_a_study_that_starts_from_nothing_plans_what_it_names(tree):
-    study = f"""
-        base: none
-        images: {{train: embedded, test: embedded, size: 96}}
-        classifiers: {{net: {CLASSIFIER}}}
-        linear_inverse: null
-        recipes:
-          mine:
-            priors: {{tv: {{weight: mahendran2015}}}}
-            optimiser: adam
-            phases: [{{iterations: 9, rate: 5.0}}]
-    """
+    recipe = "{priors: {tv: {weight: mahendran2015}}, optimiser: adam, phases: [{iterations: 9, rate: 5.0}]}"
+    study = f"{NOTHING}recipes: {{mine: {recipe}}}"
     jobs = tree.plan("--configfile", tree.config("none.yaml", study))
     assert not (NOT_ASKED_FOR | OF_INVERTERS | OF_PRIORS) & set(jobs)
     assert (jobs["reconstruct"], jobs["images"], jobs["report"]) == (2, 2, 1)
@@ -64,14 +62,8 @@ def test_a_study_that_starts_from_nothing_plans_what_it_names(tree):
 def test_a_recipe_with_a_fitted_data_term_plans_the_statistics_of_its_layer(tree):
     jobs = {}
     for data in ("normalised", "whitened"):
-        study = f"""
-            base: none
-            images: {{train: embedded, test: embedded, size: 96}}
-            classifiers: {{net: {CLASSIFIER}}}
-            linear_inverse: null
-            recipes:
-              mine: {{data: {data}, optimiser: adam, phases: [{{iterations: 9, rate: 5.0}}]}}
-        """
+        recipe = f"{{data: {data}, optimiser: adam, phases: [{{iterations: 9, rate: 5.0}}]}}"
+        study = f"{NOTHING}recipes: {{mine: {recipe}}}"
         target = "results/reconstructions/net/features.7/mine.h5"
         jobs[data] = tree.plan(target, "--configfile", tree.config(f"{data}.yaml", study))
     more = {rule: jobs["whitened"].pop(rule) for rule in ("features", "feature_statistics")}

@@ -433,18 +433,21 @@ def test_maps_smaller_than_a_crop_are_refused(fit, tmp_path):
 # ------------------------------------------------------------------------------ denoisers
 
 
-@pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
-def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
+def material_of(of):
+    """What a prior is trained on, the `of` of its settings, and the maps N x C x H x W that it sees."""
     data = {"features": smooth(12, 4, 6, 7), "flat": smooth(12, 5)}.get(of, pixels())
-    source = "features" if of == "flat" else of
-    settings = plan("denoiser", source, width=4, batch=4, steps=3, crop=6, noise_samples=1)
-    prior, history = fit(settings, data)
     maps = {
         "images": lambda: data.transpose(0, 3, 1, 2),
         "grey": lambda: images.grey(data)[:, None],
         "features": lambda: data,
         "flat": lambda: data[:, :, None, None],
     }[of]()
+    return data, "features" if of == "flat" else of, maps
+
+
+def check_calibration(prior, maps, of):
+    """Mean and spread are those of the energies of held-out maps, sigma is 5 in the units of the maps.
+    Returns the maps that were learned from."""
     kept = torch.from_numpy(held_maps(maps)).float()
     energies = [prior.energy(x[None]).item() / x.numel() for x in kept]
     assert prior.mean == pytest.approx(np.mean(energies), rel=1e-4)
@@ -452,6 +455,15 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     learned = maps[~splits.held_out(len(maps), SHARE)]
     unit = 1 / 255 if of in ("images", "grey") else learned.std() / 100
     assert prior.sigma == pytest.approx(5 * unit, rel=1e-5)
+    return learned
+
+
+@pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
+def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
+    data, source, maps = material_of(of)
+    settings = plan("denoiser", source, width=4, batch=4, steps=3, crop=6, noise_samples=1)
+    prior, history = fit(settings, data)
+    check_calibration(prior, maps, of)
     assert prior.channels == maps.shape[1]
     assert prior.facts["of"] == source
     assert prior.facts["held_out_objective"] == history[-1][2]
@@ -460,22 +472,10 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
 
 @pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
 def test_spectra_are_learned_and_calibrated_on_all_maps(of, fit):
-    data = {"features": smooth(12, 4, 6, 7), "flat": smooth(12, 5)}.get(of, pixels())
-    source = "features" if of == "flat" else of
+    data, source, maps = material_of(of)
     prior, history = fit(plan("wiener", source), data)
-    maps = {
-        "images": lambda: data.transpose(0, 3, 1, 2) / 255,
-        "grey": lambda: images.grey(data)[:, None] / 255,
-        "features": lambda: data,
-        "flat": lambda: data[:, :, None, None],
-    }[of]()
-    kept = torch.from_numpy(held_maps(maps)).float()
-    energies = [prior.energy(x[None]).item() / x.numel() for x in kept]
-    assert prior.mean == pytest.approx(np.mean(energies), rel=1e-4)
-    assert prior.spread == pytest.approx(np.std(energies), rel=1e-3)
-    learned = maps[~splits.held_out(len(maps), SHARE)]
-    unit = 1 / 255 if of in ("images", "grey") else learned.std() / 100
-    assert prior.sigma == pytest.approx(5 * unit, rel=1e-5)
+    learned = check_calibration(prior, maps, of)
+    learned = learned / 255 if maps.dtype == np.uint8 else learned
     assert prior.variances.shape == maps.shape[1:]
     assert float(prior.variances.sum()) == pytest.approx(
         ((learned - learned.mean((0, 2, 3), keepdims=True)) ** 2).sum((1, 2, 3)).mean(), rel=1e-3
