@@ -26,7 +26,7 @@ cluster: $(VENV)/ready ## the same on a SLURM cluster; after a breakdown, go on
 # Two workers, which take files of tests in the order of tests/conftest.py.
 TESTS := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-test: $(VENV)/ready ## run the tests: ten minutes on two cores
+test: $(VENV)/ready ## run the tests: a quarter of an hour on two cores
 	$(TESTS) -m "not slow"
 
 test-all: $(VENV)/ready ## run every test but those on a cluster
