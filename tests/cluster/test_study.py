@@ -11,10 +11,10 @@ from tests.cluster import slurm
 from tests.tree import TINY, Tree, rows_of
 
 ON_GPUS = {
-    *("select_priors", "classifier", "denoise", "evaluate", "evaluate_inverters"),
-    *("feature_statistics", "features", "linear_inverse", "measure_restarts", "discrimination"),
-    *("discrimination_of_maps", "paper_measures", "reconstruct", "reconstruct_restarts", "search"),
-    *("train_feature_prior", "train_inverter", "train_prior", "visualise"),
+    *("classifier", "denoise", "discrimination", "discrimination_of_maps", "evaluate"),
+    *("evaluate_inverters", "feature_statistics", "features", "fit_surrogates", "linear_inverse"),
+    *("measure_restarts", "paper_measures", "reconstruct", "reconstruct_restarts", "search"),
+    *("select_priors", "train_feature_prior", "train_inverter", "train_prior", "visualise"),
 }
 
 
