@@ -1,5 +1,6 @@
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def test_the_noise_levels_of_denoisers_may_be_searched():
         found = Recipe.of(recipe).with_values({"sigma.dae": 5.0, "priors.dae": 0.5})
         assert found.priors == {"dae": {"weight": 0.5, "sigma": expected}, "tv": {"weight": 1.0}}
         assert recipe["priors"]["dae"] == entry
+
+
+def test_constants_of_an_annealing_may_be_searched():
+    bounds = searched.parameters({"anneal": {"rate": [0.1, 1], "pull": [0.3, 3]}})
+    assert bounds == {"anneal.rate": (0.1, 1), "anneal.pull": (0.3, 3)}
+    anneal = dict(prior="wiener", noise=[380, 8], levels=12, steps=8, rate=0.3, pull=0.6)
+    recipe = Recipe.of({"anneal": anneal | {"renoise": 0, "components": 64, "samples": 1}})
+    found = recipe.with_values({"anneal.rate": 0.5, "anneal.pull": 1.0})
+    assert found == replace(recipe, anneal=replace(recipe.anneal, rate=0.5, pull=1.0))
+    assert recipe.anneal.rate == 0.3
 
 
 def test_shorter_recipes_have_shorter_warm_ups():

@@ -790,6 +790,14 @@ FAULTS = {
         [("recipes.inverter_joint.search", {"rate": [1.0, 2.0]})],
         ["recipes.inverter_joint.search: without an optimisation"],
     ),
+    "a search of an annealing that the recipe lacks": (
+        [("recipes.tv.search", {"anneal": {"rate": [0.1, 1.0]}})],
+        ["recipes.tv.search.anneal: the recipe has no annealing"],
+    ),
+    "bounds of an annealing in the wrong order": (
+        [("recipes.annealed.search", {"anneal": {"pull": [2.0, 1.0]}})],
+        ["recipes.annealed.search.anneal.pull is [2.0, 1.0]", "the lower bound comes first"],
+    ),
     "a search of the noise level of what is no denoiser": (
         [
             ("recipes.foe.priors.dae", {"weight": 1.0}),

@@ -67,7 +67,7 @@ class Recipe(Options):
         """The recipe with other values; `rate` is that of the first phase, to which others keep their ratio,
         and a denoiser's `sigma` the last, to which the first keeps its ratio."""
         changed: dict = {}
-        priors = dict(self.priors)
+        priors, anneal = dict(self.priors), self.anneal
         for name, value in values.items():
             group, _, prior = name.partition(".")
             if name == "rate":
@@ -76,13 +76,16 @@ class Recipe(Options):
                 changed["phases"] = tuple(phases)
             elif name == "data_weight":
                 changed["data_weight"] = value
+            elif group == "anneal":
+                assert anneal is not None  # study.configuration accepts no other
+                anneal = replace(anneal, **{prior: value})
             elif group == "priors":
                 priors[prior] = priors[prior] | {"weight": value}
             elif isinstance(level := priors[prior].get("sigma"), list):
                 priors[prior] = priors[prior] | {"sigma": [level[0] * value / level[1], value]}
             else:
                 priors[prior] = priors[prior] | {"sigma": value}
-        return replace(self, priors=priors, **changed)
+        return replace(self, priors=priors, anneal=anneal, **changed)
 
     def shorter(self, share: float) -> Recipe:
         """The recipe with a share of its iterations, at least one in every phase, and of its warm-ups."""

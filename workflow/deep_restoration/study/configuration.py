@@ -263,8 +263,10 @@ def search_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     for name, recipe in config["recipes"].items():
         where, priors = f"recipes.{name}", recipe.get("priors") or {}
         ranges = recipe.get("search") or {}
-        if ranges and not recipe.get("phases"):
-            yield f"{where}.search: without an optimisation there is nothing to search"
+        if ranges.get("anneal") and not recipe.get("anneal"):
+            yield f"{where}.search.anneal: the recipe has no annealing"
+        if ranges.keys() - {"anneal"} and not recipe.get("phases"):
+            yield f"{where}.search: without an optimisation there is nothing to search but anneal"
         for prior in ranges.get("priors") or {}:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"

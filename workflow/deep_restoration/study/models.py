@@ -650,6 +650,14 @@ class Anneal(Model):
     )
 
 
+class AnnealBounds(Model):
+    """Of an annealing's constants"""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
+    rate: Bounds = left_out()
+    pull: Bounds = left_out()
+
+
 class SearchBounds(Model):
     """Bounds within which values are searched on held-out training images, for every layer; they take the
     place of the recipe's own, which are the first trial; left out: no search"""
@@ -663,6 +671,7 @@ class SearchBounds(Model):
         "and the first keeps its ratio to it",
         min_length=1,
     )
+    anneal: AnnealBounds = left_out()
 
 
 class Recipe(Started):
