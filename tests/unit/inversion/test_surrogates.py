@@ -51,7 +51,8 @@ def noisy_maps(level):
         torch.randn((3, SIZE, SIZE), generator=seeds.generator(7, "surrogates", level, name))
         for name in pictures()[1]
     ]
-    return maps_of(blurred(clean() + NOISE[level] * torch.stack(drawn), NOISE[level]))
+    noise = 0.5 * NOISE[level] * torch.stack(drawn)
+    return maps_of(blurred(clean() + noise, NOISE[level]))
 
 
 def positions(maps):

@@ -314,6 +314,33 @@ def test_a_planted_spectrum_is_recovered():
     assert (found.centre - planted.centre).abs().max() < 0.05
 
 
+def test_a_ring_of_frequencies_has_their_mean_power():
+    """By a loop over pairs of frequencies."""
+    power = torch.rand(2, 7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+    def ring(k, j):
+        return round(6 * math.log2(math.hypot(k / 14, j / 10))) if k or j else None
+
+    found = spectral.radial(power)
+    for c, k, j in np.ndindex(2, 7, 5):
+        same = [power[c, m, n] for m, n in np.ndindex(7, 5) if ring(m, n) == ring(k, j)]
+        assert found[c, k, j] == pytest.approx(float(sum(same) / len(same)), rel=1e-12)
+    assert torch.equal(found[:, 0, 0], power[:, 0, 0])
+
+
+def test_an_isotropic_prior_is_the_likeliest_of_them():
+    """What is the same in all directions is found; the objective of what is not is worse."""
+    turned = spectral.radial(prior(3, 8, 8).variances)
+    planted = prior(3, 8, 8)
+    planted.variances = turned
+    every = planted.sample((4000, 3, 8, 8), torch.Generator().manual_seed(0)).numpy()
+    found, history = spectral.train(every, every[:10], 5.0, isotropic=True)
+    free, better = spectral.train(every, every[:10], 5.0)
+    error = [(one.variances / turned - 1).abs().mean() for one in (found, free)]
+    assert error[0] < 0.6 * error[1]
+    assert better[0][1] < history[0][1] < better[0][1] + 0.01
+
+
 def test_images_are_bytes_in_steps_of_one_in_255():
     pixels = np.random.default_rng(0).integers(0, 256, (20, 3, 5, 6), dtype=np.uint8)
     one, _ = spectral.train(pixels, pixels[:3], 5.0)

@@ -184,7 +184,7 @@ EXPERTS = {
             {"of": "images", "width": 64, "blocks": 2, "context": 7, "precision": "float32"}
             | {"steps": 1500, "batch": 16, "crop": 64, "rate": 2e-3},
         ),
-        ({"method": "wiener"}, {"of": "images", "sigma": 5.0}),
+        ({"method": "wiener"}, {"of": "images", "sigma": 5.0, "isotropic": True}),
     ],
     ids=["patch", "field", "denoiser", "autoregressive", "wiener"],
 )
@@ -1079,7 +1079,7 @@ FAULTS = {
     ),
     "steps of a prior in closed form": (
         [("priors.wiener.steps", 100)],
-        ["priors.wiener.steps is not a key of method wiener", "allowed: of, sigma"],
+        ["priors.wiener.steps is not a key of method wiener", "allowed: isotropic, of, sigma"],
     ),
     "a border of a prior that has none": (
         [("recipes.tv.priors.wiener", {"weight": 1.0, "border": "valid"})],

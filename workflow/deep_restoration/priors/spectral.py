@@ -200,19 +200,41 @@ def load(path: str | os.PathLike) -> Spectral:
     return Spectral.of(tensors, facts)
 
 
-def train(maps: np.ndarray, held_out: np.ndarray, sigma: float) -> tuple[Spectral, list[tuple]]:
+def radial(power: torch.Tensor) -> torch.Tensor:
+    """The mean of power, C x H x W, over the frequencies of a ring, at each of them.
+
+    A ring is a sixth of an octave of the frequency's length in cycles per position, sqrt((k / 2H)^2 +
+    (l / 2W)^2). The first coefficient, the mean, stays alone.
+    """
+    height, width = power.shape[1:]
+    rows, columns = (torch.arange(size).double() / (2 * size) for size in (height, width))
+    length = (rows[:, None].square() + columns.square()).sqrt()
+    length[0, 0] = 0.25 / (2 * max(height, width))  # two octaves below the next
+    _, ring = (6 * length.log2()).round().unique(return_inverse=True)
+    ring, values = ring.flatten().to(power.device), power.flatten(1)
+    count = torch.bincount(ring)
+    total = values.new_zeros(len(values), len(count)).index_add_(1, ring, values)
+    return (total / count)[:, ring].view_as(power)
+
+
+def train(
+    maps: np.ndarray, held_out: np.ndarray, sigma: float, isotropic: bool = False
+) -> tuple[Spectral, list[tuple]]:
     """Learn the prior of maps N x C x H x W: uint8 images in steps of 1/255, or feature maps.
 
     The centre is the mean of each channel over maps and positions; T the eigenvectors of the covariance of
-    channels, the largest first, of each the largest entry positive; v the mean of a^2, and FLOOR. Sums are
-    in double precision, maps are taken in batches. sigma: of image values in 0..255, of feature maps in
+    channels, the largest first, of each the largest entry positive; v the mean of a^2, and FLOOR. With
+    `isotropic` it is the mean over all directions, too (see `radial`): long straight edges give the rows and
+    columns of the DCT more, out of which samples and reconstructions under a Gaussian would make grids. Sums
+    are in double precision, maps are taken in batches. sigma: of image values in 0..255, of feature maps in
     percent of their spread. Returns also the history, a row (1, objective, held-out objective, seconds):
-    the negative log likelihood per value, which these v minimise.
+    the negative log likelihood per value, which these v minimise (of all, or of all isotropic ones).
     """
     began = time.monotonic()
     centre, basis = _colours(maps)
     squares, held = (_power(part, centre, basis) for part in (maps, held_out))
-    v = squares + FLOOR * (squares.mean().item() or 1.0)
+    v = radial(squares) if isotropic else squares
+    v = v + FLOOR * (squares.mean().item() or 1.0)
     unit = 1 / 255 if maps.dtype == np.uint8 else networks.units(maps)[1] / 100
     prior = Spectral(centre, basis, v, sigma * unit, facts={"sigma": sigma})
     objectives = (0.5 * float((s / v + (2 * math.pi * v).log()).mean()) for s in (squares, held))
@@ -247,4 +269,5 @@ def trained(
     material: Material, settings: dict, checkpoint: Checkpoint
 ) -> tuple[Spectral, list[tuple]]:
     """`train` with the settings of a study; it takes seconds, so that no checkpoint is saved."""
-    return train(material.maps, material.held_out, settings["sigma"])
+    asked = settings["sigma"], settings["isotropic"]
+    return train(material.maps, material.held_out, *asked)
