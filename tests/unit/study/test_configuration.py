@@ -1079,7 +1079,7 @@ FAULTS = {
     ),
     "steps of a prior in closed form": (
         [("priors.wiener.steps", 100)],
-        ["priors.wiener.steps is not a key of method wiener", "allowed: isotropic, of, sigma"],
+        ["priors.wiener.steps is not a key of method wiener", "allowed: of, sigma, isotropic"],
     ),
     "a border of a prior that has none": (
         [("recipes.tv.priors.wiener", {"weight": 1.0, "border": "valid"})],
