@@ -161,19 +161,26 @@ class Correction(NamedTuple):
         return self.spectrum.error(s).sqrt().to(x).view(-1, 1, 1, 1) * found.to(x)
 
 
-def moved(correct: Correction, x: torch.Tensor, s: torch.Tensor, share: torch.Tensor | float):
-    """x - N(x, s), the network with this share, for levels (N,)."""
+def moved(
+    correct: Correction, x: torch.Tensor, s: torch.Tensor, share: torch.Tensor
+) -> torch.Tensor:
+    """x - N(x, s), for levels and shares of the network (N,)."""
     filtered = correct.spectrum.root(x, s)
-    return x - filtered - share * correct(x, filtered, s)
+    return x - filtered - share.view(-1, 1, 1, 1) * correct(x, filtered, s)
 
 
 def descended(
-    correct: Correction, x: torch.Tensor, s: torch.Tensor, share: torch.Tensor | float
+    correct: Correction, x: torch.Tensor, s: torch.Tensor, share: torch.Tensor
 ) -> torch.Tensor:
     """x - grad_x of 1/2 |x - N(x, s)|^2. Where gradients are on, autograd goes through."""
     through = torch.is_grad_enabled()
     with torch.inference_mode(False), torch.enable_grad():
-        own = x if x.requires_grad else x.clone().requires_grad_()
+        # Copies, because autograd takes no tensors of inference mode.
+        own, s, share = (
+            x if x.requires_grad else x.clone().requires_grad_(),
+            s.clone(),
+            share.clone(),
+        )
         h = 0.5 * moved(correct, own, s, share).square().sum()
         (slope,) = torch.autograd.grad(h, own, create_graph=through)
     return x - slope
@@ -222,20 +229,19 @@ class UNet(Noised):
         s = self._levels(x, sigma)
         share = self.gate(s)
         with torch.autocast(x.device.type, enabled=False):
+            if self.form == "gradient_step" and share.any():
+                return descended(self.correct, x, s, share)
             filtered = self.correct.spectrum.denoise(x, s)
             if not share.any():
                 return filtered
-            share = share.view(-1, 1, 1, 1)
-            if self.form == "gradient_step":
-                return descended(self.correct, x, s, share)
-            return filtered + share * self.correct(x, filtered, s)
+            return filtered + share.view(-1, 1, 1, 1) * self.correct(x, filtered, s)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         if self.form == "direct":
             return Distance.apply(x, self.denoise(x.detach()), self.sigma)
         s = self._levels(x, None)
         with torch.autocast(x.device.type, enabled=False):
-            left = moved(self.correct, x, s, self.gate(s).view(-1, 1, 1, 1))
+            left = moved(self.correct, x, s, self.gate(s))
             return 0.5 * left.square().sum((1, 2, 3)) / self.sigma**2
 
     @torch.no_grad()
@@ -249,8 +255,8 @@ class UNet(Noised):
     def _levels(self, x: torch.Tensor, sigma: float | torch.Tensor | None) -> torch.Tensor:
         """s per map, (N,), on the device of x, where the prior goes as well."""
         self.to(x.device)
-        level = torch.as_tensor(self.sigma if sigma is None else sigma)
-        return level.to(x).expand(len(x))
+        level = self.sigma if sigma is None else sigma
+        return torch.as_tensor(level, dtype=x.dtype, device=x.device).expand(len(x))
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
         spectrum, network = self.correct.spectrum, self.correct.network
@@ -335,7 +341,7 @@ def train(
             noisy = truth + level.view(-1, 1, 1, 1) * noise[part]
             with devices.precision_context(settings.precision, where):
                 if settings.form == "gradient_step":
-                    found = descended(correct, noisy, level, 1.0)
+                    found = descended(correct, noisy, level, torch.ones_like(level))
                 else:
                     both = noisy, spectrum.denoise(noisy, level), truth
                     noisy, filtered, truth = (cut(x, corners[part], side) for x in both)
@@ -345,7 +351,7 @@ def train(
 
         return loss
 
-    names = ("unet", "denoiser")
+    names = ("unet", "U-Net")
     history = networks.train(
         network, losses, maps, held_out, settings, names, seed, checkpoint, settings.decay
     )
