@@ -16,7 +16,7 @@ from ..runtime import devices
 
 log = logging.getLogger(__name__)
 
-HALVES = ("first", "second")
+HALVES = ("first_half", "second_half")
 MEMORY = 2 << 30  # bytes of maps held at a time; more are thinned out evenly
 
 
@@ -29,28 +29,28 @@ class Material(NamedTuple):
     patches: str | os.PathLike | None = None
 
 
-def known(file, count: int, share: float, half: str | None = None) -> tuple[np.ndarray, np.ndarray]:
+def known(file, count: int, share: float, part: str = "all") -> tuple[np.ndarray, np.ndarray]:
     """Which of the `count` maps of an open file are learned from and which are held out, (count,) each.
 
-    `share` of all maps is held out (images.held_out). With a `half` of HALVES only every other photograph is
-    learned from, all of its crops. Raises ValueError where that leaves none.
+    `share` of all maps is held out (images.held_out). Of a `part` of HALVES only every other photograph
+    is learned from, all of its crops. Raises ValueError where that leaves none.
     """
     held = splits.held_out(count, share)
-    if half is None:
+    if part == "all":
         return ~held, held
     shown = [images.photograph(name) for name in read_names(file)]
     numbers = {one: number for number, one in enumerate(dict.fromkeys(shown))}
-    chosen = np.array([numbers[one] % 2 == HALVES.index(half) for one in shown]) & ~held
+    chosen = np.array([numbers[one] % 2 == HALVES.index(part) for one in shown]) & ~held
     if not chosen.any():
         raise ValueError(
-            f"the {half} half of the {len(numbers)} photographs in {file.filename} has none to learn from; "
-            "more training photographs are needed, or half: null"
+            f"the {part} of the {len(numbers)} photographs in {file.filename} has none to learn from; "
+            "more training photographs are needed, or part: all"
         )
     return chosen, held
 
 
 def load_maps(
-    path: str | os.PathLike, of: str, share: float, half: str | None = None
+    path: str | os.PathLike, of: str, share: float, part: str = "all"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Training and held-out maps N x C x H x W, as of `known`: uint8 of `images` or `grey`, float32 of
     `features`. Raises ValueError for fewer than two maps.
@@ -61,7 +61,7 @@ def load_maps(
         if len(data) < 2:
             raise ValueError(f"{path} holds {len(data)} maps; a prior needs at least 2")
         parts = []
-        for chosen in known(file, len(data), share, half):
+        for chosen in known(file, len(data), share, part):
             rows = np.flatnonzero(chosen).tolist()
             room = max(1, MEMORY // max(1, data[0].nbytes))
             if len(rows) > room:

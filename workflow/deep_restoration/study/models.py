@@ -440,9 +440,9 @@ class UNet(Model):
         gt=0,
         description="Noise level at which the prior is asked, in the units of noise_levels",
     )
-    half: Literal["first", "second"] | None = Field(
-        None,
-        description="Learn from one half of the training photographs, every other one; null for all. Two "
+    part: Literal["all", "first_half", "second_half"] = Field(
+        "all",
+        description="Of the training photographs, to learn from; halves have every other one. Two "
         "priors that differ in nothing else are compared in results/tables/denoising_agreement.csv: what "
         "learned its images by heart does not agree",
     )
