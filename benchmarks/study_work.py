@@ -605,7 +605,7 @@ def energy(
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
     noise samples of a denoiser, whose gradient is its answer; four directions, there and back, of an
     autoregressive one; products of a map with the bases of its channels, rows and columns, there and back,
-    of a spectrum, and of a U-Net beside its pass, and a second pass where its network makes an energy."""
+    of a spectrum, and of a U-Net beside its pass, both a second time where its network makes an energy."""
     channels, height, width = shape
     values = math.prod(shape)
     transforms = Work(4 * values * sum(shape), 8 * 4 * values, 1, 8 * 4 * values)
@@ -614,8 +614,8 @@ def energy(
     if one := _network(entry, *shape):
         if entry["method"] == "unet":
             passes = 2 if entry["form"] == "gradient_step" else 1
-            both = transforms + replace(one.times(passes, passes), disk=0)
-            return replace(both, memory=transforms.memory + one.memory)
+            both = (transforms + one).times(passes, passes)
+            return replace(both, memory=transforms.memory + one.memory, disk=0)
         asked = max(1, 2 * entry["noise_samples"]) if "noise_samples" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
     groups, _, _ = _groups(entry, patch)

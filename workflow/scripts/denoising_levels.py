@@ -10,7 +10,7 @@ with job(snakemake):
 
     inputs, settings = snakemake.input, snakemake.params.settings
     prior = load(inputs.prior).to(devices.device())
-    of = settings["of"], settings["held_out"], settings["half"]
+    of = settings["of"], settings["held_out"], settings["part"]
     held, learned = levels.crops(inputs.train, *of)
     rows = levels.measured(prior, held, learned, settings["seed"])
     table = [(snakemake.wildcards.prior, *row) for row in rows]

@@ -11,6 +11,7 @@ from deep_restoration.evaluation import intervals
 from deep_restoration.files.hdf5 import create_hdf5, write_array, write_names
 from deep_restoration.priors import levels
 from deep_restoration.priors.levels import Crops
+from deep_restoration.priors.material import HALVES
 from deep_restoration.runtime import seeds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -120,7 +121,7 @@ def test_what_was_learned_by_heart_shows():
 
 def test_images_of_the_same_half_are_taken(file):
     path, _, names = file
-    known = [set(levels.crops(path, "images", 0.2, half)[1].names) for half in ("first", "second")]
+    known = [set(levels.crops(path, "images", 0.2, half)[1].names) for half in HALVES]
     held = set(levels.crops(path, "images", 0.2)[0].names)
     for part, start in zip(known, (0, 1), strict=True):
         assert part <= set(names[start::2]) - held

@@ -188,7 +188,7 @@ EXPERTS = {
         (
             {"method": "unet"},
             {"of": "images", "form": "direct", "widths": [32, 48, 64, 96], "blocks": 1, "fold": 2}
-            | {"noise_levels": [2.5, 510.0], "sigma": 5.0, "half": None, "precision": "float32"}
+            | {"noise_levels": [2.5, 510.0], "sigma": 5.0, "part": "all", "precision": "float32"}
             | {"steps": 8000, "batch": 16, "crop": 64, "rate": 2e-3, "average": 0.02},
         ),
     ],
@@ -1084,8 +1084,8 @@ FAULTS = {
         ["priors.new.form is 'energy'", "allowed: direct, gradient_step"],
     ),
     "a third half": (
-        [("priors.new", {"method": "unet", "half": "third"})],
-        ["priors.new.half is 'third'", "first, second"],
+        [("priors.new", {"method": "unet", "part": "third"})],
+        ["priors.new.part is 'third'", "first_half, second_half"],
     ),
     "no scale of a U-Net": (
         [("priors.new", {"method": "unet", "widths": []})],

@@ -40,13 +40,13 @@ class Crops(NamedTuple):
 
 
 def crops(
-    path: str | os.PathLike, of: str, held_out: float, half: str | None = None
+    path: str | os.PathLike, of: str, held_out: float, part: str = "all"
 ) -> tuple[Crops, Crops]:
     """Held-out images of a file, evenly spaced, at most MOST, and as many that were learned from, if there
-    are. `of` is `images` or `grey`, `held_out` the share of them, `half` as of material.known."""
+    are. `of` is `images` or `grey`, `held_out` the share of them, `part` as of material.known."""
     parts, count = [], MOST
     with open_hdf5(path, "images") as file:
-        learned, held = known(file, len(file["images"]), held_out, half)
+        learned, held = known(file, len(file["images"]), held_out, part)
         for chosen in (held, learned):
             names, pixels = splits.named(
                 file, evenly_spaced(np.flatnonzero(chosen).tolist(), count)

@@ -51,7 +51,7 @@ def levels_settings(wildcards):
     """Which images a denoiser is measured on."""
     prior = wildcards.prior
     more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
-    more["half"] = STUDY["priors"][prior].get("half")
+    more["part"] = STUDY["priors"][prior].get("part", "all")
     return canonical(more | {"of": configuration.source_of(STUDY, prior)})
 
 
@@ -59,11 +59,11 @@ def halves():
     """Pairs of denoisers that differ in nothing but the half of the photographs that they learn from."""
 
     def rest(prior):
-        return {k: v for k, v in STUDY["priors"][prior].items() if k != "half"}
+        return {k: v for k, v in STUDY["priors"][prior].items() if k != "part"}
 
     first, second = (
-        [p for p in denoisers() if STUDY["priors"][p].get("half") == half]
-        for half in ("first", "second")
+        [p for p in denoisers() if STUDY["priors"][p].get("part") == half]
+        for half in ("first_half", "second_half")
     )
     return [(one, other) for one in first for other in second if rest(one) == rest(other)]
 
