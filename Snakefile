@@ -100,6 +100,7 @@ rule denoising:
             if denoised("h5", colour)
         ],
         "results/tables/denoising_levels.csv" if denoisers() else [],
+        "results/tables/denoising_agreement.csv" if halves() else [],
 
 
 rule inverters:

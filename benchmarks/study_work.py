@@ -25,7 +25,7 @@ from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.jobs import preflight
 from deep_restoration.jobs.fingerprint import installed, reached
 from deep_restoration.networks import graph, sources
-from deep_restoration.priors import autoregressive, denoiser
+from deep_restoration.priors import autoregressive, denoiser, unet
 from deep_restoration.study import configuration, visualisations
 
 ROOT = Path(__file__).parents[1]
@@ -346,10 +346,10 @@ class Classifier:
 
     def annealing(self, layer: str, plan: dict) -> Work:
         """An image's annealing: of every gradient the classifier, and the denoiser and its gradient, each a
-        transform there and one back."""
+        transform there and one back, and a pass of its network, if it has one."""
         gradients = plan["levels"] * plan["steps"] * plan["samples"]
         shape = (3, self.counter.size, self.counter.size)
-        denoised = energy({"method": "wiener"}, (3, 0, 0), shape).times(2)
+        denoised = energy(self.study["priors"][plan["prior"]], (3, 0, 0), shape).times(2)
         one = self.iteration(layer) + denoised
         return one.times(gradients, gradients)
 
@@ -534,6 +534,14 @@ def _denoiser(channels: int, height: int, width: int, *options: int) -> Work:
 
 
 @functools.cache
+def _unet(channels: int, height: int, width: int, *options) -> Work:
+    with torch.device("meta"):
+        network = unet.Network(channels, *options)
+        seen = torch.empty(1, 2 * channels, height, width)
+        return module_work(network, seen, torch.empty(1))
+
+
+@functools.cache
 def _autoregressive(channels: int, height: int, width: int, *options: int) -> Work:
     with torch.device("meta"):
         network = autoregressive.Network(channels, *options)
@@ -545,6 +553,9 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
     if entry["method"] == "denoiser":
         options = (entry["width"], entry["blocks"], entry["fold"])
         return _denoiser(channels, height, width, *options)
+    if entry["method"] == "unet":
+        options = (tuple(entry["widths"]), entry["blocks"], entry["fold"])
+        return _unet(channels, height, width, *options)
     if entry["method"] == "autoregressive":
         options = (entry["width"], entry["blocks"], entry["context"])
         return _autoregressive(channels, height, width, *options)
@@ -553,12 +564,14 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
 
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
     """Training a prior: whitening, then five products per step on patches, five convolutions on fields,
-    three passes of the network for a denoiser or an autoregressive prior. A spectrum takes seconds."""
+    three passes of the network for a denoiser or an autoregressive prior, twice as many where the network
+    makes an energy. A spectrum takes seconds."""
     if entry["method"] == "wiener":
         return Work(disk=8 * shape[0] * side**2)
     crop = min(entry.get("crop", side), side)
     if one := _network(entry, shape[0], crop, crop):
-        work = one.times(3 * entry["batch"] * entry["steps"], entry["steps"])
+        passes = 6 if entry.get("form") == "gradient_step" else 3
+        work = one.times(passes * entry["batch"] * entry["steps"], entry["steps"])
         memory = 2 * entry["batch"] * one.memory + 5 * one.disk
         return replace(work, memory=memory, disk=one.disk, mixed=entry["precision"] == "mixed")
     count = study["patches"][entry["patches"]]["count"]
@@ -591,12 +604,18 @@ def energy(
 ) -> Work:
     """A prior's energy on a map, and its gradient: a convolution and its transpose for experts, both
     noise samples of a denoiser, whose gradient is its answer; four directions, there and back, of an
-    autoregressive one; products of a map with the bases of its channels, rows and columns, there and back."""
+    autoregressive one; products of a map with the bases of its channels, rows and columns, there and back,
+    of a spectrum, and of a U-Net beside its pass, both a second time where its network makes an energy."""
     channels, height, width = shape
+    values = math.prod(shape)
+    transforms = Work(4 * values * sum(shape), 8 * 4 * values, 1, 8 * 4 * values)
     if entry["method"] == "wiener":
-        values = math.prod(shape)
-        return Work(4 * values * sum(shape), 8 * 4 * values, 1, 8 * 4 * values)
+        return transforms
     if one := _network(entry, *shape):
+        if entry["method"] == "unet":
+            passes = 2 if entry["form"] == "gradient_step" else 1
+            both = (transforms + one).times(passes, passes)
+            return replace(both, memory=transforms.memory + one.memory, disk=0)
         asked = max(1, 2 * entry["noise_samples"]) if "noise_samples" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
     groups, _, _ = _groups(entry, patch)

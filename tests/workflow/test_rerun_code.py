@@ -342,7 +342,7 @@ def test_every_rule_that_runs_a_script_has_its_fingerprint(before, scripts, jobs
     assert set(jobs[0].values()) - set(scripts) == {"all"}
     # The others only shards and targets of their own need.
     others = {"gather.py", "gather_tables.py", "statistics_shard.py"}
-    others |= {"denoising_levels.py", "denoising_levels_table.py"}
+    others |= {"denoising_levels.py", "denoising_levels_table.py", "denoising_agreement.py"}
     assert set(before) - set(scripts.values()) == others
 
 

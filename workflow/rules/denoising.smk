@@ -89,3 +89,33 @@ rule denoising_levels_table:
         "Gathering how well denoisers denoise"
     script:
         "../scripts/denoising_levels_table.py"
+
+
+rule denoising_agreement:
+    "Measure whether denoisers of halves of the training photographs agree."
+    input:
+        priors=expand("results/priors/{prior}.safetensors", prior=agreement_priors()),
+        train="results/images/train.h5",
+    output:
+        report(
+            "results/tables/denoising_agreement.csv",
+            caption="../report/denoising_agreement.rst",
+            category="Tables",
+        ),
+    log:
+        "logs/denoising_agreement.log",
+    benchmark:
+        "logs/benchmarks/denoising_agreement.tsv"
+    threads: 4
+    resources:
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=agreement_settings,
+        code=code("denoising_agreement.py"),
+        store=store,
+    message:
+        "Comparing denoisers of halves of the photographs"
+    script:
+        "../scripts/denoising_agreement.py"

@@ -10,7 +10,8 @@ with job(snakemake):
 
     inputs, settings = snakemake.input, snakemake.params.settings
     prior = load(inputs.prior).to(devices.device())
-    held, learned = levels.crops(inputs.train, settings["of"], settings["held_out"])
+    of = settings["of"], settings["held_out"], settings["part"]
+    held, learned = levels.crops(inputs.train, *of)
     rows = levels.measured(prior, held, learned, settings["seed"])
     table = [(snakemake.wildcards.prior, *row) for row in rows]
     write_csv(snakemake.output[0], ("prior", *levels.COLUMNS), table)

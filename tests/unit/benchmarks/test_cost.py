@@ -18,6 +18,7 @@ from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.priors.spectral import Spectral
+from deep_restoration.priors.unet import Gate, Network, UNet
 
 SIZE, LAYERS = 96, ("conv2", "pool5")
 
@@ -77,6 +78,21 @@ def test_the_energy_of_a_spectrum_and_its_gradient_are_what_torch_counts():
     prior, image = Spectral(*parts, 0.1), torch.rand(1, 3, 20, 24, requires_grad=True)
     found = study_work.energy({"method": "wiener"}, (3, 0, 0), (3, 20, 24))
     assert flops_of(lambda: prior.energy(image).sum().backward()) == found.flops
+
+
+@pytest.mark.parametrize(("form", "passes"), [("direct", 1), ("gradient_step", 2)])
+def test_a_u_net_and_its_gradient_are_what_torch_counts(form, passes):
+    """Two products per value with each base; of an energy's gradient the way back, too."""
+    entry = {"method": "unet", "form": form, "widths": [8, 12], "blocks": 1, "fold": 2}
+    parts = (torch.zeros(3), torch.eye(3), torch.ones(3, 24, 32))
+    gate = Gate(torch.tensor([0.01, 2.0]), torch.ones(2))
+    prior = UNet(Spectral(*parts, 0.1), Network(3, [8, 12], 1, 2), gate, form, 0.1)
+    found = study_work.energy(entry, (3, 0, 0), (3, 24, 32))
+    counted = flops_of(lambda: prior.gradient(torch.rand(1, 3, 24, 32)))
+    assert 0.9 * found.flops < counted < 1.1 * found.flops
+    network = study_work._unet(3, 24, 32, (8, 12), 1, 2)
+    assert found.flops > passes * network.flops > 0
+    assert network.disk == sum(4 * x.numel() for x in prior.correct.network.state_dict().values())
 
 
 def test_a_step_of_score_matching_is_five_products():

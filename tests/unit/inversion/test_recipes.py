@@ -16,7 +16,7 @@ from deep_restoration.inversion.reconstructor import Reconstructor
 from deep_restoration.inverters.chain import Chain, load_chain, save_chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields
-from deep_restoration.priors import autoregressive, spectral
+from deep_restoration.priors import autoregressive, spectral, unet
 from deep_restoration.priors.base import Calibrated, PerPosition
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoiser import Denoiser, Network
@@ -293,9 +293,18 @@ def annealing(**changes):
 @pytest.fixture
 def annealed(study, small_pictures, tmp_path):
     """A reconstructor with a spectrum and what an annealing expects of the layer."""
-    pixels = (255 * small_pictures.permute(0, 2, 3, 1)).round().byte().numpy()
+    pixels = bytes_of(small_pictures)
     prior, _ = spectral.train(pixels.transpose(0, 3, 1, 2), pixels[:1].transpose(0, 3, 1, 2), 5.0)
-    prior.save(tmp_path / "wiener.safetensors", {})
+    return annealing_under(prior, study, pixels, tmp_path / "wiener.safetensors")
+
+
+def bytes_of(pictures):
+    return (255 * pictures.permute(0, 2, 3, 1)).round().byte().numpy()
+
+
+def annealing_under(prior, study, pixels, path):
+    """A reconstructor with a prior, stored there, and what an annealing under it expects of the layer."""
+    prior.save(path, {})
     network = reconstructor(study).network
     plan = Recipe.of({"anneal": annealing()}).anneal
     found = surrogates.fit(
@@ -308,12 +317,33 @@ def annealed(study, small_pictures, tmp_path):
         0,
         torch.device("cpu"),
     )
-    found.save(tmp_path / "surrogates.safetensors", {})
+    found.save(path.with_name("surrogates.safetensors"), {})
     return reconstructor(
-        study,
-        priors=[tmp_path / "wiener.safetensors"],
-        surrogates=[tmp_path / "surrogates.safetensors"],
+        study, priors=[path], surrogates=[path.with_name("surrogates.safetensors")]
     )
+
+
+@pytest.mark.parametrize("form", ["direct", "gradient_step"])
+def test_an_annealing_asks_the_prior_that_its_recipe_names(form, study, small_pictures, tmp_path):
+    """A U-Net whose network does nothing is its filter; one that does something leads elsewhere."""
+    pixels, names, truth = bytes_of(small_pictures), ["a", "b"], small_pictures[:2]
+    planes = pixels.transpose(0, 3, 1, 2)
+    spectrum, _ = spectral.train(planes, planes[:1], 5.0)
+    facts = {"widths": [4, 6], "blocks": 1, "fold": 2}
+    gate = unet.Gate(unet.knots(0.01, 2.0), torch.ones(unet.KNOTS))
+    found = {}
+    for name in ("wiener", "idle", "busy"):
+        prior = spectrum
+        if name != "wiener":
+            network = unet.Network(3, **facts)
+            if name == "busy":
+                torch.nn.init.constant_(network.leave.bias, 0.5)
+            prior = unet.UNet(spectrum, network, gate, form, spectrum.sigma, facts=facts)
+        one = annealing_under(prior, study, pixels, tmp_path / f"{name}.safetensors")
+        recipe = Recipe.of({"anneal": annealing(prior=name)})
+        found[name] = one.reconstruct(recipe, truth, names, 0, NEVER).images
+    torch.testing.assert_close(found["idle"], found["wiener"], rtol=0, atol=1e-3)
+    assert not torch.allclose(found["busy"], found["wiener"], rtol=0, atol=1e-2)
 
 
 def test_an_annealed_image_is_what_the_optimisation_goes_on_from(annealed, small_pictures):

@@ -172,6 +172,22 @@ def test_under_an_exact_denoiser_the_result_is_the_posterior_mean(noisy):
 
 
 @pytest.mark.parametrize("weight", [0.25, 1.0])
+def test_a_denoiser_of_every_level_is_asked_for_the_noisy_image_itself(noisy, weight):
+    """A weight multiplies the noise that it is told."""
+
+    class OfEveryLevel(Shrinking):
+        kind = "unet"
+
+    found = denoising.posterior_mean(OfEveryLevel(), SIGMA, noisy, weight)
+    assert torch.equal(found.images, Shrinking().denoise(noisy, weight**0.5 * SIGMA))
+    assert (found.iterations, found.residual) == (0, 0.0)
+    most = [
+        denoising.most_probable(kind(), SIGMA, noisy, 1.0) for kind in (Shrinking, OfEveryLevel)
+    ]
+    assert torch.equal(most[0].images, most[1].images)
+
+
+@pytest.mark.parametrize("weight", [0.25, 1.0])
 def test_under_an_exact_denoiser_the_most_probable_image_is_that_of_its_density(noisy, weight):
     """The density of white images with noise of level s in them is a Gaussian of variance spread^2 + s^2."""
     found = denoising.most_probable(

@@ -11,6 +11,7 @@ from deep_restoration.evaluation import intervals
 from deep_restoration.files.hdf5 import create_hdf5, write_array, write_names
 from deep_restoration.priors import levels
 from deep_restoration.priors.levels import Crops
+from deep_restoration.priors.material import HALVES
 from deep_restoration.runtime import seeds
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -116,6 +117,41 @@ def test_what_was_learned_by_heart_shows():
     least = dict(zip(levels.COLUMNS, rows[0], strict=True))
     assert least["psnr_training"] > 100
     assert least["psnr"] < 12
+
+
+def test_images_of_the_same_half_are_taken(file):
+    path, _, names = file
+    known = [set(levels.crops(path, "images", 0.2, half)[1].names) for half in HALVES]
+    held = set(levels.crops(path, "images", 0.2)[0].names)
+    for part, start in zip(known, (0, 1), strict=True):
+        assert part <= set(names[start::2]) - held
+        assert len(part) == len(held)
+
+
+class Other(Halving):
+    def denoise(self, x, sigma):
+        return 0.5 * x + 0.12 * sigma + 0.01
+
+
+def test_denoisers_of_halves_are_compared_with_each_other_and_with_the_truth():
+    held = some(levels.BATCH + 2)
+    rows = list(levels.agreement(Halving(), Other(), held, 3))
+    assert [row[0] for row in rows] == list(levels.LEVELS)
+    for row in rows:
+        found = dict(zip(levels.AGREEMENT[2:], row, strict=True))
+        level, between = found["level"], []
+        for name, plane in zip(*held, strict=True):
+            draw = seeds.generator(3, "denoising", f"{name} at {level:g}")
+            noisy = plane / 255 + level * torch.randn(plane.shape, generator=draw).numpy()
+            one, other = 0.5 * noisy + 0.1 * level, 0.5 * noisy + 0.12 * level + 0.01
+            error = np.mean((one.clip(0, 1) - other.clip(0, 1)) ** 2)
+            between.append(-10 * math.log10(error))
+        assert found["psnr_between"] == pytest.approx(np.mean(between), rel=1e-4)
+        limits = intervals.bootstrap_interval(np.array(between), held.names, 3)
+        assert (found["low"], found["high"]) == pytest.approx(limits, rel=1e-4)
+        for key, prior in (("psnr_first", Halving()), ("psnr_second", Other())):
+            assert found[key] == pytest.approx(levels.psnr_at(prior, held, level, 3).mean())
+        assert (found["images"], found["photographs"]) == (levels.BATCH + 2, levels.BATCH + 2)
 
 
 def test_few_photographs_have_no_interval():

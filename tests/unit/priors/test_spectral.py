@@ -8,8 +8,8 @@ import scipy.fft
 import torch
 
 from deep_restoration.data import images, inventory, splits
-from deep_restoration.files.tensors import load_tensors, save_tensors
-from deep_restoration.priors import denoising, spectral
+from deep_restoration.files.tensors import load_tensors
+from deep_restoration.priors import annealing, denoising, spectral
 from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.registry import load
 from deep_restoration.priors.spectral import Spectral
@@ -401,18 +401,12 @@ def test_a_stored_prior_is_the_same(tmp_path):
     one = prior(sigma=0.25, mean=1.5, spread=0.125)
     one.facts["of"] = "grey"
     one.save(path, {"settings": {"seed": 1}})
-    for found in (spectral.load(path), load(path)):
+    for found in (annealing.load(path), load(path)):
         for ask in ("denoise", "energy", "gradient"):
             assert torch.equal(getattr(found, ask)(x), getattr(one, ask)(x))
     assert (found.kind, found.channels, found.sigma) == ("wiener", CHANNELS, 0.25)
     assert (found.mean, found.spread, found.facts) == (1.5, 0.125, one.facts)
     assert load_tensors(path, "prior")[1]["settings"] == {"seed": 1}
-
-
-def test_a_prior_of_another_kind_is_named(tmp_path):
-    save_tensors(tmp_path / "foe.safetensors", {}, "prior", {"kind": "field"})
-    with pytest.raises(ValueError, match="holds a field, where one of method wiener is needed"):
-        spectral.load(tmp_path / "foe.safetensors")
 
 
 def test_another_noise_level_can_be_asked_for(tmp_path):

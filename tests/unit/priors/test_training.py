@@ -6,7 +6,7 @@ import torch
 
 from deep_restoration.data import images, patches, splits
 from deep_restoration.files.atomic import StorageError
-from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array
+from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
 from deep_restoration.priors import material, training
 from deep_restoration.priors.base import Calibrated
 from deep_restoration.priors.borders import BORDERS
@@ -68,8 +68,8 @@ def write_patches(path, maps, size, dc, contrast=None, scale=1):
 def plan(method, of, **changes):
     """Settings as a rule passes them on, defaults included."""
     rest = {"method": method, "of": of, "held_out": SHARE, "seed": 0}
-    quick = {"steps": 12} if method == "denoiser" else {"steps": 12, "expert": "student_t"}
-    given = {"batch": 16} | quick | ({} if method == "denoiser" else {"filters": 5})
+    experts = {} if method in ("denoiser", "unet") else {"expert": "student_t", "filters": 5}
+    given = {"batch": 16, "steps": 12} | experts
     return schema.filled("priors", {"method": method}) | given | rest | changes
 
 
@@ -148,6 +148,36 @@ def test_one_map_is_too_few_for_a_prior(tmp_path):
     path = write_maps(tmp_path / "a.h5", "features", smooth(2, 4, 5, 5))
     maps, kept = material.load_maps(path, "features", 0.5)
     assert len(maps) == len(kept) == 1
+
+
+def named_maps(path, names):
+    data = np.arange(len(names), dtype=np.float32)[:, None]
+    with create_hdf5(path, "features", {}) as file:
+        write_array(file, "features", data, "units")
+        write_names(file, names)
+    return path
+
+
+def test_halves_have_every_other_photograph_with_all_of_its_crops(tmp_path):
+    names = [f"{shown}.png-{crop:03}" for shown in "abcde" for crop in range(4)]
+    assert images.photograph(names[0]) == images.photograph(names[3]) != images.photograph(names[4])
+    path = named_maps(tmp_path / "a.h5", names)
+    whole, held = material.load_maps(path, "features", 0.2)
+    parts = [material.load_maps(path, "features", 0.2, half) for half in material.HALVES]
+    for maps, kept in parts:
+        assert np.array_equal(kept, held)
+        assert set(maps[:, 0, 0, 0]) <= set(whole[:, 0, 0, 0])
+    first, second = ({names[int(i)][0] for i in maps[:, 0, 0, 0]} for maps, _ in parts)
+    assert (first, second) == ({"a", "c", "e"}, {"b", "d"})
+    assert sum(len(maps) for maps, _ in parts) == len(whole)
+
+
+def test_a_half_without_a_photograph_is_refused(tmp_path):
+    path = named_maps(tmp_path / "a.h5", [f"a.png-{crop:03}" for crop in range(4)])
+    assert len(material.load_maps(path, "features", 0.2, "first_half")[0]) == 3
+    message = r"the second_half of the 1 photographs in .*a.h5 has none.*part: all"
+    with pytest.raises(ValueError, match=message):
+        material.load_maps(path, "features", 0.2, "second_half")
 
 
 def test_maps_of_another_stage_are_refused(tmp_path):
@@ -470,6 +500,18 @@ def test_denoisers_are_trained_and_calibrated_on_all_maps(of, fit):
     assert prior.facts["noise_levels"] == [3.0, 30.0]
 
 
+@pytest.mark.parametrize("form", ["direct", "gradient_step"])
+@pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
+def test_u_nets_are_trained_and_calibrated_on_all_maps(of, form, fit):
+    data, source, maps = material_of(of)
+    settings = plan("unet", source, widths=[3, 4], batch=4, steps=3, crop=6, form=form)
+    prior, history = fit(settings, data)
+    check_calibration(prior, maps, of)
+    assert (prior.kind, prior.form, prior.channels) == ("unet", form, maps.shape[1])
+    assert prior.facts["held_out_objective"] == history[-1][2]
+    assert (prior.facts["of"], prior.facts["noise_levels"]) == (source, [2.5, 510.0])
+
+
 @pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
 def test_spectra_are_learned_and_calibrated_on_all_maps(of, fit):
     data, source, maps = material_of(of)
@@ -490,6 +532,7 @@ QUICK = {
     "field": {"start": 3, "middle": 4, "batch": 4},
     "denoiser": {"width": 2, "batch": 2, "crop": 6},
     "autoregressive": {"width": 2, "batch": 2, "crop": 6, "context": 2, "of": "images"},
+    "unet": {"widths": [2, 3], "batch": 2, "crop": 6},
 }
 CLOSED = {"wiener": {}}  # trained in one step
 OF = {"of": "features"}
@@ -544,13 +587,15 @@ def test_a_stored_prior_counts_from_its_calibration(method, fit, small):
 
 @pytest.mark.parametrize("method", QUICK | CLOSED)
 def test_held_out_maps_are_not_learned_from(method, fit, small):
-    """Other held-out maps change the calibration but no weight."""
+    """Other held-out maps change the calibration but no weight, only whether a U-Net is used."""
     maps, path = small
     first, _ = fit(plan(method, **OF | (QUICK | CLOSED)[method]), maps, path)
     other = maps.copy()
     changed = splits.held_out(12, SHARE)
     other[changed] = other[changed] // 2
     second, _ = fit(plan(method, **OF | (QUICK | CLOSED)[method]), other, path)
+    if method == "unet":
+        second.gate = first.gate = first.gate._replace(open=torch.ones(len(first.gate.open)))
     x = held(maps)
     assert torch.equal(first.energy(x), second.energy(x))
     assert first.mean != second.mean

@@ -8,7 +8,7 @@ from deep_restoration.data import images
 from deep_restoration.files.tensors import load_tensors
 from deep_restoration.inverters import training
 from deep_restoration.networks import exemplar, graph
-from deep_restoration.priors import autoregressive, denoiser, score_matching
+from deep_restoration.priors import autoregressive, denoiser, score_matching, unet
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
 
@@ -60,10 +60,18 @@ def train_classifier(rate, checkpoint, request):
     exemplar.train(steps, "conv2", pictures, settings, *colours, 0, checkpoint)
 
 
+def train_unet(rate, checkpoint, _):
+    plan = unet.Settings(
+        *("direct", (4, 6), 1, 2, (3.0, 300.0), 5.0, STEPS, 4, rate, 0.02, 12, "float32")
+    )
+    unet.train(photographs(), photographs(), plan, 0, checkpoint)
+
+
 TRAININGS = {
     "prior": train_patches,
     "field": train_field,
     "denoiser": train_denoiser,
+    "U-Net": train_unet,
     "autoregressive prior": train_autoregressive,
     "inverter": train_inverter,
     "classifier": train_classifier,

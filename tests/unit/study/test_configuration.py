@@ -185,8 +185,14 @@ EXPERTS = {
             | {"steps": 1500, "batch": 16, "crop": 64, "rate": 2e-3},
         ),
         ({"method": "wiener"}, {"of": "images", "sigma": 5.0, "isotropic": True}),
+        (
+            {"method": "unet"},
+            {"of": "images", "form": "direct", "widths": [32, 48, 64, 96], "blocks": 1, "fold": 2}
+            | {"noise_levels": [2.5, 510.0], "sigma": 5.0, "part": "all", "precision": "float32"}
+            | {"steps": 8000, "batch": 16, "crop": 64, "rate": 2e-3, "average": 0.02},
+        ),
     ],
-    ids=["patch", "field", "denoiser", "autoregressive", "wiener"],
+    ids=["patch", "field", "denoiser", "autoregressive", "wiener", "unet"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
     found = preflight.prepare(study(("priors.new", given)))
@@ -740,7 +746,7 @@ FAULTS = {
     "annealing under a prior that does not denoise": (
         [("recipes.annealed.anneal.prior", "foe")],
         [
-            "recipes.annealed.anneal.prior is 'foe', which is no prior of images of method wiener",
+            "recipes.annealed.anneal.prior is 'foe', which is no prior of images of method wiener or unet",
             "known ones: wiener",
         ],
     ),
@@ -1059,7 +1065,7 @@ FAULTS = {
     ),
     "unknown method": (
         [("priors.ica.method", "ica")],
-        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener"],
+        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener, unet"],
     ),
     "key of the method field": (
         [("priors.ica.start", 10)],
@@ -1080,6 +1086,22 @@ FAULTS = {
     "steps of a prior in closed form": (
         [("priors.wiener.steps", 100)],
         ["priors.wiener.steps is not a key of method wiener", "allowed: of, sigma, isotropic"],
+    ),
+    "a form of a U-Net that is none": (
+        [("priors.new", {"method": "unet", "form": "energy"})],
+        ["priors.new.form is 'energy'", "allowed: direct, gradient_step"],
+    ),
+    "a third half": (
+        [("priors.new", {"method": "unet", "part": "third"})],
+        ["priors.new.part is 'third'", "first_half, second_half"],
+    ),
+    "no scale of a U-Net": (
+        [("priors.new", {"method": "unet", "widths": []})],
+        ["priors.new.widths is []"],
+    ),
+    "noise_levels of a U-Net in the wrong order": (
+        [("priors.new", {"method": "unet", "noise_levels": [510.0, 2.5]})],
+        ["priors.new.noise_levels is [510.0, 2.5]; the least comes first"],
     ),
     "a border of a prior that has none": (
         [("recipes.tv.priors.wiener", {"weight": 1.0, "border": "valid"})],

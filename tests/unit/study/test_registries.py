@@ -8,6 +8,7 @@ from deep_restoration.inversion.mahendran_vedaldi import WEIGHTS
 from deep_restoration.inversion.optimisers import OPTIMISERS
 from deep_restoration.inversion.parametrisations import PARAMETRISATIONS
 from deep_restoration.inverters.modules import KINDS
+from deep_restoration.priors.annealing import ANNEALING
 from deep_restoration.priors.base import UNITS, Calibrating
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
@@ -32,6 +33,7 @@ KIND_OF = {"patch": "field", "field": "field"}  # method -> kind in files, where
         (schema.entries("inverters")["properties"]["kind"]["enum"], KINDS),
         (METHODS, registry.LEARNED),
         (METHODS, TRAINERS),
+        (registry.annealing(), ANNEALING),
         (registry.HAND_CRAFTED, HAND_CRAFTED),
         (registry.PUBLISHED, WEIGHTS),
     ],

@@ -10,7 +10,7 @@ import torch
 
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
-from ..priors import spectral
+from ..priors import annealing
 from ..priors.base import Completing
 from ..priors.registry import load
 from ..runtime import batches, devices
@@ -143,7 +143,7 @@ class Reconstructor:
         truth: torch.Tensor | None,
     ) -> preimage.Result:
         """Images of these maps by annealing, from the images `begin`."""
-        prior = spectral.load(self.learned[plan.prior][None]).to(self.where)
+        prior = annealing.load(self.learned[plan.prior][None]).to(self.where)
         assert self.surrogates is not None  # the rules give a recipe with an annealing its own
         return anneal(
             lambda images: self.network(images)[self.layer],

@@ -26,7 +26,7 @@ from ..data import splits
 from ..data.images import as_tensor
 from ..files.tensors import load_tensors, save_tensors
 from ..networks import saved
-from ..priors.spectral import load
+from ..priors.annealing import load
 from ..runtime import devices, seeds
 from ..runtime.batches import Batches
 from ..runtime.progress import progress
@@ -139,7 +139,10 @@ def of_layer(
     """The surrogates of a layer of a stored classifier under a stored prior, from images of an open file
     which are not among the share `held_out`: searches judge by those."""
     where = devices.device()
-    network, prior = saved.load(network_file, [layer]).to(where), load(prior_file).to(where)
+    network, prior = (
+        saved.load(network_file, [layer]).to(where),
+        load(prior_file).to(where),
+    )
     known = np.flatnonzero(~splits.held_out(len(file["images"]), held_out)).tolist()
     with torch.inference_mode():
         size = as_tensor(file["images"][:1]).to(where)

@@ -91,6 +91,22 @@ class Calibrating(LearnedPrior):
         self.mean, self.spread = float(found.mean()), float(found.std(correction=0)) or 1.0
 
 
+class Distance(torch.autograd.Function):
+    """|x - R|^2 / (2 sigma^2) of x and a denoised R, with the gradient (x - R) / sigma^2 by x alone."""
+
+    @staticmethod
+    def forward(ctx, x, denoised, sigma):
+        difference = (x - denoised) / sigma
+        ctx.save_for_backward(difference)
+        ctx.sigma = sigma
+        return 0.5 * difference.square().sum((1, 2, 3))
+
+    @staticmethod
+    def backward(ctx, outer):
+        (difference,) = ctx.saved_tensors
+        return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
+
+
 class Noised(Calibrating):
     """A prior of maps with white noise of standard deviation `sigma` in them, in the units of the maps.
 
@@ -99,6 +115,10 @@ class Noised(Calibrating):
     OPTIONS = ("sigma",)
     sigma: float
     noise_levels: tuple[float, float] | None = None
+
+    @abstractmethod
+    def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
+        """Of x, N x C x H x W, without noise of standard deviation `sigma`, by default the prior's own."""
 
     def anneal(self, progress: float) -> None:
         """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""

@@ -15,7 +15,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import Noised
+from .base import Distance, Noised
 from .material import Material
 
 
@@ -89,22 +89,6 @@ class Settings:
     precision: str
 
 
-class _Prior(torch.autograd.Function):
-    """|x - R(x)|^2 / (2 sigma^2) with the gradient (x - R(x)) / sigma^2."""
-
-    @staticmethod
-    def forward(ctx, x, denoised, sigma):
-        difference = (x - denoised) / sigma
-        ctx.save_for_backward(difference)
-        ctx.sigma = sigma
-        return 0.5 * difference.square().sum((1, 2, 3))
-
-    @staticmethod
-    def backward(ctx, outer):
-        (difference,) = ctx.saved_tensors
-        return outer.view(-1, 1, 1, 1) * difference / ctx.sigma, None, None
-
-
 class Denoiser(Noised):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
@@ -171,7 +155,7 @@ class Denoiser(Noised):
         return total / (2 * self.noise_samples)
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        return _Prior.apply(x, self.expected(x.detach(), generator), self.sigma)
+        return Distance.apply(x, self.expected(x.detach(), generator), self.sigma)
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.expected(x)) / self.sigma**2

@@ -103,8 +103,9 @@ def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **lim
     with torch.no_grad():
         if prior.kind == "wiener":
             return Denoised(prior.denoise(noisy, math.sqrt(weight) * sigma), 0, 0.0)
-        denoiser = prior.kind == "denoiser"
-        gradient = _slope(prior, SHARP * sigma) if denoiser else prior.gradient
+        gradient = (
+            _slope(prior, SHARP * sigma) if prior.kind in ("denoiser", "unet") else prior.gradient
+        )
         return denoise(gradient, noisy, sigma, weight, **limits)
 
 
@@ -114,9 +115,13 @@ def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **li
     R(y) is that mean as far as R has learned it. A level s with less noise is learned better: so first z,
     the most probable image with noise of level s left in it, of which y is a noisy observation, then R(z),
     the mean for z. Where the images are Gaussian, it is the mean for y.
+
+    One that has learned every level alike (`unet`) is asked for y itself; a weight multiplies the noise.
     """
     level = LEFT * sigma
     with torch.no_grad():
+        if prior.kind == "unet":
+            return Denoised(prior.denoise(noisy, math.sqrt(weight) * sigma), 0, 0.0)
         rest = math.sqrt(sigma**2 - level**2)
         found = denoise(_slope(prior, level), noisy, rest, weight, **limits)
         return found._replace(images=prior.denoise(found.images, level))

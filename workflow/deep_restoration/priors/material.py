@@ -11,11 +11,12 @@ import torch
 
 from ..data import images, splits
 from ..data.splits import evenly_spaced
-from ..files.hdf5 import open_hdf5
+from ..files.hdf5 import open_hdf5, read_names
 from ..runtime import devices
 
 log = logging.getLogger(__name__)
 
+HALVES = ("first_half", "second_half")
 MEMORY = 2 << 30  # bytes of maps held at a time; more are thinned out evenly
 
 
@@ -28,19 +29,39 @@ class Material(NamedTuple):
     patches: str | os.PathLike | None = None
 
 
-def load_maps(path: str | os.PathLike, of: str, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Training and held-out maps N x C x H x W: uint8 of `images` or `grey`, float32 of `features`.
+def known(file, count: int, share: float, part: str = "all") -> tuple[np.ndarray, np.ndarray]:
+    """Which of the `count` maps of an open file are learned from and which are held out, (count,) each.
 
-    `share` of all maps is held out (images.held_out). Raises ValueError for fewer than two maps.
+    `share` of all maps is held out (images.held_out). Of a `part` of HALVES only every other photograph
+    is learned from, all of its crops. Raises ValueError where that leaves none.
+    """
+    held = splits.held_out(count, share)
+    if part == "all":
+        return ~held, held
+    shown = [images.photograph(name) for name in read_names(file)]
+    numbers = {one: number for number, one in enumerate(dict.fromkeys(shown))}
+    chosen = np.array([numbers[one] % 2 == HALVES.index(part) for one in shown]) & ~held
+    if not chosen.any():
+        raise ValueError(
+            f"the {part} of the {len(numbers)} photographs in {file.filename} has none to learn from; "
+            "more training photographs are needed, or part: all"
+        )
+    return chosen, held
+
+
+def load_maps(
+    path: str | os.PathLike, of: str, share: float, part: str = "all"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and held-out maps N x C x H x W, as of `known`: uint8 of `images` or `grey`, float32 of
+    `features`. Raises ValueError for fewer than two maps.
     """
     stage = "features" if of == "features" else "images"
     with open_hdf5(path, stage) as file:
         data = file[stage]
         if len(data) < 2:
             raise ValueError(f"{path} holds {len(data)} maps; a prior needs at least 2")
-        kept = splits.held_out(len(data), share)
         parts = []
-        for chosen in (~kept, kept):
+        for chosen in known(file, len(data), share, part):
             rows = np.flatnonzero(chosen).tolist()
             room = max(1, MEMORY // max(1, data[0].nbytes))
             if len(rows) > room:

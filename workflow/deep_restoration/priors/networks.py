@@ -61,15 +61,16 @@ def train(
     names: tuple[str, str],
     seed: int,
     checkpoint: Checkpoint,
+    average: float | None = None,
 ) -> list[tuple]:
     """Fit `network` by Adam to the losses of batches drawn from `maps`; `losses` is given these or the
     `held_out` ones, how many to draw and from what.
 
-    `names`: of the kind of network, on which its random numbers depend, and in messages. The rate
-    rises over the first twentieth of the steps and falls by half a cosine. Batches that do not fit into
-    memory are halved, and their gradients added up. Leaves the network with the weights of the best
-    held-out objective. Returns rows (step, objective, held-out objective, seconds). Raises DivergedError
-    naming the step.
+    `names`: of the kind of network, on which its random numbers depend, and in messages. `average`: as of
+    runtime.training.Options. The rate rises over the first twentieth of the steps and falls by half a
+    cosine. Batches that do not fit into memory are halved, and their gradients added up. Leaves the network
+    with the weights of the best held-out objective. Returns rows (step, objective, held-out objective,
+    seconds). Raises DivergedError naming the step.
     """
     (kind, what), parameters = names, list(network.parameters())
     learning = Batches(plan.batch, f"training the {what}")
@@ -87,7 +88,9 @@ def train(
         )
 
     optimiser = torch.optim.Adam(parameters, plan.rate)
-    options = Options(plan.steps, partial(warm_cosine, warm=0.05, least=1e-3), clip=1.0)
+    options = Options(
+        plan.steps, partial(warm_cosine, warm=0.05, least=1e-3), clip=1.0, average=average
+    )
     return fit(what, network, optimiser, gradient, options, checkpoint, objective)
 
 

@@ -11,7 +11,7 @@ import torch
 
 from ..files.tensors import load_tensors
 from ..runtime.checkpoints import Checkpoint
-from . import autoregressive, denoiser, expert_training, spectral
+from . import autoregressive, denoiser, expert_training, spectral, unet
 from .autoregressive import Autoregressive
 from .base import LearnedPrior, Prior
 from .denoiser import Denoiser
@@ -20,6 +20,7 @@ from .material import Material
 from .norms import AlphaNorm, ColourNorm, DistanceTo
 from .spectral import Spectral
 from .total_variation import TotalVariation
+from .unet import UNet
 
 
 class Given(NamedTuple):
@@ -39,7 +40,7 @@ HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
 }
 # Kind in files -> its class.
 LEARNED: dict[str, type[LearnedPrior]] = {
-    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral)
+    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral, UNet)
 }
 
 # Method in the configuration -> its training, which returns the prior and its history.
@@ -49,6 +50,7 @@ TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, l
     "denoiser": denoiser.trained,
     "autoregressive": autoregressive.trained,
     "wiener": spectral.trained,
+    "unet": unet.trained,
 }
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ..files.tensors import load_tensors, save_tensors
+from ..files.tensors import save_tensors
 from ..runtime.checkpoints import Checkpoint
 from . import networks
 from .base import Noised
@@ -20,6 +20,7 @@ from .material import Material, batches
 # Added to every variance, as a share of the mean one. Of photographs in [0, 1], whose variance is about .07,
 # it is 1e-6: a quarter of a grey level, less than rounding to 8 bits adds.
 FLOOR = 1.5e-5
+PARTS = ("centre", "basis", "variances")  # what a spectrum is made of, by name
 
 
 def dct_matrix(size: int) -> torch.Tensor:
@@ -103,7 +104,7 @@ class Spectral(Noised):
         return len(self.centre)
 
     def to(self, device: torch.device) -> Spectral:
-        for name in ("centre", "basis", "variances"):
+        for name in PARTS:
             setattr(self, name, getattr(self, name).to(device))
         return self
 
@@ -139,12 +140,25 @@ class Spectral(Noised):
         sigma: the standard deviation s of the noise in x, one or one per map (N,), by default the prior's
         own. Autograd goes through.
         """
+        return self._filtered(x, sigma, lambda v, s: v / (v + s**2))
+
+    def root(self, x: torch.Tensor, sigma: float | torch.Tensor | None = None) -> torch.Tensor:
+        """R(x) = centre + T' DCT' [1 - s / sqrt(v + s^2)] a, whose gradient step is `denoise`: the gradient
+        of |x - R(x)|^2 / 2 by x is x - denoise(x). Arguments as of `denoise`."""
+        return self._filtered(x, sigma, lambda v, s: 1 - s / (v + s**2).sqrt())
+
+    def _filtered(
+        self,
+        x: torch.Tensor,
+        sigma: float | torch.Tensor | None,
+        gain: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+    ) -> torch.Tensor:
+        """centre + T' DCT' [gain(v, s) a], s of a shape that goes with v."""
         level = self.sigma if sigma is None else sigma
         level = torch.as_tensor(level, dtype=x.dtype, device=x.device).view(-1, 1, 1, 1)
         with torch.autocast(x.device.type, enabled=False):
             sized = self._of(x)
-            gain = sized.variances / (sized.variances + level**2)
-            return sized.synthesise(gain * sized.analyse(x))
+            return sized.synthesise(gain(sized.variances, level) * sized.analyse(x))
 
     def energy(self, x: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
         """sum over coefficients of a^2 / 2 (v + sigma^2): -log p of maps with noise, but for a constant."""
@@ -179,7 +193,7 @@ class Spectral(Noised):
         return x[0].numel()
 
     def save(self, path: str | os.PathLike, provenance: dict) -> None:
-        tensors = {name: getattr(self, name) for name in ("centre", "basis", "variances")}
+        tensors = {name: getattr(self, name) for name in PARTS}
         names = ("kind", "sigma", "mean", "spread", "facts")
         facts = {name: getattr(self, name) for name in names}
         save_tensors(path, tensors, "prior", {**provenance, **facts})
@@ -189,15 +203,6 @@ class Spectral(Noised):
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
         more = {name: facts[name] for name in ("mean", "spread", "facts")}
         return cls(**tensors, sigma=facts["sigma"], **more).asked_at(sigma)
-
-
-def load(path: str | os.PathLike) -> Spectral:
-    """The prior of a file. Raises StorageError for a file that is damaged or no prior, ValueError for one of
-    another kind."""
-    tensors, facts = load_tensors(path, "prior")
-    if facts["kind"] != Spectral.kind:
-        raise ValueError(f"{path} holds a {facts['kind']}, where one of method wiener is needed")
-    return Spectral.of(tensors, facts)
 
 
 def radial(power: torch.Tensor) -> torch.Tensor:

@@ -25,7 +25,8 @@ def train(
 
     Returns it and the history as rows (step, objective, held-out objective, seconds).
     """
-    maps, kept = load_maps(maps_file, settings["of"], settings["held_out"])
+    learned = settings["of"], settings["held_out"], settings.get("part", "all")
+    maps, kept = load_maps(maps_file, *learned)
     checkpoint = Checkpoint(output, key)
     material = Material(maps, kept, patches_file)
     prior, history = TRAINERS[settings["method"]](material, settings, checkpoint)

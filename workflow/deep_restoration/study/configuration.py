@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from . import searched, visualisations
-from .registry import FITTED, HAND_CRAFTED, LEARNED, PUBLISHED
+from .registry import FITTED, HAND_CRAFTED, LEARNED, PUBLISHED, annealing
 from .wording import nearest
 
 TAKEN = {  # names that stand for something else beside the user's
@@ -88,8 +88,8 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
         where = f"priors.{name}"
         if name in HAND_CRAFTED:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
-        if prior["method"] == "denoiser" and prior["noise_levels"][0] > prior["noise_levels"][1]:
-            yield f"{where}.noise_levels is {prior['noise_levels']}; the least comes first"
+        if (levels := prior.get("noise_levels")) and levels[0] > levels[1]:
+            yield f"{where}.noise_levels is {levels}; the least comes first"
         if prior["method"] == "autoregressive":
             if prior["of"] == "features":
                 yield f"{where}.of is features; an autoregressive prior is one of images or grey ones"
@@ -189,13 +189,12 @@ def _annealing(config: dict, dropped: Dropped, where: str, entry: dict) -> Itera
     fit = [
         name
         for name, known in config["priors"].items()
-        if LEARNED[known["method"]].anneals and known["of"] == "images"
+        if known["method"] in annealing() and known["of"] == "images"
     ]
     if prior not in fit:
         known = nearest(prior, fit) if fit else "none"
-        methods = ", ".join(name for name, method in LEARNED.items() if method.anneals)
         yield (
-            f"{where}.prior is {prior!r}, which is no prior of images of method {methods}; "
+            f"{where}.prior is {prior!r}, which is no prior of images of method {' or '.join(annealing())}; "
             f"known ones: {known}{why(dropped, 'priors', prior)}"
         )
     if entry["noise"][0] <= entry["noise"][1]:

@@ -406,12 +406,70 @@ class Wiener(Model):
     )
 
 
+class UNet(Model):
+    """Wiener's filter and a U-Net that corrects it, for every noise level; at levels where it does not beat
+    the filter on held-out images it is not used"""
+
+    method: Literal["unet"]
+    of: Source = "images"
+    form: Literal["direct", "gradient_step"] = Field(
+        "direct",
+        description="`direct`: the network corrects the denoised image; `gradient_step`: the network makes "
+        "an energy, whose gradient step is the denoised image, at three times the cost (Hurault et al. 2022)",
+    )
+    widths: list[Annotated[int, Field(ge=1)]] = Field(
+        [32, 48, 64, 96],
+        min_length=1,
+        max_length=6,
+        description="Channels at each scale, the finest first; each scale has half the resolution of the one "
+        "before",
+    )
+    blocks: int = Field(
+        1, ge=0, description="Residual blocks at each scale, on the way down and on the way up"
+    )
+    fold: int = Field(
+        2,
+        ge=1,
+        le=4,
+        description="Pixels folded into channels, n x n of them, n^2 times cheaper",
+    )
+    noise_levels: list[Positive] = Field(
+        [2.5, 510.0],
+        min_length=2,
+        max_length=2,
+        description="The least and largest standard deviation of the noise, of image values in 0..255 or in "
+        "percent of the spread of feature maps; evenly on a logarithmic scale",
+    )
+    sigma: float = Field(
+        5.0,
+        gt=0,
+        description="Noise level at which the prior is asked, in the units of noise_levels",
+    )
+    part: Literal["all", "first_half", "second_half"] = Field(
+        "all",
+        description="Of the training photographs, to learn from; halves have every other one. Two "
+        "priors that differ in nothing else are compared in results/tables/denoising_agreement.csv: what "
+        "learned its images by heart does not agree",
+    )
+    steps: int = Field(8000, ge=1, description="Updates")
+    batch: int = Field(16, ge=2, description="Crops in an update")
+    crop: int = Field(64, ge=4, description="Side of the crops that the network sees")
+    rate: float = Field(2e-3, gt=0, description="Learning rate of Adam")
+    average: float = Field(
+        0.02,
+        ge=0,
+        le=1,
+        description="Weights are averaged over the latest updates, this share of all; 0 for no average",
+    )
+    precision: Precision = "float32"
+
+
 Prior = Annotated[
-    PatchExperts | FieldOfExperts | Denoiser | Autoregressive | Wiener,
+    PatchExperts | FieldOfExperts | Denoiser | Autoregressive | Wiener | UNet,
     Field(
         discriminator="method",
         description="Experts trained by score matching (on patches, or as a field), a denoising "
-        "auto-encoder, an autoregressive model, or a stationary Gaussian",
+        "auto-encoder, an autoregressive model, a stationary Gaussian, or a U-Net that corrects its filter",
     ),
 ]
 
@@ -521,8 +579,8 @@ class Term(Model):
     beta: float = left_out("Power of total variation", ge=1)
     V: float = left_out("Natural difference of neighbours on the scale 0..255", gt=0)
     sigma: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] = left_out(
-        "Noise level at which a prior of method denoiser or wiener is asked, of image values in 0..255 (of "
-        "feature maps in percent of their spread); or two, at the first iteration and at the last"
+        "Noise level at which a prior of method denoiser, wiener or unet is asked, of image values in "
+        "0..255 (of feature maps in percent of their spread); or two, at the first iteration and at the last"
     )
     layers: Literal["all", "first", "last"] | Annotated[list[str], Field(min_length=1)] = left_out(
         "Of a prior of feature maps: which of the classifier's layers in front of the one to reconstruct "
@@ -617,7 +675,7 @@ class Anneal(Model):
     """Reconstruction from coarse to fine under a denoiser, whose noise falls level by level
     (docs/annealed.md); then the optimisation goes on from its image, if the recipe has phases"""
 
-    prior: str = Field("wiener", description="A prior of images of method wiener")
+    prior: str = Field("wiener", description="A prior of images of method wiener or unet")
     noise: list[Positive] = Field(
         [380.0, 8.0],
         min_length=2,
@@ -672,8 +730,8 @@ class SearchBounds(Model):
     data_weight: Bounds = left_out()
     priors: dict[str, Bounds] = left_out("Of the weights of priors, by name", min_length=1)
     sigma: dict[str, Bounds] = left_out(
-        "Of the noise levels of priors of method denoiser or wiener, by name; of two, the last is searched "
-        "and the first keeps its ratio to it",
+        "Of the noise levels of priors of method denoiser, wiener or unet, by name; of two, the last is "
+        "searched and the first keeps its ratio to it",
         min_length=1,
     )
     anneal: AnnealBounds = left_out()

@@ -46,4 +46,10 @@ LEARNED = {
     "denoiser": Method({"sigma"}, "squared error of the noise / its variance", True),
     "autoregressive": Method(set(), "squared error / variance of the images", True),
     "wiener": Method({"sigma"}, "negative log likelihood per value", True, True),
+    "unet": Method({"sigma"}, "squared error / that of Wiener's filter", True, True),
 }
+
+
+def annealing() -> list[str]:
+    """The methods whose priors annealing can ask."""
+    return [name for name, method in LEARNED.items() if method.anneals]

@@ -36,7 +36,7 @@ def denoised(extension, colour):
     priors = priors_of(colour) if STUDY["denoising"]["images"] else []
     names = ["tv.map"] if priors else []
     for prior in priors:
-        both = STUDY["priors"][prior]["method"] == "denoiser"
+        both = STUDY["priors"][prior]["method"] in ("denoiser", "unet")
         names += [f"{prior}.map", *[f"{prior}.mean"] * both]
     return [f"results/denoising/{name}.{colour}.{extension}" for name in names]
 
@@ -49,5 +49,34 @@ def denoisers():
 
 def levels_settings(wildcards):
     """Which images a denoiser is measured on."""
+    prior = wildcards.prior
     more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
-    return canonical(more | {"of": configuration.source_of(STUDY, wildcards.prior)})
+    more["part"] = STUDY["priors"][prior].get("part", "all")
+    return canonical(more | {"of": configuration.source_of(STUDY, prior)})
+
+
+def halves():
+    """Pairs of denoisers that differ in nothing but the half of the photographs that they learn from."""
+
+    def rest(prior):
+        return {k: v for k, v in STUDY["priors"][prior].items() if k != "part"}
+
+    first, second = (
+        [p for p in denoisers() if STUDY["priors"][p].get("part") == half]
+        for half in ("first_half", "second_half")
+    )
+    return [(one, other) for one in first for other in second if rest(one) == rest(other)]
+
+
+def agreement_priors():
+    """The priors of these pairs, each once."""
+    return list(dict.fromkeys(prior for pair in halves() for prior in pair))
+
+
+def agreement_settings(wildcards):
+    """Which denoisers are compared, and on which images."""
+    pairs = [
+        {"priors": list(pair), "of": configuration.source_of(STUDY, pair[0])} for pair in halves()
+    ]
+    more = {"seed": STUDY["seed"], "held_out": STUDY["images"]["held_out"]}
+    return canonical(more | {"priors": agreement_priors(), "pairs": pairs})
