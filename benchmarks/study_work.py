@@ -321,9 +321,15 @@ class Classifier:
         share = sum(phase["iterations"] for phase in phases if phase.get("priors", True)) / max(
             every, 1
         )
+        work = self._under_priors(layer, recipe, share)
+        return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
+
+    def _under_priors(self, layer: str, owner: dict, share: float = 1) -> Work:
+        """An image's gradient with, in a share of the iterations, those of the learned priors that a recipe
+        or its annealing has, of the image and of its maps in front."""
         front = self.layers[: self.layers.index(layer)] if layer in self.layers else []
         work = self.iteration(layer)
-        for name, entry in (recipe.get("priors") or {}).items():
+        for name, entry in (owner.get("priors") or {}).items():
             if name not in self.study["priors"]:
                 continue
             trained = self.study["priors"][name]
@@ -342,7 +348,7 @@ class Classifier:
                 one = energy(trained, patch, shape, **options)
                 memory = work.memory + one.memory
                 work = replace(work + one.times(share, share), memory=memory)
-        return replace(work, mixed=recipe.get("precision") == "mixed", disk=0)
+        return work
 
     def annealing(self, layer: str, plan: dict) -> Work:
         """An image's annealing: of every gradient the classifier, and the denoiser and its gradient, each a
@@ -350,7 +356,7 @@ class Classifier:
         gradients = plan["levels"] * plan["steps"] * plan["samples"]
         shape = (3, self.counter.size, self.counter.size)
         denoised = energy(self.study["priors"][plan["prior"]], (3, 0, 0), shape).times(2)
-        one = self.iteration(layer) + denoised
+        one = self._under_priors(layer, plan) + denoised
         return one.times(gradients, gradients)
 
     def _surrogates(self, layer: str, here: str, plan: dict) -> Job:

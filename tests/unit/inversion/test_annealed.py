@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from deep_restoration.inversion import annealed
 from deep_restoration.inversion.annealed import Annealing, anneal
+from deep_restoration.inversion.preimage import Term
 from deep_restoration.inversion.surrogates import Level, Surrogates
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
@@ -23,6 +24,10 @@ def plan(**changes):
 def maps_of(x):
     draw = torch.Generator().manual_seed(1)
     return F.softplus(F.conv2d(x - 0.5, torch.randn(5, 3, 3, 3, generator=draw)))
+
+
+def network(x):
+    return {"layer": maps_of(x), "front": torch.tanh(x[:, :2])}
 
 
 def denoise(x, s):
@@ -48,14 +53,33 @@ def pictures(count=3):
     return torch.rand(count, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
 
 
-def run(tmp_path, p=None, names=NAMES, truth=None, maps=maps_of, interval=math.inf):
+class Noisy:
+    """An energy of images or maps, at a noise level that falls."""
+
+    sigma = 0.0
+
+    def anneal(self, progress):
+        self.sigma = 2 - progress
+
+    def energy(self, x, generator=None):
+        return (x - 0.3).pow(4).flatten(1).mean(1) / self.sigma
+
+    def select(self, index):
+        return self
+
+
+def terms():
+    return {"image": Term(0.5, Noisy()), "maps": Term(0.25, Noisy(), "front")}
+
+
+def run(tmp_path, p=None, names=NAMES, truth=None, network=network, interval=math.inf, terms=None):
     images = pictures()[: len(names)] if truth is None else truth
     start = torch.full_like(images, 0.5)
     checkpoint = Checkpoint(tmp_path / "x", "key", interval)
     target = maps_of(images)
-    return anneal(
-        maps, denoise, surrogates(), p or plan(), target, names, start, 7, checkpoint, images
-    )
+    plan_, known = p or plan(), surrogates()
+    about = (plan_, target, names, start, 7, checkpoint, images, terms)
+    return anneal(network, "layer", denoise, known, *about)
 
 
 def test_levels_fall_by_the_same_factor():
@@ -68,7 +92,8 @@ def test_steps_are_smaller_where_a_layer_has_fewer_values():
     assert plan().step_size(1000, 432) == 0.2
 
 
-def test_a_run_is_the_formula_by_hand(tmp_path):
+@pytest.mark.parametrize("more", [False, True], ids=["denoiser", "more priors"])
+def test_a_run_is_the_formula_by_hand(tmp_path, more):
     """Levels one after the other, with torch's Adam, the objective written out image by image."""
     from deep_restoration.runtime import seeds
 
@@ -90,6 +115,11 @@ def test_a_run_is_the_formula_by_hand(tmp_path):
                 f = known.components @ (maps_of(denoise(z[None], s))[0].flatten(1) - 0.7)
                 e = W @ y - b[:, None] - A @ f
                 objective = e.square().sum() / 2 + 0.6 / 2 * (z - x).square().sum() / s**2
+                if more:
+                    seen, sigma = denoise(z, s), 2 - number / 2
+                    on_image = (seen - 0.3).pow(4).mean()
+                    on_maps = (torch.tanh(seen[:2]) - 0.3).pow(4).mean()
+                    objective += K * 100 * (0.5 * on_image + 0.25 * on_maps) / sigma
                 adam.zero_grad()
                 objective.backward()
                 adam.step()
@@ -97,7 +127,7 @@ def test_a_run_is_the_formula_by_hand(tmp_path):
             if number < 2:
                 x = x + 0.5 * levels[number + 1] * noise(number + 1)
         expected.append(x.clamp(0, 1))
-    found = run(tmp_path, p)
+    found = run(tmp_path, p, terms=terms() if more else None)
     assert torch.allclose(found.images, torch.stack(expected), atol=1e-4)
 
 
@@ -124,12 +154,12 @@ def test_a_resumed_annealing_ends_as_an_unbroken_one(tmp_path):
         calls.append(x)
         if len(calls) == 18:
             raise KeyboardInterrupt
-        return maps_of(x)
+        return network(x)
 
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path, plan(samples=2), maps=broken, interval=0)
+        run(tmp_path, plan(samples=2), network=broken, interval=0)
     calls.clear()
-    rest = run(tmp_path, plan(samples=2), maps=lambda x: calls.append(x) or maps_of(x))
+    rest = run(tmp_path, plan(samples=2), network=lambda x: calls.append(x) or network(x))
     assert len(calls) == 24 - 16  # from the start of the level in which it was broken
     assert torch.equal(rest.images, whole.images)
     assert [tuple(row[:3]) for row in rest.trace] == [row[:3] for row in whole.trace]
@@ -141,20 +171,20 @@ def test_images_that_do_not_fit_into_memory_are_halved(tmp_path, monkeypatch):
     def small(x):
         if len(x) > 1:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return maps_of(x)
+        return network(x)
 
-    assert torch.allclose(run(tmp_path, maps=small).images, whole, atol=1e-5)
+    assert torch.allclose(run(tmp_path, network=small).images, whole, atol=1e-5)
 
 
 def test_images_that_are_not_finite_are_named(tmp_path):
     def lost(x):
         maps = maps_of(x)
-        return torch.cat([maps[:1], maps[1:2] * math.nan, maps[2:]])
+        return {"layer": torch.cat([maps[:1], maps[1:2] * math.nan, maps[2:]])}
 
     with pytest.raises(
         DivergedError, match=r"annealing of dog diverged at noise level 1 .*its rate"
     ):
-        run(tmp_path, maps=lost)
+        run(tmp_path, network=lost)
 
 
 def test_the_trace_counts_gradients(tmp_path):
@@ -171,7 +201,7 @@ def test_a_planted_gaussian_is_found_from_noise(tmp_path):
     mix = torch.linalg.qr(torch.randn(3, 3, generator=draw))[0]
 
     def linear(x):
-        return torch.einsum("kc,nchw->nkhw", mix, x)
+        return {"layer": torch.einsum("kc,nchw->nkhw", mix, x)}
 
     truth = 0.5 + 0.2 * torch.randn(2, 3, 12, 12, generator=draw)
     p = plan(noise=(255.0, 2.55), levels=8, steps=40, rate=0.1, pull=1.0, renoise=0.0)
@@ -184,6 +214,7 @@ def test_a_planted_gaussian_is_found_from_noise(tmp_path):
     known = Surrogates(torch.zeros(3), torch.eye(3), levels, parts, [0.0] * 8)
     never = Checkpoint(tmp_path / "x", "key", math.inf)
     start = torch.full_like(truth, 0.5)
-    found = anneal(linear, denoise, known, p, linear(truth), NAMES[:2], start, 7, never, truth)
+    about = (p, linear(truth)["layer"], NAMES[:2], start, 7, never, truth)
+    found = anneal(linear, "layer", denoise, known, *about)
     clipped = truth.clamp(0, 1)
     assert (found.images - clipped).square().mean() < 0.02 * (start - clipped).square().mean()

@@ -372,8 +372,8 @@ def test_an_annealing_may_go_on_from_an_inverse_network(annealed, small_pictures
     begun = []
 
     def anneal(*arguments):
-        begun.append(arguments[6])
-        return preimage.Result(arguments[6], [], 0.0)
+        begun.append(arguments[7])
+        return preimage.Result(arguments[7], [], 0.0)
 
     monkeypatch.setattr("deep_restoration.inversion.reconstructor.anneal", anneal)
     recipe = Recipe.of({"anneal": annealing()})

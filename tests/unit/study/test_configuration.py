@@ -796,6 +796,24 @@ FAULTS = {
         [("recipes.inverter_joint.search", {"rate": [1.0, 2.0]})],
         ["recipes.inverter_joint.search: without an optimisation"],
     ),
+    "a prior of an annealing that is none": (
+        [("recipes.annealed.anneal.priors", {"fo": {"weight": 1.0}})],
+        ["recipes.annealed.anneal.priors.fo: no such prior", "foe"],
+    ),
+    "the distance from an image that no inverse network predicts": (
+        [("recipes.annealed.anneal.priors", {"inverter": {"weight": 1.0}})],
+        ["recipes.annealed.anneal.priors.inverter needs the key inverter in the recipe"],
+    ),
+    "a prior of maps that acts on other layers in the annealing": (
+        [
+            ("recipes.annealed.priors.features", {"weight": 1.0, "layers": "last"}),
+            ("recipes.annealed.anneal.priors", {"features": {"weight": 1.0}}),
+        ],
+        [
+            "recipes.annealed.anneal.priors.features.layers is 'all'",
+            "recipes.annealed.priors.features.layers is 'last'",
+        ],
+    ),
     "a search of an annealing that the recipe lacks": (
         [("recipes.tv.search", {"anneal": {"rate": [0.1, 1.0]}})],
         ["recipes.tv.search.anneal: the recipe has no annealing"],

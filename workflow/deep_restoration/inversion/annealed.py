@@ -22,17 +22,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from ..runtime import batches, seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.progress import progress
-from .preimage import Result, joined, similarity
+from .preimage import Result, Term, as_maps, joined, select, similarity
 from .surrogates import Denoise, Surrogates
 
-Maps = Callable[[torch.Tensor], torch.Tensor]
+Network = Callable[
+    [torch.Tensor], dict[str, torch.Tensor]
+]  # maps by layer, of images N x 3 x H x W
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Annealing:
     """noise: largest and smallest level, of image values in 0..255; levels: how many, geometric. steps: of
     Adam per level, their size: `rate` (see `step_size`). pull: weight of the second term, 1 or a little less.
     renoise: noise added after a level, as a share of the next level. components: of the maps that count, at
-    most. samples: from so many starts, whose mean is taken."""
+    most. samples: from so many starts, whose mean is taken. priors: more of them, as in a recipe."""
 
     prior: str
     noise: tuple[float, float]
@@ -51,6 +53,7 @@ class Annealing:
     renoise: float
     components: int
     samples: int
+    priors: dict[str, dict] = field(default_factory=dict)
 
     def schedule(self) -> list[float]:
         """The levels, falling, in units of images in [0, 1]."""
@@ -66,7 +69,8 @@ class Annealing:
 
 
 def anneal(
-    maps_of: Maps,
+    network: Network,
+    layer: str,
     denoise: Denoise,
     surrogates: Surrogates,
     plan: Annealing,
@@ -76,12 +80,16 @@ def anneal(
     seed: int,
     checkpoint: Checkpoint,
     truth: torch.Tensor | None = None,
+    terms: dict[str, Term] | None = None,
 ) -> Result:
     """The images, N x 3 x H x W, that `target`, maps of a layer, N x ..., stem from.
 
-    `maps_of` gives the maps of images in [0, 1]; `denoise(x, s)` is D, through which autograd goes; `start`,
-    N x 3 x H x W, is what noise of the first level is added to. Noise depends on seed, name, sample and
-    level only, so that the result of an image does not depend on its neighbours. `truth` is only compared
+    `network` gives the maps of images in [0, 1]; `denoise(x, s)` is D, through which autograd goes; `start`,
+    N x 3 x H x W, is what noise of the first level is added to. `terms` are more priors, of denoised images
+    or of their maps at other layers: the objective has weight * number of residuals * energy, so that a
+    weight stands beside half the mean squared residual; their noise levels fall with the levels. Noise
+    depends on seed, name, sample and level only, so that the result of an image does not depend on its
+    neighbours (but for priors that sample positions, which are those of all images). `truth` is only compared
     with, as in preimage.reconstruct; an iteration of the trace is a gradient, `residual` the mean of half
     the squared one, about one half where all is as expected.
 
@@ -93,8 +101,20 @@ def anneal(
     def run(part: slice) -> Result:
         kept = checkpoint if part == slice(0, count) else checkpoint.part(part)
         known = None if truth is None else truth[part]
-        leading = surrogates.leading(target[part])
-        run = _Run(maps_of, denoise, surrogates, plan, leading, names[part], seed, kept, known)
+        index = torch.arange(part.start, part.stop, device=start.device)
+        run = _Run(
+            network,
+            layer,
+            denoise,
+            surrogates,
+            plan,
+            surrogates.leading(target[part]),
+            names[part],
+            seed,
+            kept,
+            known,
+            select(terms or {}, index),
+        )
         return run(start[part])
 
     return joined([result for _, result in batches.Batches(count, "annealing images")(run, count)])
@@ -105,7 +125,8 @@ class _Run:
 
     def __init__(
         self,
-        maps_of: Maps,
+        network: Network,
+        layer: str,
         denoise: Denoise,
         surrogates: Surrogates,
         plan: Annealing,
@@ -114,10 +135,16 @@ class _Run:
         seed: int,
         checkpoint: Checkpoint,
         truth: torch.Tensor | None,
+        terms: dict[str, Term],
     ):
-        self.maps_of, self.denoise, self.surrogates, self.plan = maps_of, denoise, surrogates, plan
-        self.leading, self.names, self.seed = leading, names, seed
-        self.checkpoint, self.truth = checkpoint, truth
+        self.network, self.layer, self.denoise, self.surrogates = (
+            network,
+            layer,
+            denoise,
+            surrogates,
+        )
+        self.plan, self.leading, self.names, self.seed = plan, leading, names, seed
+        self.checkpoint, self.truth, self.terms = checkpoint, truth, terms
         self.levels = plan.schedule()
         self.trace: list[tuple] = []
 
@@ -151,15 +178,23 @@ class _Run:
     def _level(self, number: int, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """D(z, s) for the z of this level, and half the mean squared residual before its last step, (N,)."""
         s, target = self.levels[number], self.surrogates.target(number, self.leading)
+        draws = seeds.generator(self.seed, "anneal", "positions", number)
+        for _, prior, _ in self.terms.values():
+            prior.anneal(number / max(1, len(self.levels) - 1))
         z, data = x.clone(), x.new_zeros(len(x))
         rate = self.plan.step_size(target[0].numel(), z[0].numel())
         first, second = torch.zeros_like(z), torch.zeros_like(z)
         for step in range(1, self.plan.steps + 1):
             z.requires_grad_()
-            maps = self.maps_of(self.denoise(z, s))
-            data = 0.5 * self.surrogates.residual(number, maps, target).square().flatten(1).sum(1)
-            pull = 0.5 * self.plan.pull * (z - x).square().flatten(1).sum(1) / s**2
-            (gradient,) = torch.autograd.grad((data + pull).sum(), z)
+            denoised = self.denoise(z, s)
+            found = self.network(denoised)
+            residual = self.surrogates.residual(number, found[self.layer], target)
+            data = 0.5 * residual.square().flatten(1).sum(1)
+            total = data + 0.5 * self.plan.pull * (z - x).square().flatten(1).sum(1) / s**2
+            for weight, prior, layer in self.terms.values():
+                seen = denoised if layer is None else as_maps(found[layer])
+                total = total + weight * target[0].numel() * prior.energy(seen, draws)
+            (gradient,) = torch.autograd.grad(total.sum(), z)
             with torch.no_grad():  # Adam with a state of this level's own, betas .9 and .99
                 first.lerp_(gradient, 0.1)
                 second.lerp_(gradient.square(), 0.01)

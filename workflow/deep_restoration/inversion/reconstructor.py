@@ -85,7 +85,9 @@ class Reconstructor:
             begin = self.network.mean.expand_as(truth) if image is None else image
             own = checkpoint.begun() if recipe.phases else checkpoint
             compared = truth if watched else None
-            found = self._anneal(recipe.anneal, target, names, begin, seed, own, compared)
+            plan, about = recipe.anneal, (self.learned, self.sees, self.network.mean, predicted)
+            terms = build(plan.priors, *about)
+            found = self._anneal(plan, target, names, begin, seed, own, compared, terms)
             image, trace = found.images, [(*row[:3], row[3] + seconds) for row in found.trace]
             seconds += found.seconds
         if not recipe.phases:
@@ -141,12 +143,14 @@ class Reconstructor:
         seed: int,
         checkpoint: Checkpoint,
         truth: torch.Tensor | None,
+        terms: dict[str, preimage.Term],
     ) -> preimage.Result:
         """Images of these maps by annealing, from the images `begin`."""
         prior = annealing.load(self.learned[plan.prior][None]).to(self.where)
         assert self.surrogates is not None  # the rules give a recipe with an annealing its own
         return anneal(
-            lambda images: self.network(images)[self.layer],
+            self.network,
+            self.layer,
             prior.denoise,
             self.surrogates,
             plan,
@@ -156,6 +160,7 @@ class Reconstructor:
             seed,
             checkpoint,
             truth,
+            terms,
         )
 
     def _completing(self, recipe: Recipe, size: int) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -139,6 +139,9 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             )
         if recipe.get("anneal"):
             yield from _annealing(config, dropped, f"{where}.anneal", recipe["anneal"])
+            own = {**recipe["anneal"], "inverter": recipe.get("inverter")}
+            yield from _used_priors(config, dropped, f"{where}.anneal", own)
+            yield from _layers_agree(where, recipe)
         # What the optimisation goes on from, if there is one.
         begun = "annealing" if recipe.get("anneal") else recipe.get("inverter") and "inverter"
         if begun:
@@ -239,6 +242,19 @@ def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> It
             yield (
                 f"{where}.priors.{prior}.weight is {options['weight']!r}; allowed: a number"
                 + (f", {published}" if published else "")
+            )
+
+
+def _layers_agree(where: str, recipe: dict) -> Iterable[str]:
+    """A prior of feature maps that acts on other layers in the annealing than in the objective: its files
+    are the same."""
+    during, after = recipe["anneal"].get("priors") or {}, recipe.get("priors") or {}
+    for prior in [name for name in during if name in after]:
+        one, other = (entry[prior].get("layers", "all") for entry in (during, after))
+        if one != other:
+            yield (
+                f"{where}.anneal.priors.{prior}.layers is {one!r}, but {where}.priors.{prior}.layers is "
+                f"{other!r}; give both the same"
             )
 
 

@@ -24,8 +24,15 @@ def named_priors(recipe: dict) -> list[str]:
     """The priors that a recipe names, learned and others: of its objective, of its annealing, and what
     completes its images."""
     anneal = recipe.get("anneal") or {}
-    named = [*(recipe.get("priors") or {}), anneal.get("prior"), recipe.get("extrapolate")]
+    named = [name for name, _ in prior_entries(recipe)]
+    named += [anneal.get("prior"), recipe.get("extrapolate")]
     return list(dict.fromkeys(name for name in named if name))
+
+
+def prior_entries(recipe: dict) -> list[tuple[str, dict]]:
+    """Name and options of the priors of a recipe's objective and of that of its annealing."""
+    anneal = recipe.get("anneal") or {}
+    return [*(recipe.get("priors") or {}).items(), *(anneal.get("priors") or {}).items()]
 
 
 class Method(NamedTuple):

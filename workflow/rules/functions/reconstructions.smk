@@ -17,7 +17,7 @@ def layers_in_front(wildcards):
 def used_feature_priors(recipe, wildcards):
     """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
     known, paths = layers_in_front(wildcards), []
-    for name, entry in (recipe.get("priors") or {}).items():
+    for name, entry in registry.prior_entries(recipe):
         if name in priors_of("features"):
             weight = entry["weight"]
             chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
@@ -27,7 +27,7 @@ def used_feature_priors(recipe, wildcards):
             )
             path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
             paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
-    return paths
+    return list(dict.fromkeys(paths))
 
 
 def recipe_priors(wildcards):
