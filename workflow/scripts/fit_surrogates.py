@@ -19,5 +19,6 @@ with job(snakemake):
             plan.components,
             settings["held_out"],
             settings["seed"],
+            plan.surrogate,
         )
     found.save(snakemake.output[0], provenance_of(snakemake.params))

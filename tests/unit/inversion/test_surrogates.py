@@ -98,6 +98,26 @@ def test_a_level_is_the_regression_by_hand(fitted, level):
     assert np.allclose(fitted.levels[level].offset, W @ b, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["whitened", "plain"])
+def test_simpler_surrogates_compare_the_maps_as_they_are(fitted, kind):
+    """A = I, b = 0, and an R of the form that its kind has, as large as what is left."""
+    pixels, names = pictures()
+    found = surrogates.fit(maps_of, blurred, pixels, names, NOISE, COMPONENTS, 7, CPU, kind)
+    U = fitted.components.double().numpy()
+    wanted = (positions(maps_of(clean())) - fitted.centre.double().numpy()) @ U.T
+    shape = np.cov(wanted.T, bias=True) if kind == "whitened" else np.eye(COMPONENTS)
+    held = np.repeat(np.arange(24) % 4 == 3, len(wanted) // 24)
+    for number, level in enumerate(found.levels):
+        assert torch.equal(level.expected, level.whitening)
+        assert not level.offset.any()
+        left = np.square(wanted - (positions(noisy_maps(number)) - fitted.centre.numpy()) @ U.T)
+        size = left.mean() * max(1, left[held].mean() / left[~held].mean()) * COMPONENTS
+        W = level.whitening.double().numpy()
+        expected = size * shape / np.trace(shape) + 0.02 * size / COMPONENTS * np.eye(COMPONENTS)
+        assert np.allclose(np.linalg.inv(W @ W), expected, rtol=1e-3, atol=1e-4 * size)
+        assert found.explained[number] < fitted.explained[number]
+
+
 @pytest.mark.parametrize("level", [0, 1])
 def test_residuals_are_what_is_left_whitened(fitted, level):
     maps, wanted = noisy_maps(level), maps_of(clean())

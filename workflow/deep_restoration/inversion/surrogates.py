@@ -10,6 +10,9 @@ mean,
 with A and b by ridge regression and R the covariance of what is left, all from natural images. `residual` is
 R^(-1/2) e for the maps to be explained: its square is minus twice a log likelihood that knows what a
 denoised guess cannot know.
+
+To see what of it matters there are two simpler surrogates, with A = I, b = 0 and of R only its trace
+measured: `whitened`, R proportional to the covariance of U'(Phi(x) - m), and `plain`, R proportional to I.
 """
 
 from __future__ import annotations
@@ -135,6 +138,7 @@ def of_layer(
     components: int,
     held_out: float,
     seed: int,
+    kind: str = "regression",
 ) -> Surrogates:
     """The surrogates of a layer of a stored classifier under a stored prior, from images of an open file
     which are not among the share `held_out`: searches judge by those."""
@@ -154,7 +158,7 @@ def of_layer(
     def maps_of(x: torch.Tensor) -> torch.Tensor:
         return network(x)[layer]
 
-    return fit(maps_of, prior.denoise, pixels, names, noise, components, seed, where)
+    return fit(maps_of, prior.denoise, pixels, names, noise, components, seed, where, kind)
 
 
 def fit(
@@ -166,11 +170,12 @@ def fit(
     components: int,
     seed: int,
     where: torch.device,
+    kind: str = "regression",
 ) -> Surrogates:
     """The surrogates of a layer, `maps_of` images, for a denoiser and its noise levels.
 
     pixels: natural images N x H x W x 3 uint8, with their names, on which the noise depends; one in
-    HELD_OUT tells by how much R has to grow.
+    HELD_OUT tells by how much R has to grow. kind: `regression`, or one of the simpler ones.
     """
     centre, leading = leading_components(maps_of, pixels, components, where)
     found = Surrogates(centre, leading, noise, [], []).to(where)
@@ -185,30 +190,39 @@ def fit(
             return denoise(x + NOISE * s * seeds.noise_like(x, seed, streams), s)
 
         guessed = torch.cat([found.leading(m) for m in _each(maps_of, pixels, where, noisy)])
-        level, explained = _regress(guessed.cpu(), wanted.cpu(), held)
+        level, explained = _level(guessed.cpu(), wanted.cpu(), held, kind)
         found.levels.append(level)
         found.explained.append(explained)
         log.info("noise %.3f: %.1f %% explained", s, 100 * explained)
     return found
 
 
-def _regress(guessed: torch.Tensor, wanted: torch.Tensor, held: np.ndarray) -> tuple[Level, float]:
-    """A level from U'(Phi - m) of denoised and of clean images, N x k x positions each, and the share of
-    variance explained on the images held out."""
+def _level(
+    guessed: torch.Tensor, wanted: torch.Tensor, held: np.ndarray, kind: str
+) -> tuple[Level, float]:
+    """A level of that kind from U'(Phi - m) of denoised and of clean images, N x k x positions each, and the
+    share of variance explained on the images held out."""
     k = wanted.shape[1]
     parts = [Moments(2 * k), Moments(2 * k)]
     for moments, chosen in zip(parts, (~held, held), strict=True):
         both = torch.cat([guessed, wanted], 1)[torch.from_numpy(chosen)]
         moments.add(both.transpose(1, 2).flatten(0, 1).numpy())
     learned, apart = parts
-    slope, mean = _ridge(learned, k)
+
+    def relation() -> tuple[np.ndarray, np.ndarray]:
+        return _ridge(learned, k) if kind == "regression" else (np.eye(k), np.zeros(2 * k))
+
+    slope, mean = relation()
     inside, outside = (_left(part, slope, mean, k) for part in parts)
     growth = max(1.0, float(np.trace(outside) / max(np.trace(inside), 1e-300)))
-    total = np.trace(_left(apart, np.zeros((k, k)), mean, k))
+    total = np.trace(_left(apart, np.zeros((k, k)), learned.mean, k))
     for name in ("count", "total", "products"):
         setattr(learned, name, getattr(learned, name) + getattr(apart, name))
-    slope, mean = _ridge(learned, k)
+    slope, mean = relation()
     rest = growth * _left(learned, slope, mean, k)
+    if kind != "regression":
+        shape = learned.covariance[k:, k:] if kind == "whitened" else np.eye(k)
+        rest = np.trace(rest) / max(np.trace(shape), 1e-300) * shape
     rest += np.eye(k) * max(FLOOR * np.trace(rest) / k, 1e-12)
     values, vectors = np.linalg.eigh(rest)
     root = (vectors / np.sqrt(values)) @ vectors.T

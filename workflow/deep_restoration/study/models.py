@@ -711,6 +711,11 @@ class Anneal(Model):
     samples: int = Field(
         1, ge=1, le=1000, description="Starts of noise; the mean of what they lead to is taken"
     )
+    surrogate: Literal["regression", "whitened", "plain"] = Field(
+        "regression",
+        description="What maps of a denoised image are compared with: those that a regression per level "
+        "expects, or simpler, to see what that is worth: the target, whitened or plain",
+    )
     priors: dict[str, Term] = left_out(
         "More priors by name, of the denoised images or of their maps in front of the layer, as those of an "
         "objective; their weights stand beside half the mean squared residual, about 1/2, and of two values "
