@@ -26,7 +26,7 @@ from deep_restoration.jobs import preflight
 from deep_restoration.jobs.fingerprint import installed, reached
 from deep_restoration.networks import graph, sources
 from deep_restoration.priors import autoregressive, denoiser, unet
-from deep_restoration.study import configuration, visualisations
+from deep_restoration.study import configuration, registry, visualisations
 
 ROOT = Path(__file__).parents[1]
 BATCH = 64  # images reconstructed at once
@@ -376,7 +376,8 @@ class Classifier:
         if recipe.get("inverter"):
             first = first + self._inverter(layer, study["inverters"][recipe["inverter"]])
         if plan := recipe.get("anneal"):
-            yield self._surrogates(layer, here, plan)
+            if registry.expecting(study["recipes"], name) == name:  # others share the file
+                yield self._surrogates(layer, here, plan)
             first = first + self.annealing(layer, plan)
         group = min(BATCH, count)
 

@@ -94,6 +94,10 @@ SETTINGS = {
         "recipes: {annealed: {anneal: {levels: 4}}}",
         {"fit_surrogates"} | Reconstructed,
     ),
+    "the steps of an annealing": (
+        "recipes: {annealed: {anneal: {steps: 3}}}",
+        Reconstructed,
+    ),
     "the prior of an annealing": (
         "priors: {wiener: {sigma: 6}}",
         (LEARNED | {"fit_surrogates", "plot_discrimination"} | Reconstructed)

@@ -189,6 +189,12 @@ def test_an_annealing_counts_its_gradients_and_its_surrogates():
     # 14 passes of 64 images: conv2 has so many positions that no more are needed.
     once = counter.forward("conv2").flops
     assert work["fit_surrogates", key].flops == pytest.approx(14 * 64 * once)
+    # One that differs in what its surrogates do not depend on shares them.
+    recipes = plan["recipes"] | {"annealed_3": plan["recipes"]["annealed"]}
+    jobs = study_work.Counter({**plan, "recipes": recipes}, 1500, 8)()
+    fitted = [job.name for job in jobs if job.rule == "fit_surrogates"]
+    assert key in fitted
+    assert not [name for name in fitted if name.endswith("annealed_3")]
 
 
 def test_priors_cost_in_the_phases_that_have_them_alone():

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from deep_restoration.inversion import annealed
 from deep_restoration.inversion.annealed import Annealing, anneal
 from deep_restoration.inversion.preimage import Term
-from deep_restoration.inversion.surrogates import Level, Surrogates
+from deep_restoration.inversion.surrogates import Level, Surrogates, schedule
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
 
@@ -83,7 +83,7 @@ def run(tmp_path, p=None, names=NAMES, truth=None, network=network, interval=mat
 
 
 def test_levels_fall_by_the_same_factor():
-    assert plan(levels=3).schedule() == pytest.approx([1, math.sqrt(0.1), 0.1])
+    assert schedule((255.0, 25.5), 3) == pytest.approx([1, math.sqrt(0.1), 0.1])
     assert annealed.gradients(plan(levels=3, steps=4, samples=5)) == 60
 
 
@@ -98,7 +98,7 @@ def test_a_run_is_the_formula_by_hand(tmp_path, more):
     from deep_restoration.runtime import seeds
 
     p, known = plan(), surrogates()
-    images, levels = pictures(), plan().schedule()
+    images, levels = pictures(), schedule(p.noise, 3)
     expected, rate = [], 0.2 * math.sqrt(K * 10 * 10 / (3 * SIZE * SIZE))
     for name, image in zip(NAMES, images, strict=True):
 
@@ -205,7 +205,7 @@ def test_a_planted_gaussian_is_found_from_noise(tmp_path):
 
     truth = 0.5 + 0.2 * torch.randn(2, 3, 12, 12, generator=draw)
     p = plan(noise=(255.0, 2.55), levels=8, steps=40, rate=0.1, pull=1.0, renoise=0.0)
-    levels, tau = p.schedule(), 0.001
+    levels, tau = schedule(p.noise, 8), 0.001
     parts = []
     for s in levels:
         # x given D(x + s n): D itself, with the variance v s^2 / (v + s^2) that is left, and tau^2 beside.

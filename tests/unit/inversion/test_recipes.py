@@ -312,7 +312,7 @@ def annealing_under(prior, study, pixels, path):
         prior.denoise,
         pixels,
         [str(number) for number in range(len(pixels))],
-        plan.schedule(),
+        surrogates.schedule(plan.noise, plan.levels),
         plan.components,
         0,
         torch.device("cpu"),

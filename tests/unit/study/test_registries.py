@@ -72,3 +72,11 @@ def test_options_of_a_hand_crafted_prior_are_those_of_its_class(name):
 def test_data_terms_that_are_fitted_have_their_options():
     assert set(registry.FITTED) <= set(DATA_TERMS)
     assert set().union(*registry.FITTED.values()) <= set(RECIPE)
+
+
+def test_recipes_whose_annealings_expect_the_same_share_the_first_one_s_surrogates():
+    anneal = {"prior": "wiener", "noise": [380, 8], "levels": 12, "components": 64}
+    anneal |= {"surrogate": "regression", "steps": 8}
+    recipes = {"tv": {}, "a": {"anneal": anneal}, "b": {"anneal": anneal | {"steps": 4}}}
+    recipes["c"] = {"anneal": anneal | {"levels": 6}}
+    assert [registry.expecting(recipes, name) for name in "abc"] == ["a", "a", "c"]

@@ -30,7 +30,7 @@ from ..runtime import batches, seeds
 from ..runtime.checkpoints import Checkpoint
 from ..runtime.progress import progress
 from .preimage import Result, Term, as_maps, joined, select, similarity
-from .surrogates import Denoise, Surrogates
+from .surrogates import Denoise, Surrogates, schedule
 
 Network = Callable[
     [torch.Tensor], dict[str, torch.Tensor]
@@ -56,12 +56,6 @@ class Annealing:
     samples: int
     surrogate: str = "regression"
     priors: dict[str, dict] = field(default_factory=dict)
-
-    def schedule(self) -> list[float]:
-        """The levels, falling, in units of images in [0, 1]."""
-        first, last = (level / 255 for level in self.noise)
-        ratio = (last / first) ** (1 / max(1, self.levels - 1))
-        return [first * ratio**number for number in range(self.levels)]
 
     def step_size(self, residuals: int, values: int) -> float:
         """Of a step in each value of the image, in units of the level: rate * sqrt(residuals / values), at
@@ -147,7 +141,7 @@ class _Run:
         )
         self.plan, self.leading, self.names, self.seed = plan, leading, names, seed
         self.checkpoint, self.truth, self.terms = checkpoint, truth, terms
-        self.levels = plan.schedule()
+        self.levels = schedule(plan.noise, plan.levels)
         self.trace: list[tuple] = []
 
     def __call__(self, start: torch.Tensor) -> Result:

@@ -107,6 +107,14 @@ class Surrogates:
         return cls(*parts, [Level(*level) for level in levels], facts["explained"])
 
 
+def schedule(noise: Sequence[float], levels: int) -> list[float]:
+    """So many noise levels from the largest of image values in 0..255 to the smallest, by the same factor,
+    in the units of images in [0, 1]."""
+    first, last = (level / 255 for level in noise)
+    ratio = (last / first) ** (1 / max(1, levels - 1))
+    return [first * ratio**number for number in range(levels)]
+
+
 def images_needed(components: int, positions: int, known: int) -> int:
     """So many images that each of the coefficients of A has a hundred positions, at least 64, at most all."""
     return min(known, max(64, -(-100 * components // positions)))

@@ -20,6 +20,20 @@ PUBLISHED = {"tv": "mahendran2015", "alpha_norm": "mahendran2015"}  # their weig
 FITTED: dict[str, set[str]] = {"whitened": {"components"}}
 
 
+# What of an annealing its surrogates depend on.
+EXPECTED = ("prior", "noise", "levels", "components", "surrogate")
+
+
+def expecting(recipes: dict[str, dict], name: str) -> str:
+    """The first of the recipes whose annealing has the same surrogates as that one."""
+    wanted = [recipes[name]["anneal"][key] for key in EXPECTED]
+    return next(
+        other
+        for other, recipe in recipes.items()
+        if (anneal := recipe.get("anneal")) and [anneal[key] for key in EXPECTED] == wanted
+    )
+
+
 def named_priors(recipe: dict) -> list[str]:
     """The priors that a recipe names, learned and others: of its objective, of its annealing, and what
     completes its images."""

@@ -48,9 +48,14 @@ def recipe_inverter(wildcards):
 
 
 def recipe_surrogates(wildcards):
-    """What the recipe's annealing expects of the layer, if it has one."""
-    annealed = STUDY["recipes"][wildcards.recipe].get("anneal")
-    return ["results/surrogates/{classifier}/{layer}/{recipe}.safetensors"] if annealed else []
+    """What the recipe's annealing expects of the layer, if it has one; recipes that expect the same share
+    the file of the first of them."""
+    if not STUDY["recipes"][wildcards.recipe].get("anneal"):
+        return []
+    first = registry.expecting(STUDY["recipes"], wildcards.recipe)
+    return expand(
+        "results/surrogates/{classifier}/{layer}/{recipe}.safetensors", recipe=first, allow_missing=True
+    )
 
 
 def annealing_prior(wildcards):
@@ -61,6 +66,7 @@ def annealing_prior(wildcards):
 def surrogate_settings(wildcards):
     """The annealing of a recipe, and from what its surrogates are fitted."""
     anneal = STUDY["recipes"][wildcards.recipe]["anneal"]
+    anneal = {key: anneal[key] for key in registry.EXPECTED}
     more = {"held_out": STUDY["images"]["held_out"], "seed": STUDY["seed"]}
     return canonical({"anneal": anneal} | more)
 
