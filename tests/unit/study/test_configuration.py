@@ -189,7 +189,7 @@ EXPERTS = {
             {"method": "unet"},
             {"of": "images", "form": "direct", "widths": [32, 48, 64, 96], "blocks": 1, "fold": 2}
             | {"noise_levels": [2.5, 510.0], "sigma": 5.0, "part": "all", "precision": "float32"}
-            | {"steps": 8000, "batch": 16, "crop": 64, "rate": 2e-3, "average": 0.02},
+            | {"steps": 10000, "batch": 8, "crop": 64, "rate": 2e-3, "average": 0.02},
         ),
     ],
     ids=["patch", "field", "denoiser", "autoregressive", "wiener", "unet"],

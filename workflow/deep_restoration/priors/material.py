@@ -67,12 +67,12 @@ def load_maps(
             if len(rows) > room:
                 log.info("%d of %d maps fit into memory", room, len(rows))
                 rows = evenly_spaced(rows, room)
-            part = data[rows]
+            maps = data[rows]
             if of == "grey":
-                part = images.grey(part)[:, None]
+                maps = images.grey(maps)[:, None]
             elif of == "images":
-                part = part.transpose(0, 3, 1, 2)
-            parts.append(part.reshape(*part.shape, *(1, 1)[: 4 - part.ndim]))
+                maps = maps.transpose(0, 3, 1, 2)
+            parts.append(maps.reshape(*maps.shape, *(1, 1)[: 4 - maps.ndim]))
     return parts[0], parts[1]
 
 

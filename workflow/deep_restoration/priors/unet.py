@@ -64,6 +64,15 @@ class Block(nn.Module):
         return x + self.second(F.silu(self.first(F.silu(x)) * (1 + gain) + offset))
 
 
+class Scale(nn.ModuleList):
+    """Blocks one after the other."""
+
+    def forward(self, x: torch.Tensor, level: torch.Tensor) -> torch.Tensor:
+        for block in self:
+            x = block(x, level)
+        return x
+
+
 class Network(nn.Module):
     """A residual U-Net that is told the noise level: 0 before training.
 
@@ -84,7 +93,7 @@ class Network(nn.Module):
         self.down = nn.ModuleList(nn.Conv2d(fine, coarse, 2, 2) for fine, coarse in steps)
         self.up = nn.ModuleList(nn.ConvTranspose2d(coarse, fine, 2, 2) for fine, coarse in steps)
         self.before, self.after = (
-            nn.ModuleList(nn.ModuleList(Block(width) for _ in range(blocks)) for width in part)
+            nn.ModuleList(Scale(Block(width) for _ in range(blocks)) for width in part)
             for part in (widths, widths[:-1])
         )
         self.leave = nn.Conv2d(finest, channels * fold**2, 3, padding=1)
@@ -98,16 +107,13 @@ class Network(nn.Module):
         told = self.embed(level[:, None])
         u = self.enter(folded.contiguous(memory_format=torch.channels_last))
         passed = []
-        for number, blocks in enumerate(self.before):
+        for number, scale in enumerate(self.before):
             if number:
                 passed.append(u)
                 u = self.down[number - 1](u)
-            for block in blocks:
-                u = block(u, told)
-        for blocks, up in zip(reversed(self.after), reversed(self.up), strict=True):
-            u = passed.pop() + up(u)
-            for block in blocks:
-                u = block(u, told)
+            u = scale(u, told)
+        for scale, up in zip(reversed(self.after), reversed(self.up), strict=True):
+            u = scale(passed.pop() + up(u), told)
         return F.pixel_shuffle(self.leave(F.silu(u)), self.fold)[..., :height, :width]
 
 
@@ -269,12 +275,12 @@ class UNet(Noised):
     @classmethod
     def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> UNet:
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
-        parts = [tensors.pop(f"spectrum.{name}") for name in spectral.PARTS]
+        centre, basis, variances = (tensors.pop(f"spectrum.{name}") for name in spectral.PARTS)
         gate, options = Gate(tensors.pop("levels"), tensors.pop("open")), facts["facts"]
-        network = Network(len(parts[0]), options["widths"], options["blocks"], options["fold"])
+        network = Network(len(centre), options["widths"], options["blocks"], options["fold"])
         network.load_state_dict({k.removeprefix("network."): v for k, v in tensors.items()})
         more = {name: facts[name] for name in ("mean", "spread", "facts")}
-        spectrum = Spectral(*parts, facts["sigma"])
+        spectrum = Spectral(centre, basis, variances, facts["sigma"])
         return cls(spectrum, network, gate, facts["form"], facts["sigma"], **more).asked_at(sigma)
 
 

@@ -451,8 +451,8 @@ class UNet(Model):
         "priors that differ in nothing else are compared in results/tables/denoising_agreement.csv: what "
         "learned its images by heart does not agree",
     )
-    steps: int = Field(8000, ge=1, description="Updates")
-    batch: int = Field(16, ge=2, description="Crops in an update")
+    steps: int = Field(10000, ge=1, description="Updates")
+    batch: int = Field(8, ge=2, description="Crops in an update")
     crop: int = Field(64, ge=4, description="Side of the crops that the network sees")
     rate: float = Field(2e-3, gt=0, description="Learning rate of Adam")
     average: float = Field(
