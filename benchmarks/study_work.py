@@ -372,6 +372,9 @@ class Classifier:
         if plan := recipe.get("anneal"):
             yield self._surrogates(layer, here, plan)
             first = first + self.annealing(layer, plan)
+            if plan["shrink"]:
+                images = min(plan["shrink"], counter.held_out(counter.train))
+                yield Job("learn_shrinkage", here, first.times(images))
         group = min(BATCH, count)
 
         def reconstructed(images: int, iterations: float) -> Work:

@@ -40,7 +40,8 @@ class Annealing:
     """noise: largest and smallest level, of image values in 0..255; levels: how many, geometric. steps: of
     Adam per level, their size: `rate` (see `step_size`). pull: weight of the second term, 1 or a little less.
     renoise: noise added after a level, as a share of the next level. components: of the maps that count, at
-    most. samples: from so many starts, whose mean is taken."""
+    most. samples: from so many starts, whose mean is taken. shrink: from how many held-out images the
+    reconstructor learns how much of the result to believe (see `shrinkage`), 0 for all of it."""
 
     prior: str
     noise: tuple[float, float]
@@ -51,6 +52,7 @@ class Annealing:
     renoise: float
     components: int
     samples: int
+    shrink: int = 0
 
     def schedule(self) -> list[float]:
         """The levels, falling, in units of images in [0, 1]."""

@@ -48,9 +48,12 @@ def recipe_inverter(wildcards):
 
 
 def recipe_surrogates(wildcards):
-    """What the recipe's annealing expects of the layer, if it has one."""
+    """What the recipe's annealing expects of the layer, if it has one, and how much of its image to
+    believe, if that is learned."""
     annealed = STUDY["recipes"][wildcards.recipe].get("anneal")
-    return ["results/surrogates/{classifier}/{layer}/{recipe}.safetensors"] if annealed else []
+    stages = ["surrogates", "shrinkage"][: 1 + bool(annealed["shrink"])] if annealed else []
+    path = "results/{stage}/{classifier}/{layer}/{recipe}.safetensors"
+    return expand(path, stage=stages, allow_missing=True)
 
 
 def annealing_prior(wildcards):
@@ -60,7 +63,8 @@ def annealing_prior(wildcards):
 
 def surrogate_settings(wildcards):
     """The annealing of a recipe, and from what its surrogates are fitted."""
-    anneal = STUDY["recipes"][wildcards.recipe]["anneal"]
+    anneal = dict(STUDY["recipes"][wildcards.recipe]["anneal"])
+    del anneal["shrink"]  # comes later
     more = {"held_out": STUDY["images"]["held_out"], "seed": STUDY["seed"]}
     return canonical({"anneal": anneal} | more)
 
@@ -86,6 +90,13 @@ def recipe_settings(wildcards):
 def reconstruction_settings(wildcards):
     """The same, and how many images are reconstructed together."""
     return canonical(recipe_settings(wildcards) | {"batch": STUDY["batch"]})
+
+
+def shrinkage_settings(wildcards):
+    """The annealing of a recipe, without the optimisation after it, and what is held out."""
+    recipe = {"anneal": STUDY["recipes"][wildcards.recipe]["anneal"]}
+    more = {"held_out": STUDY["images"]["held_out"]}
+    return canonical(recipe_settings(wildcards) | {"recipe": recipe} | more)
 
 
 def search_settings(wildcards):
