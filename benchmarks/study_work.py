@@ -379,6 +379,9 @@ class Classifier:
             if registry.expecting(study["recipes"], name) == name:  # others share the file
                 yield self._surrogates(layer, here, plan)
             first = first + self.annealing(layer, plan)
+            if plan["shrink"]:
+                images = min(plan["shrink"], counter.held_out(counter.train))
+                yield Job("learn_shrinkage", here, first.times(images))
         group = min(BATCH, count)
 
         def reconstructed(images: int, iterations: float) -> Work:

@@ -98,6 +98,10 @@ SETTINGS = {
         "recipes: {annealed: {anneal: {steps: 3}}}",
         Reconstructed,
     ),
+    "the images that an annealing is shrunk by": (
+        "recipes: {annealed: {anneal: {shrink: 1}}}",
+        {"learn_shrinkage"} | Reconstructed,
+    ),
     "the prior of an annealing": (
         "priors: {wiener: {sigma: 6}}",
         (LEARNED | {"fit_surrogates", "plot_discrimination"} | Reconstructed)

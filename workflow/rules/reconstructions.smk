@@ -30,6 +30,35 @@ rule fit_surrogates:
         "../scripts/fit_surrogates.py"
 
 
+rule learn_shrinkage:
+    "Learn how much of an annealed image to believe at each frequency, on held-out training images."
+    input:
+        network="results/classifiers/{classifier}.safetensors",
+        images="results/images/train.h5",
+        priors=recipe_priors,
+        inverter=recipe_inverter,
+        feature_priors=recipe_feature_priors,
+        surrogates=unshrunk_surrogates,
+    output:
+        "results/shrinkage/{classifier}/{layer}/{recipe}.safetensors",
+    log:
+        "logs/learn_shrinkage/{classifier}/{layer}/{recipe}.log",
+    benchmark:
+        "logs/benchmarks/learn_shrinkage/{classifier}/{layer}/{recipe}.tsv"
+    resources:
+        gpu=gpu,
+        mem_mb=grows(4000),
+        runtime=grows(60),
+    params:
+        settings=shrinkage_settings,
+        code=code("learn_shrinkage.py"),
+        store=store,
+    message:
+        "Learning how much of {wildcards.recipe} to believe at {wildcards.classifier} {wildcards.layer}"
+    script:
+        "../scripts/learn_shrinkage.py"
+
+
 rule search:
     "Search the weights and rates of a recipe at one layer, on held-out training images."
     input:

@@ -178,7 +178,7 @@ def test_an_annealing_counts_its_gradients_and_its_surrogates():
     work = {(job.rule, job.name): job.work for job in study_work.Counter(plan, 1500, 8)()}
     key = "alexnet/conv2/annealed"
     anneal = plan["recipes"]["annealed"]["anneal"]
-    plan["recipes"]["annealed"]["anneal"] = anneal | {"samples": 3}
+    plan["recipes"]["annealed"]["anneal"] = anneal | {"samples": 3, "shrink": 4}
     more = {(job.rule, job.name): job.work for job in study_work.Counter(plan, 1500, 8)()}
     counter = study_work.Classifier(study_work.Counter(plan, 1500, 8), "alexnet")
     gradients = 2 * 8 * anneal["levels"] * anneal["steps"]  # of two further samples of eight images
@@ -195,6 +195,11 @@ def test_an_annealing_counts_its_gradients_and_its_surrogates():
     fitted = [job.name for job in jobs if job.rule == "fit_surrogates"]
     assert key in fitted
     assert not [name for name in fitted if name.endswith("annealed_3")]
+    # Four held-out images, each annealed like one of the eight.
+    assert ("learn_shrinkage", key) not in work
+    assert more["learn_shrinkage", key].flops == pytest.approx(
+        4 * (once + counter.annealing("conv2", anneal | {"samples": 3}).flops)
+    )
 
 
 def test_priors_cost_in_the_phases_that_have_them_alone():

@@ -12,7 +12,8 @@ from deep_restoration.inversion import preimage, surrogates
 from deep_restoration.inversion.data_terms import Whitened, channel_whitening
 from deep_restoration.inversion.mahendran_vedaldi import by_depth
 from deep_restoration.inversion.recipe import Recipe, build
-from deep_restoration.inversion.reconstructor import Reconstructor
+from deep_restoration.inversion.reconstructor import Reconstructor, learn_shrinkage
+from deep_restoration.inversion.shrinkage import Shrinkage
 from deep_restoration.inverters.chain import Chain, load_chain, save_chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields
@@ -383,6 +384,38 @@ def test_an_annealing_may_go_on_from_an_inverse_network(annealed, small_pictures
     mean = annealed.network.mean.expand_as(small_pictures[:1])
     assert torch.equal(begun[0], mean)
     assert (begun[1] == 0.25).all()
+
+
+def test_an_annealed_image_is_shrunk_as_its_held_out_ones_say(
+    annealed, study, small_pictures, tmp_path
+):
+    names, truth = ["a", "b"], small_pictures[:2]
+    recipe = Recipe.of(recipe_of(iterations=2) | {"anneal": annealing(shrink=2)})
+    alone = Recipe.of({"anneal": annealing(shrink=2)})
+    before = annealed.reconstruct(alone, truth, names, 0, NEVER)
+    pixels = (255 * truth.permute(0, 2, 3, 1)).round().byte().numpy()
+    learned = learn_shrinkage(annealed, recipe, pixels, names, 0, NEVER)
+    rounded = torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255
+    again = annealed.reconstruct(alone, rounded, names, 0, NEVER)
+    expected = Shrinkage.fit(again.images, rounded, annealed.network.mean)
+    assert torch.allclose(learned.rho, expected.rho)
+    assert (learned.rho < 1).any()
+    learned.save(tmp_path / "shrinkage.safetensors", {})
+    own = reconstructor(
+        study,
+        priors=[tmp_path / "wiener.safetensors"],
+        surrogates=[tmp_path / "surrogates.safetensors", tmp_path / "shrinkage.safetensors"],
+    )
+    assert own.files[-1] == tmp_path / "shrinkage.safetensors"
+    after = own.reconstruct(alone, truth, names, 0, NEVER)
+    assert torch.allclose(after.images, learned(before.images), atol=1e-6)
+    assert [row[:2] for row in after.trace] == [row[:2] for row in before.trace]
+    errors = [row[2] for row in after.trace if row[1] == "image"]
+    assert errors[:-1] == [row[2] for row in before.trace if row[1] == "image"][:-1]
+    assert errors[-1] == pytest.approx(float((after.images - truth).square().mean()), rel=1e-4)
+    # The optimisation goes on from the estimate.
+    both = own.reconstruct(recipe, truth, names, 0, NEVER)
+    assert [row[2] for row in both.trace if row[1] == "image"][:4] == errors
 
 
 def test_the_data_term_may_be_whitened(study, small_pictures, tmp_path):

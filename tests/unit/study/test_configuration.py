@@ -766,6 +766,10 @@ FAULTS = {
         [("recipes.annealed.anneal.steps", 0)],
         ["recipes.annealed.anneal.steps is 0", "at least 1"],
     ),
+    "annealing shrunk by less than no image": (
+        [("recipes.annealed.anneal.shrink", -1)],
+        ["recipes.annealed.anneal.shrink is -1", "at least 0"],
+    ),
     "distance to the image of no inverter": (
         [("recipes.tv.priors.inverter", {"weight": 1.0})],
         ["recipes.tv.priors.inverter needs the key inverter"],

@@ -42,8 +42,9 @@ class Annealing:
     """noise: largest and smallest level, of image values in 0..255; levels: how many, geometric. steps: of
     Adam per level, their size: `rate` (see `step_size`). pull: weight of the second term, 1 or a little less.
     renoise: noise added after a level, as a share of the next level. components: of the maps that count, at
-    most. samples: from so many starts, whose mean is taken. surrogate: its kind, see surrogates.py. priors:
-    more of them, as in a recipe."""
+    most. samples: from so many starts, whose mean is taken. shrink: from how many held-out images the
+    reconstructor learns how much of the result to believe (see `shrinkage`), 0 for all of it. surrogate: its
+    kind, see surrogates.py. priors: more of them, as in a recipe."""
 
     prior: str
     noise: tuple[float, float]
@@ -54,6 +55,7 @@ class Annealing:
     renoise: float
     components: int
     samples: int
+    shrink: int = 0
     surrogate: str = "regression"
     priors: dict[str, dict] = field(default_factory=dict)
 

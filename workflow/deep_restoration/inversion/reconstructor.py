@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
+import numpy as np
 import torch
 
+from ..data.images import as_tensor
 from ..inverters.chain import load_chain
 from ..networks import receptive_fields, saved
 from ..priors import annealing
@@ -19,6 +22,7 @@ from . import preimage
 from .annealed import Annealing, anneal, gradients
 from .data_terms import DATA_TERMS, Given, channel_whitening
 from .recipe import Paths, Recipe, build, by_layer
+from .shrinkage import Shrinkage
 from .surrogates import Surrogates
 
 
@@ -27,8 +31,8 @@ class Reconstructor:
 
     `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
     recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
-    `surrogates`: of the recipe's annealing. `statistics`: the file of the layer's statistics, where its data
-    term is fitted to them. `files`: all that it has read.
+    `surrogates`: of the recipe's annealing, and its shrinkage where it has one. `statistics`: the file of
+    the layer's statistics, where its data term is fitted to them. `files`: all that it has read.
     """
 
     def __init__(
@@ -51,6 +55,7 @@ class Reconstructor:
         self.network.to(self.where).to(memory_format=torch.channels_last)
         self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
         self.surrogates = Surrogates.load(surrogates[0]).to(self.where) if surrogates else None
+        self.shrinkage = Shrinkage.load(surrogates[1]).to(self.where) if surrogates[1:] else None
         self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
         self._whitening: dict[int, torch.Tensor] = {}  # by the number of components
 
@@ -90,6 +95,10 @@ class Reconstructor:
             found = self._anneal(plan, target, names, begin, seed, own, compared, terms)
             image, trace = found.images, [(*row[:3], row[3] + seconds) for row in found.trace]
             seconds += found.seconds
+            if self.shrinkage:
+                image = self.shrinkage(image)
+                if watched:
+                    trace[-2:] = _compared(trace[-1][0], truth, image, seconds)
         if not recipe.phases:
             assert image is not None  # a recipe has one of the three
             if not recipe.anneal:
@@ -183,6 +192,21 @@ def _compared(
     error = float((images - truth).square().mean())
     similar = preimage.similarity(truth, images)
     return [(iteration, "image", error, seconds), (iteration, "ssim", similar, seconds)]
+
+
+def learn_shrinkage(
+    reconstructor: Reconstructor,
+    recipe: Recipe,
+    pixels: np.ndarray,
+    names: Sequence[str],
+    seed: int,
+    checkpoint: Checkpoint,
+) -> Shrinkage:
+    """The shrinkage of the recipe's annealing, from images N x H x W x 3 uint8 with their names."""
+    truth, mean = as_tensor(pixels).to(reconstructor.where), reconstructor.network.mean
+    alone = replace(recipe, phases=(), extrapolate=None)
+    found = reconstructor.reconstruct(alone, truth, names, seed, checkpoint, watched=False)
+    return Shrinkage.fit(found.images, truth, mean)
 
 
 def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]:

@@ -711,6 +711,12 @@ class Anneal(Model):
     samples: int = Field(
         1, ge=1, le=1000, description="Starts of noise; the mean of what they lead to is taken"
     )
+    shrink: int = Field(
+        0,
+        ge=0,
+        description="Held-out training images, at most, that are annealed to learn how much of the result to "
+        "believe at each frequency: less error, less detail; 0 for all of it",
+    )
     surrogate: Literal["regression", "whitened", "plain"] = Field(
         "regression",
         description="What maps of a denoised image are compared with: those that a regression per level "

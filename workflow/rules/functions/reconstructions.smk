@@ -48,14 +48,20 @@ def recipe_inverter(wildcards):
 
 
 def recipe_surrogates(wildcards):
-    """What the recipe's annealing expects of the layer, if it has one; recipes that expect the same share
-    the file of the first of them."""
-    if not STUDY["recipes"][wildcards.recipe].get("anneal"):
+    """What the recipe's annealing expects of the layer, if it has one, and how much of its image to believe, if
+    that is learned. Recipes that expect the same share the file of the first of them."""
+    annealed = STUDY["recipes"][wildcards.recipe].get("anneal")
+    if not annealed:
         return []
     first = registry.expecting(STUDY["recipes"], wildcards.recipe)
-    return expand(
-        "results/surrogates/{classifier}/{layer}/{recipe}.safetensors", recipe=first, allow_missing=True
-    )
+    path = "results/surrogates/{classifier}/{layer}/{recipe}.safetensors"
+    own = "results/shrinkage/{classifier}/{layer}/{recipe}.safetensors"
+    return expand(path, recipe=first, allow_missing=True) + [own] * bool(annealed["shrink"])
+
+
+def unshrunk_surrogates(wildcards):
+    """The first of these, before it is known how much to believe."""
+    return recipe_surrogates(wildcards)[:1]
 
 
 def annealing_prior(wildcards):
@@ -92,6 +98,13 @@ def recipe_settings(wildcards):
 def reconstruction_settings(wildcards):
     """The same, and how many images are reconstructed together."""
     return canonical(recipe_settings(wildcards) | {"batch": STUDY["batch"]})
+
+
+def shrinkage_settings(wildcards):
+    """The annealing of a recipe, without the optimisation after it, and what is held out."""
+    recipe = {"anneal": STUDY["recipes"][wildcards.recipe]["anneal"]}
+    more = {"held_out": STUDY["images"]["held_out"]}
+    return canonical(recipe_settings(wildcards) | {"recipe": recipe} | more)
 
 
 def search_settings(wildcards):
