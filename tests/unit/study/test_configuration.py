@@ -185,8 +185,14 @@ EXPERTS = {
             | {"steps": 1500, "batch": 16, "crop": 64, "rate": 2e-3},
         ),
         ({"method": "wiener"}, {"of": "images", "sigma": 5.0}),
+        (
+            {"method": "ridge"},
+            {"of": "images", "filters": 48, "group": 2, "size": 7, "iterations": 60}
+            | {"noise_levels": [3.0, 50.0], "sigma": 5.0}
+            | {"steps": 800, "batch": 4, "crop": 40, "rate": 2e-2},
+        ),
     ],
-    ids=["patch", "field", "denoiser", "autoregressive", "wiener"],
+    ids=["patch", "field", "denoiser", "autoregressive", "wiener", "ridge"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
     found = preflight.prepare(study(("priors.new", given)))
@@ -1051,7 +1057,7 @@ FAULTS = {
     ),
     "unknown method": (
         [("priors.ica.method", "ica")],
-        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener"],
+        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener, ridge"],
     ),
     "key of the method field": (
         [("priors.ica.start", 10)],
@@ -1148,6 +1154,22 @@ FAULTS = {
     "field larger than images": (
         [("priors.foe", FIELD | {"middle": 83})],
         ["priors.foe.middle is 83", "with its frame, 97", "fit 96"],
+    ),
+    "noise_levels of a ridge energy in the wrong order": (
+        [("priors.new", {"method": "ridge", "noise_levels": [30.0, 3.0]})],
+        ["priors.new.noise_levels is [30.0, 3.0]", "the least comes first"],
+    ),
+    "filters of a ridge energy that are no whole groups": (
+        [("priors.new", {"method": "ridge", "filters": 50, "group": 4})],
+        ["priors.new.filters is 50, no multiple of its group, 4", "nearest: 48, 52"],
+    ),
+    "fewer filters of a ridge energy than a group has": (
+        [("priors.new", {"method": "ridge", "filters": 3, "group": 4})],
+        ["priors.new.filters is 3, no multiple of its group, 4", "nearest: 4"],
+    ),
+    "filters of a ridge energy of a single pixel": (
+        [("priors.new", {"method": "ridge", "size": 1})],
+        ["priors.new.size is 1", "at least 2"],
     ),
     "noise_levels in the wrong order": (
         [("priors.dae.noise_levels", [30.0, 3.0])],

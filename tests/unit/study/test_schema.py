@@ -57,7 +57,14 @@ def test_keys_are_required_or_have_a_default_or_may_be_left_out():
 
 def test_an_entry_has_the_rule_of_its_kind():
     prior = schema.entries("priors")
-    assert list(schema.kinds(prior)) == ["patch", "field", "denoiser", "autoregressive", "wiener"]
+    assert list(schema.kinds(prior)) == [
+        "patch",
+        "field",
+        "denoiser",
+        "autoregressive",
+        "wiener",
+        "ridge",
+    ]
     assert schema.default_kind(prior) == "patch"
     assert schema.default_kind(schema.entries("visualisations")) is None
     assert "unit_norm" in schema.branch(prior, {})["properties"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -44,10 +44,15 @@ class Prior(ABC):
 class LearnedPrior(Prior):
     """`kind` is its name in files. `mean` and `spread` are those of the energy per position on held-out
     natural data. `facts` say how it was trained. OPTIONS are what a recipe may say of it beside weight and
-    units."""
+    units. `estimators` are those of denoising.ESTIMATORS that it has. `denoises`: whether it has `denoise`,
+    the posterior mean at any noise level in one pass. `gaussian`: whether that is the most probable image.
+    """
 
     kind: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
+    estimators: ClassVar[tuple[str, ...]] = ("map",)
+    denoises: ClassVar[bool] = False
+    gaussian: ClassVar[bool] = False
     mean: float
     spread: float
     facts: dict
@@ -63,6 +68,10 @@ class LearnedPrior(Prior):
     @abstractmethod
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Of the energy by x, N x C x H x W, or what stands for it."""
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The gradient by which images with white noise of standard deviation sigma are denoised."""
+        return self.gradient
 
     @abstractmethod
     def positions(self, x: torch.Tensor) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -17,6 +17,8 @@ from ..runtime.checkpoints import Checkpoint
 from . import networks
 from .base import Noised
 from .material import Material
+
+SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
 
 
 class Block(nn.Module):
@@ -116,6 +118,8 @@ class Denoiser(Noised):
     """
 
     kind = "denoiser"
+    estimators = ("map", "mean")
+    denoises = True
 
     def __init__(
         self,
@@ -175,6 +179,16 @@ class Denoiser(Noised):
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.expected(x)) / self.sigma**2
+
+    def slope_at(self, level: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """-d log p / dx of the density of images with noise of this level in them, which is exactly
+        (x - R(x)) / level^2 (Alain & Bengio 2014, Tweedie's formula)."""
+        return lambda x: (x - self.denoise(x, level)) / level**2
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """That of the density of images with little noise in them: the density of images is that of a small
+        level."""
+        return self.slope_at(SHARP * sigma)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

@@ -11,13 +11,14 @@ import torch
 
 from ..files.tensors import load_tensors
 from ..runtime.checkpoints import Checkpoint
-from . import autoregressive, denoiser, expert_training, spectral
+from . import autoregressive, denoiser, expert_training, ridge, spectral
 from .autoregressive import Autoregressive
 from .base import LearnedPrior, Prior
 from .denoiser import Denoiser
 from .field import FieldOfExperts
 from .material import Material
 from .norms import AlphaNorm, ColourNorm, DistanceTo
+from .ridge import Ridge
 from .spectral import Spectral
 from .total_variation import TotalVariation
 
@@ -39,7 +40,7 @@ HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
 }
 # Kind in files -> its class.
 LEARNED: dict[str, type[LearnedPrior]] = {
-    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral)
+    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral, Ridge)
 }
 
 # Method in the configuration -> its training, which returns the prior and its history.
@@ -49,6 +50,7 @@ TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, l
     "denoiser": denoiser.trained,
     "autoregressive": autoregressive.trained,
     "wiener": spectral.trained,
+    "ridge": ridge.trained,
 }
 
 

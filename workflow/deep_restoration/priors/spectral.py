@@ -82,6 +82,8 @@ class Spectral(Noised):
     """
 
     kind = "wiener"
+    denoises = True
+    gaussian = True
 
     def __init__(
         self,
