@@ -25,7 +25,7 @@ from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.jobs import preflight
 from deep_restoration.jobs.fingerprint import installed, reached
 from deep_restoration.networks import graph, sources
-from deep_restoration.priors import autoregressive, denoiser, unet
+from deep_restoration.priors import autoregressive, denoiser, ridge, unet
 from deep_restoration.study import configuration, registry, visualisations
 
 ROOT = Path(__file__).parents[1]
@@ -575,10 +575,17 @@ def _network(entry: dict, channels: int, height: int, width: int) -> Work | None
 def training(study: dict, entry: dict, shape: tuple[int, int, int], side: int) -> Work:
     """Training a prior: whitening, then five products per step on patches, five convolutions on fields,
     three passes of the network for a denoiser or an autoregressive prior, twice as many where the network
-    makes an energy. A spectrum takes seconds."""
+    makes an energy; of a ridge energy a convolution and its transpose per step of the descent and of the
+    conjugate gradients. A spectrum takes seconds."""
     if entry["method"] == "wiener":
         return Work(disk=8 * shape[0] * side**2)
     crop = min(entry.get("crop", side), side)
+    if entry["method"] == "ridge":
+        one = energy(entry, shape, (shape[0], crop, crop))
+        asked = entry["steps"] * (entry["iterations"] + ridge.CONJUGATE + 3)
+        work = one.times(entry["batch"] * asked, asked)
+        disk = 4 * entry["filters"] * shape[0] * entry["size"] ** 2
+        return replace(work, memory=4 * entry["batch"] * one.memory, disk=disk)
     if one := _network(entry, shape[0], crop, crop):
         passes = 6 if entry.get("form") == "gradient_step" else 3
         work = one.times(passes * entry["batch"] * entry["steps"], entry["steps"])
@@ -628,6 +635,10 @@ def energy(
             return replace(both, memory=transforms.memory + one.memory, disk=0)
         asked = max(1, 2 * entry["noise_samples"]) if "noise_samples" in entry else 8
         return Work(asked * one.flops, asked * one.bytes, asked, one.memory)
+    if entry["method"] == "ridge":
+        responses = height * width * entry["filters"]
+        flops = 4 * responses * channels * entry["size"] ** 2
+        return Work(flops, 4 * 8 * responses, 1, 4 * 3 * responses)
     groups, _, _ = _groups(entry, patch)
     side = patch[1]
     lost = side - 1 if border == "valid" else 0

@@ -17,6 +17,7 @@ from deep_restoration.priors import score_matching
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.experts import EXPERTS
 from deep_restoration.priors.field import FieldOfExperts
+from deep_restoration.priors.ridge import Ridge
 from deep_restoration.priors.spectral import Spectral
 from deep_restoration.priors.unet import Gate, Network, UNet
 
@@ -93,6 +94,15 @@ def test_a_u_net_and_its_gradient_are_what_torch_counts(form, passes):
     network = study_work._unet(3, 24, 32, (8, 12), 1, 2)
     assert found.flops > passes * network.flops > 0
     assert network.disk == sum(4 * x.numel() for x in prior.correct.network.state_dict().values())
+
+
+def test_a_ridge_energy_and_its_gradient_are_what_torch_counts():
+    filters, powers = torch.rand(6, 3, 5, 5), torch.zeros(2, 3)
+    prior = Ridge(filters, torch.zeros(6), *torch.zeros(2, 3, 3), powers, 0.1, 0.1)
+    image = torch.rand(1, 3, 20, 24, requires_grad=True)
+    entry = {"method": "ridge", "filters": 6, "size": 5}
+    found = study_work.energy(entry, (3, 0, 0), (3, 20, 24))
+    assert flops_of(lambda: prior.energy(image).sum().backward()) == found.flops
 
 
 def test_a_step_of_score_matching_is_five_products():

@@ -11,7 +11,8 @@ from PIL import Image
 from deep_restoration.data import images, splits
 from deep_restoration.evaluation import metrics
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
-from deep_restoration.priors import denoising
+from deep_restoration.priors import denoiser, denoising
+from deep_restoration.priors.denoiser import Denoiser
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.runtime import devices
 
@@ -153,10 +154,13 @@ def test_reconstructing_needs_no_autograd_graph(noisy):
 # ------------------------------------------------------------------------------ denoisers
 
 
-class Shrinking:
+class Shrinking(Denoiser):
     """The best denoiser of white images of standard deviation `spread`."""
 
-    kind, spread = "denoiser", 0.3
+    spread = 0.3
+
+    def __init__(self):
+        pass
 
     def denoise(self, x, sigma):
         return x * self.spread**2 / (self.spread**2 + sigma**2)
@@ -176,7 +180,7 @@ def test_a_denoiser_of_every_level_is_asked_for_the_noisy_image_itself(noisy, we
     """A weight multiplies the noise that it is told."""
 
     class OfEveryLevel(Shrinking):
-        kind = "unet"
+        every_level = True
 
     found = denoising.posterior_mean(OfEveryLevel(), SIGMA, noisy, weight)
     assert torch.equal(found.images, Shrinking().denoise(noisy, weight**0.5 * SIGMA))
@@ -193,7 +197,7 @@ def test_under_an_exact_denoiser_the_most_probable_image_is_that_of_its_density(
     found = denoising.most_probable(
         Shrinking(), SIGMA, noisy.double(), weight, tolerance=1e-9, iterations=500
     )
-    variance = (Shrinking.spread**2 + (denoising.SHARP * SIGMA) ** 2) / weight
+    variance = (Shrinking.spread**2 + (denoiser.SHARP * SIGMA) ** 2) / weight
     expected = noisy.double() * variance / (variance + SIGMA**2)
     assert found.residual < 1e-9
     torch.testing.assert_close(found.images, expected, rtol=0, atol=1e-7)

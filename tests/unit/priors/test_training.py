@@ -525,6 +525,20 @@ def test_spectra_are_learned_and_calibrated_on_all_maps(of, fit):
     assert prior.facts == {"sigma": 5.0, "of": source, "held_out_objective": history[0][2]}
 
 
+@pytest.mark.parametrize("of", ["images", "grey", "features", "flat"])
+def test_ridge_energies_are_trained_and_calibrated_on_all_maps(of, fit):
+    data, source, maps = material_of(of)
+    quick = {"filters": 4, "group": 2, "size": 3, "batch": 4, "steps": 3, "crop": 6}
+    prior, history = fit(plan("ridge", source, **quick, iterations=3), data)
+    positions = maps[0, 0].size / maps[0].size  # check_calibration counts values
+    prior.mean, prior.spread = prior.mean * positions, prior.spread * positions
+    check_calibration(prior, maps, of)
+    assert prior.channels == maps.shape[1]
+    assert prior.facts["of"] == source
+    assert prior.facts["held_out_objective"] == history[-1][2]
+    assert prior.facts["noise_levels"] == [3.0, 50.0]
+
+
 # ------------------------------------------------------------------------------ all methods
 
 QUICK = {
@@ -533,6 +547,7 @@ QUICK = {
     "denoiser": {"width": 2, "batch": 2, "crop": 6},
     "autoregressive": {"width": 2, "batch": 2, "crop": 6, "context": 2, "of": "images"},
     "unet": {"widths": [2, 3], "batch": 2, "crop": 6},
+    "ridge": {"filters": 4, "group": 2, "size": 3, "batch": 2, "crop": 6, "iterations": 3},
 }
 CLOSED = {"wiener": {}}  # trained in one step
 OF = {"of": "features"}

@@ -8,7 +8,7 @@ from deep_restoration.data import images
 from deep_restoration.files.tensors import load_tensors
 from deep_restoration.inverters import training
 from deep_restoration.networks import exemplar, graph
-from deep_restoration.priors import autoregressive, denoiser, score_matching, unet
+from deep_restoration.priors import autoregressive, denoiser, ridge, score_matching, unet
 from deep_restoration.runtime.checkpoints import Checkpoint
 from deep_restoration.runtime.errors import DivergedError
 
@@ -43,6 +43,11 @@ def train_autoregressive(rate, checkpoint, _):
     autoregressive.train(photographs(), photographs(), plan, 0, checkpoint)
 
 
+def train_ridge(rate, checkpoint, _):
+    plan = ridge.Settings(4, 2, 3, (20.0, 30.0), 25.0, 3, STEPS, 4, rate, 12)
+    ridge.train(photographs(), photographs(), plan, 0, checkpoint)
+
+
 def train_inverter(rate, checkpoint, request):
     steps, state = request.getfixturevalue("small_classifier")
     plan = request.getfixturevalue("small_plans")["layer"]
@@ -73,6 +78,7 @@ TRAININGS = {
     "denoiser": train_denoiser,
     "U-Net": train_unet,
     "autoregressive prior": train_autoregressive,
+    "ridge energy": train_ridge,
     "inverter": train_inverter,
     "classifier": train_classifier,
 }

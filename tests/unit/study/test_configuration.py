@@ -191,8 +191,14 @@ EXPERTS = {
             | {"noise_levels": [2.5, 510.0], "sigma": 5.0, "part": "all", "precision": "float32"}
             | {"steps": 10000, "batch": 8, "crop": 64, "rate": 2e-3, "average": 0.02},
         ),
+        (
+            {"method": "ridge"},
+            {"of": "images", "filters": 48, "group": 2, "size": 7, "iterations": 60}
+            | {"noise_levels": [3.0, 50.0], "sigma": 5.0}
+            | {"steps": 800, "batch": 4, "crop": 40, "rate": 2e-2},
+        ),
     ],
-    ids=["patch", "field", "denoiser", "autoregressive", "wiener", "unet"],
+    ids=["patch", "field", "denoiser", "autoregressive", "wiener", "unet", "ridge"],
 )
 def test_learned_priors_have_the_defaults_of_their_method(given, defaults):
     found = preflight.prepare(study(("priors.new", given)))
@@ -1087,7 +1093,10 @@ FAULTS = {
     ),
     "unknown method": (
         [("priors.ica.method", "ica")],
-        ["priors.ica.method is 'ica'", "allowed: patch, field, denoiser, autoregressive, wiener, unet"],
+        [
+            "priors.ica.method is 'ica'",
+            "allowed: patch, field, denoiser, autoregressive, wiener, unet, ridge",
+        ],
     ),
     "key of the method field": (
         [("priors.ica.start", 10)],
@@ -1200,6 +1209,22 @@ FAULTS = {
     "field larger than images": (
         [("priors.foe", FIELD | {"middle": 83})],
         ["priors.foe.middle is 83", "with its frame, 97", "fit 96"],
+    ),
+    "noise_levels of a ridge energy in the wrong order": (
+        [("priors.new", {"method": "ridge", "noise_levels": [30.0, 3.0]})],
+        ["priors.new.noise_levels is [30.0, 3.0]", "the least comes first"],
+    ),
+    "filters of a ridge energy that are no whole groups": (
+        [("priors.new", {"method": "ridge", "filters": 50, "group": 4})],
+        ["priors.new.filters is 50, no multiple of its group, 4", "nearest: 48, 52"],
+    ),
+    "fewer filters of a ridge energy than a group has": (
+        [("priors.new", {"method": "ridge", "filters": 3, "group": 4})],
+        ["priors.new.filters is 3, no multiple of its group, 4", "nearest: 4"],
+    ),
+    "filters of a ridge energy of a single pixel": (
+        [("priors.new", {"method": "ridge", "size": 1})],
+        ["priors.new.size is 1", "at least 2"],
     ),
     "noise_levels in the wrong order": (
         [("priors.dae.noise_levels", [30.0, 3.0])],

@@ -57,7 +57,7 @@ def test_keys_are_required_or_have_a_default_or_may_be_left_out():
 
 def test_an_entry_has_the_rule_of_its_kind():
     prior = schema.entries("priors")
-    methods = ["patch", "field", "denoiser", "autoregressive", "wiener", "unet"]
+    methods = ["patch", "field", "denoiser", "autoregressive", "wiener", "unet", "ridge"]
     assert list(schema.kinds(prior)) == methods
     assert schema.default_kind(prior) == "patch"
     assert schema.default_kind(schema.entries("visualisations")) is None

@@ -8,15 +8,15 @@ from __future__ import annotations
 import os
 
 from ..files.tensors import load_tensors
-from .base import Noised
+from .base import Denoising
 from .spectral import Spectral
 from .unet import UNet
 
 # Kind in files, which is the method in the configuration -> its class.
-ANNEALING: dict[str, type[Noised]] = {kind.kind: kind for kind in (Spectral, UNet)}
+ANNEALING: dict[str, type[Denoising]] = {kind.kind: kind for kind in (Spectral, UNet)}
 
 
-def load(path: str | os.PathLike) -> Noised:
+def load(path: str | os.PathLike) -> Denoising:
     """The prior of a file. Raises StorageError for a file that is damaged or no prior, ValueError for one
     that annealing cannot ask."""
     tensors, facts = load_tensors(path, "prior")

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Self
 
 import torch
+
+SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
 
 
 class Prior(ABC):
@@ -44,10 +46,15 @@ class Prior(ABC):
 class LearnedPrior(Prior):
     """`kind` is its name in files. `mean` and `spread` are those of the energy per position on held-out
     natural data. `facts` say how it was trained. OPTIONS are what a recipe may say of it beside weight and
-    units."""
+    units. `estimators` are those of denoising.ESTIMATORS that it has. `denoises`: whether it is a Denoising.
+    `gaussian`: whether the mean of what a noisy map may stem from is the most probable one.
+    """
 
     kind: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
+    estimators: ClassVar[tuple[str, ...]] = ("map",)
+    denoises: ClassVar[bool] = False
+    gaussian: ClassVar[bool] = False
     mean: float
     spread: float
     facts: dict
@@ -63,6 +70,10 @@ class LearnedPrior(Prior):
     @abstractmethod
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         """Of the energy by x, N x C x H x W, or what stands for it."""
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The gradient by which images with white noise of standard deviation sigma are denoised."""
+        return self.gradient
 
     @abstractmethod
     def positions(self, x: torch.Tensor) -> int:
@@ -116,10 +127,6 @@ class Noised(Calibrating):
     sigma: float
     noise_levels: tuple[float, float] | None = None
 
-    @abstractmethod
-    def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
-        """Of x, N x C x H x W, without noise of standard deviation `sigma`, by default the prior's own."""
-
     def anneal(self, progress: float) -> None:
         """Ask at a noise level between the first and the last, evenly on a logarithmic scale."""
         if self.noise_levels:
@@ -134,6 +141,25 @@ class Noised(Calibrating):
             self.noise_levels = (sigma[0] * unit, sigma[1] * unit)
             self.sigma = self.noise_levels[0]
         return self
+
+
+class Denoising(Noised):
+    """A prior that gives the mean of the maps that noisy ones may stem from, at any noise level.
+
+    `every_level`: whether it has learned them all alike, so that one answer is the mean; otherwise it knows
+    little noise better."""
+
+    denoises = True
+    every_level: ClassVar[bool] = False
+
+    @abstractmethod
+    def denoise(self, x: torch.Tensor, sigma: float | None = None) -> torch.Tensor:
+        """Of x, N x C x H x W, without noise of standard deviation `sigma`, by default the prior's own."""
+
+    def slope_at(self, level: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """-d log p / dx of the density of maps with noise of this level in them, of a denoiser R that has
+        learned to give their mean: exactly (x - R(x)) / level^2 (Alain & Bengio 2014, Tweedie's formula)."""
+        return lambda x: (x - self.denoise(x, level)) / level**2
 
 
 class Completing(LearnedPrior):

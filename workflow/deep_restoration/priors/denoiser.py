@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import Distance, Noised
+from .base import SHARP, Denoising, Distance
 from .material import Material
 
 
@@ -89,7 +89,7 @@ class Settings:
     precision: str
 
 
-class Denoiser(Noised):
+class Denoiser(Denoising):
     """A denoising auto-encoder R trained by denoising score matching, as a prior (after Nguyen et al. 2017).
 
     Its gradient is (x - R(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Alain & Bengio 2014).
@@ -100,6 +100,7 @@ class Denoiser(Noised):
     """
 
     kind = "denoiser"
+    estimators = ("map", "mean")
 
     def __init__(
         self,
@@ -159,6 +160,11 @@ class Denoiser(Noised):
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.expected(x)) / self.sigma**2
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """That of the density of images with little noise in them: the density of images is that of a small
+        level."""
+        return self.slope_at(SHARP * sigma)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

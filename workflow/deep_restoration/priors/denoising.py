@@ -17,7 +17,6 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -27,10 +26,10 @@ from ..data.splits import evenly_spaced
 from ..evaluation import metrics
 from ..files.hdf5 import open_hdf5, read_names, write_arrays
 from ..runtime import seeds
+from .descent import Denoised, denoise
 from .material import batches, load_maps
 
 log = logging.getLogger(__name__)
-Gradient = Callable[[torch.Tensor], torch.Tensor]
 MEASURES = ("psnr_noisy", "psnr", "ssim", "iterations", "residual", "seconds")
 COLUMNS = (
     "prior",
@@ -42,71 +41,19 @@ COLUMNS = (
     *MEASURES,
 )
 START = 0.1  # the weight that tuning tries first
-SHARP = 0.2  # of the noise: the level of the density whose most probable image is sought
 LEFT = 0.6  # of the noise, in the image whose mean is sought
 GOLDEN = (math.sqrt(5) - 1) / 2
-
-
-class Denoised(NamedTuple):
-    """images N x C x H x W; iterations of the slowest; residual: how far a full step would still move
-    an image, root mean square, the largest."""
-
-    images: torch.Tensor
-    iterations: int
-    residual: float
-
-
-def denoise(
-    gradient: Gradient,
-    noisy: torch.Tensor,
-    sigma: float,
-    weight: float,
-    *,
-    iterations: int = 300,
-    tolerance: float = 0.1 / 255,
-) -> Denoised:
-    """Minimise by gradient descent with the steps of Barzilai and Borwein (1988), one per image.
-
-    `gradient` is that of the energy. The energy itself is not needed, so that a denoiser's gradient, which
-    belongs to no energy, is treated like any other; steps are at most sigma^2, that of the data term alone.
-    An image has converged when sigma^2 times the whole gradient is below `tolerance`.
-    """
-    x = noisy.clone()
-    before: tuple[torch.Tensor, torch.Tensor] | None = None
-    step = torch.full((len(x), 1, 1, 1), 0.1 * sigma**2).to(x)
-    smallest, best = torch.full((len(x),), float("inf")).to(x), noisy.clone()
-    for iteration in range(iterations + 1):
-        slope = (x - noisy) / sigma**2 + weight * gradient(x)
-        residual = slope.square().mean((1, 2, 3)).sqrt() * sigma**2
-        better = residual < smallest
-        best[better], smallest = x[better], torch.where(better, residual, smallest)
-        if iteration == iterations or bool((smallest < tolerance).all()):
-            break
-        if before is not None:
-            moved, bent = x - before[0], slope - before[1]
-            both = _dot(moved, bent)
-            # Long and short steps in turn; where the energy bends down, a cautious one.
-            step = _dot(moved, moved) / both if iteration % 2 else both / _dot(bent, bent)
-            step = torch.where(both > 0, step.clamp(1e-4 * sigma**2, sigma**2), 0.1 * sigma**2)
-        before = x, slope
-        x = x - torch.where(residual.view(-1, 1, 1, 1) < tolerance, 0, step) * slope
-    return Denoised(best, iteration, float(smallest.max()))
 
 
 def most_probable(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Denoised:
     """`denoise` under a learned prior, its energy weighted as it is, not calibrated.
 
-    A denoiser R gives the density of images with noise of level s in them, whose log-gradient is exactly
-    (R(x) - x) / s^2 (Alain & Bengio 2014, Tweedie's formula). So the density of images is that of a small s.
     Under a Gaussian the most probable image is the mean, by Wiener's filter: a weight multiplies the noise.
     """
     with torch.no_grad():
-        if prior.kind == "wiener":
+        if prior.gaussian:
             return Denoised(prior.denoise(noisy, math.sqrt(weight) * sigma), 0, 0.0)
-        gradient = (
-            _slope(prior, SHARP * sigma) if prior.kind in ("denoiser", "unet") else prior.gradient
-        )
-        return denoise(gradient, noisy, sigma, weight, **limits)
+        return denoise(prior.slope_for(sigma), noisy, sigma, weight, **limits)
 
 
 def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **limits) -> Denoised:
@@ -120,24 +67,15 @@ def posterior_mean(prior, sigma: float, noisy: torch.Tensor, weight: float, **li
     """
     level = LEFT * sigma
     with torch.no_grad():
-        if prior.kind == "unet":
+        if prior.every_level:
             return Denoised(prior.denoise(noisy, math.sqrt(weight) * sigma), 0, 0.0)
         rest = math.sqrt(sigma**2 - level**2)
-        found = denoise(_slope(prior, level), noisy, rest, weight, **limits)
+        found = denoise(prior.slope_at(level), noisy, rest, weight, **limits)
         return found._replace(images=prior.denoise(found.images, level))
-
-
-def _slope(prior, level: float) -> Gradient:
-    """-d log p / dx of the density of images with noise of this level in them."""
-    return lambda x: (x - prior.denoise(x, level)) / level**2
 
 
 ESTIMATORS = {"map": most_probable, "mean": posterior_mean}
 NAMES = {"map": "MAP", "mean": "posterior mean"}  # in tables and figures
-
-
-def _dot(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
-    return (first * second).sum((1, 2, 3), keepdim=True)
 
 
 def total_variation(noisy: torch.Tensor, weight: float) -> Denoised:

@@ -11,13 +11,14 @@ import torch
 
 from ..files.tensors import load_tensors
 from ..runtime.checkpoints import Checkpoint
-from . import autoregressive, denoiser, expert_training, spectral, unet
+from . import autoregressive, denoiser, expert_training, ridge, spectral, unet
 from .autoregressive import Autoregressive
 from .base import LearnedPrior, Prior
 from .denoiser import Denoiser
 from .field import FieldOfExperts
 from .material import Material
 from .norms import AlphaNorm, ColourNorm, DistanceTo
+from .ridge import Ridge
 from .spectral import Spectral
 from .total_variation import TotalVariation
 from .unet import UNet
@@ -40,7 +41,7 @@ HAND_CRAFTED: dict[str, Callable[..., Prior]] = {
 }
 # Kind in files -> its class.
 LEARNED: dict[str, type[LearnedPrior]] = {
-    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral, UNet)
+    kind.kind: kind for kind in (FieldOfExperts, Denoiser, Autoregressive, Spectral, UNet, Ridge)
 }
 
 # Method in the configuration -> its training, which returns the prior and its history.
@@ -51,6 +52,7 @@ TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, l
     "autoregressive": autoregressive.trained,
     "wiener": spectral.trained,
     "unet": unet.trained,
+    "ridge": ridge.trained,
 }
 
 

@@ -14,7 +14,7 @@ import torch
 from ..files.tensors import save_tensors
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import Noised
+from .base import Denoising
 from .material import Material, batches
 
 # Added to every variance, as a share of the mean one. Of photographs in [0, 1], whose variance is about .07,
@@ -69,7 +69,7 @@ class _Sized(NamedTuple):
         return self.turn(a) + self.centre[..., None]
 
 
-class Spectral(Noised):
+class Spectral(Denoising):
     """Maps x = centre + T' DCT' a, the a(c, f) independent Gaussians of mean 0 and variance v(c, f).
 
     T is orthonormal over channels (of photographs close to opponent colours), the DCT orthonormal over
@@ -83,6 +83,7 @@ class Spectral(Noised):
     """
 
     kind = "wiener"
+    gaussian = True
 
     def __init__(
         self,

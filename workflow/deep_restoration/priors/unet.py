@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import NamedTuple
@@ -39,7 +39,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks, spectral
-from .base import Distance, Noised
+from .base import SHARP, Denoising, Distance
 from .material import Material, batches
 from .spectral import Spectral
 
@@ -192,7 +192,7 @@ def descended(
     return x - slope
 
 
-class UNet(Noised):
+class UNet(Denoising):
     """The denoiser D as a prior; `form` is `direct` or `gradient_step` (see above).
 
     Its gradient is (x - D(x)) / sigma^2, which estimates -d log p_sigma(x) / dx (Tweedie's formula). In the
@@ -201,6 +201,8 @@ class UNet(Noised):
     """
 
     kind = "unet"
+    estimators = ("map", "mean")
+    every_level = True
 
     def __init__(
         self,
@@ -253,6 +255,10 @@ class UNet(Noised):
     @torch.no_grad()
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.denoise(x)) / self.sigma**2
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """As of a denoising auto-encoder: the density of images is that of a small level."""
+        return self.slope_at(SHARP * sigma)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

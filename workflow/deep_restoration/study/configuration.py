@@ -90,6 +90,13 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
         if (levels := prior.get("noise_levels")) and levels[0] > levels[1]:
             yield f"{where}.noise_levels is {levels}; the least comes first"
+        if prior["method"] == "ridge" and prior["filters"] % prior["group"]:
+            count, group = prior["filters"], prior["group"]
+            nearest_ones = [n for n in (count - count % group, count - count % group + group) if n]
+            yield (
+                f"{where}.filters is {count}, no multiple of its group, {group}; "
+                f"nearest: {', '.join(map(str, nearest_ones))}"
+            )
         if prior["method"] == "autoregressive":
             if prior["of"] == "features":
                 yield f"{where}.of is features; an autoregressive prior is one of images or grey ones"

@@ -464,12 +464,48 @@ class UNet(Model):
     precision: Precision = "float32"
 
 
+class Ridge(Model):
+    """An energy of filter responses, trained so that the image of least energy beside a noisy one is clean"""
+
+    method: Literal["ridge"]
+    of: Source = "images"
+    filters: int = Field(48, ge=1, description="Number of filters, a multiple of `group`")
+    group: int = Field(
+        2,
+        ge=1,
+        description="Filters whose squared responses add up before the learned profile is taken of them; 1 "
+        "for one profile a filter",
+    )
+    size: int = Field(7, ge=2, description="Side of the filters, in pixels or positions")
+    noise_levels: list[Positive] = Field(
+        [3.0, 50.0],
+        min_length=2,
+        max_length=2,
+        description="The least and largest standard deviation of the noise, of image values in 0..255 or "
+        "in percent of the spread of feature maps",
+    )
+    sigma: float = Field(
+        5.0,
+        gt=0,
+        description="Noise level at which the prior is asked, in the units of noise_levels; small ones keep "
+        "detail",
+    )
+    iterations: int = Field(
+        60, ge=1, description="Largest number of updates to the least energy beside a noisy crop"
+    )
+    steps: int = Field(800, ge=1, description="Updates")
+    batch: int = Field(4, ge=2, description="Crops in an update")
+    crop: int = Field(40, ge=4, description="Side of the crops")
+    rate: float = Field(2e-2, gt=0, description="Learning rate of Adam")
+
+
 Prior = Annotated[
-    PatchExperts | FieldOfExperts | Denoiser | Autoregressive | Wiener | UNet,
+    PatchExperts | FieldOfExperts | Denoiser | Autoregressive | Wiener | UNet | Ridge,
     Field(
         discriminator="method",
         description="Experts trained by score matching (on patches, or as a field), a denoising "
-        "auto-encoder, an autoregressive model, a stationary Gaussian, or a U-Net that corrects its filter",
+        "auto-encoder, an autoregressive model, a stationary Gaussian, a U-Net that corrects its filter, or "
+        "a ridge energy trained to denoise",
     ),
 ]
 
@@ -579,7 +615,7 @@ class Term(Model):
     beta: float = left_out("Power of total variation", ge=1)
     V: float = left_out("Natural difference of neighbours on the scale 0..255", gt=0)
     sigma: Positive | Annotated[list[Positive], Field(min_length=2, max_length=2)] = left_out(
-        "Noise level at which a prior of method denoiser, wiener or unet is asked, of image values in "
+        "Noise level at which a prior of method denoiser, wiener, unet or ridge is asked, of image values in "
         "0..255 (of feature maps in percent of their spread); or two, at the first iteration and at the last"
     )
     layers: Literal["all", "first", "last"] | Annotated[list[str], Field(min_length=1)] = left_out(
@@ -746,8 +782,8 @@ class SearchBounds(Model):
     data_weight: Bounds = left_out()
     priors: dict[str, Bounds] = left_out("Of the weights of priors, by name", min_length=1)
     sigma: dict[str, Bounds] = left_out(
-        "Of the noise levels of priors of method denoiser, wiener or unet, by name; of two, the last is "
-        "searched and the first keeps its ratio to it",
+        "Of the noise levels of priors of method denoiser, wiener, unet or ridge, by name; of two, the last "
+        "is searched and the first keeps its ratio to it",
         min_length=1,
     )
     anneal: AnnealBounds = left_out()

@@ -52,22 +52,32 @@ def prior_entries(recipe: dict) -> list[tuple[str, dict]]:
 class Method(NamedTuple):
     """A way to learn a prior. options: what a recipe may say of it, besides units. objective: what its
     training minimises, in words. per_image: whether its energies are compared image by image, so that
-    their spread takes two held-out ones. anneals: whether annealing can ask it: autograd goes
-    through its `denoise`."""
+    their spread takes two held-out ones. estimators: the names of priors.denoising for what it can make
+    of a noisy image. denoises: whether it is a denoiser, asked at any noise level in one pass. anneals:
+    whether annealing can ask it: autograd goes through its `denoise`."""
 
     options: set[str]
     objective: str
     per_image: bool
+    estimators: tuple[str, ...] = ("map",)
+    denoises: bool = False
     anneals: bool = False
 
 
 LEARNED = {
     "patch": Method({"border", "position_stride"}, "score matching", False),
     "field": Method({"border", "position_stride"}, "score matching", False),
-    "denoiser": Method({"sigma"}, "squared error of the noise / its variance", True),
+    "denoiser": Method(
+        {"sigma"}, "squared error of the noise / its variance", True, ("map", "mean"), True
+    ),
     "autoregressive": Method(set(), "squared error / variance of the images", True),
-    "wiener": Method({"sigma"}, "negative log likelihood per value", True, True),
-    "unet": Method({"sigma"}, "squared error / that of Wiener's filter", True, True),
+    "wiener": Method(
+        {"sigma"}, "negative log likelihood per value", True, denoises=True, anneals=True
+    ),
+    "unet": Method(
+        {"sigma"}, "squared error / that of Wiener's filter", True, ("map", "mean"), True, True
+    ),
+    "ridge": Method({"sigma"}, "squared error of the minimum / variance of the noise", True),
 }
 
 

@@ -31,20 +31,20 @@ def denoising_settings(wildcards):
 
 
 def denoised(extension, colour):
-    """Files of the denoising stage: the priors of images or of grey ones, total variation beside them. Of
-    denoisers the most probable image and the posterior mean."""
+    """Files of the denoising stage: the priors of images or of grey ones, by each estimator that they have,
+    and total variation beside them."""
     priors = priors_of(colour) if STUDY["denoising"]["images"] else []
     names = ["tv.map"] if priors else []
     for prior in priors:
-        both = STUDY["priors"][prior]["method"] in ("denoiser", "unet")
-        names += [f"{prior}.map", *[f"{prior}.mean"] * both]
+        method = registry.LEARNED[STUDY["priors"][prior]["method"]]
+        names += [f"{prior}.{estimator}" for estimator in method.estimators]
     return [f"results/denoising/{name}.{colour}.{extension}" for name in names]
 
 
 def denoisers():
-    """The priors of images or of grey ones that are asked at a noise level."""
-    entries = STUDY["priors"]
-    return [p for p in priors_of("images", "grey") if "sigma" in entries[p]]
+    """The priors of images or of grey ones that are denoisers."""
+    methods = {prior: entry["method"] for prior, entry in STUDY["priors"].items()}
+    return [p for p in priors_of("images", "grey") if registry.LEARNED[methods[p]].denoises]
 
 
 def levels_settings(wildcards):
