@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.tree import TINY
 from tests.workflow.reruns import (
     ADDED,
     COMPARED,
@@ -102,6 +103,10 @@ SETTINGS = {
         "recipes: {annealed: {anneal: {shrink: 1}}}",
         {"learn_shrinkage"} | Reconstructed,
     ),
+    "another prior of an annealing": (
+        "recipes: {annealed: {anneal: {priors: {features: {weight: 0.1}}}}}",
+        Reconstructed,
+    ),
     "the prior of an annealing": (
         "priors: {wiener: {sigma: 6}}",
         (LEARNED | {"fit_surrogates", "plot_discrimination"} | Reconstructed)
@@ -192,3 +197,13 @@ def test_folder_of_images_is_followed_by_content(finished, tmp_path):
         (finished.root / target).write_bytes(kept)
         shutil.rmtree(metadata)
         shutil.copytree(tmp_path / "metadata", metadata)
+
+
+@pytest.mark.parametrize(("steps", "compared"), [(2, 1), (3, 0)])
+def test_halves_are_compared_that_differ_in_nothing_else(finished, steps, compared):
+    half = "{{method: unet, widths: [4], steps: {}, part: {}}}"
+    priors = f"one: {half.format(2, 'first_half')}, other: {half.format(steps, 'second_half')}"
+    config = finished.config("halves.yaml", f"priors: {{{priors}}}")
+    jobs = finished.plan("denoising", "--configfile", TINY, config)
+    assert jobs["train_prior"] >= 2
+    assert jobs.get("denoising_agreement", 0) == compared

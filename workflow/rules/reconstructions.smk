@@ -35,9 +35,9 @@ rule learn_shrinkage:
     input:
         network="results/classifiers/{classifier}.safetensors",
         images="results/images/train.h5",
-        priors=recipe_priors,
+        priors=annealing_priors,
         inverter=recipe_inverter,
-        feature_priors=recipe_feature_priors,
+        feature_priors=annealing_feature_priors,
         surrogates=unshrunk_surrogates,
     output:
         "results/shrinkage/{classifier}/{layer}/{recipe}.safetensors",

@@ -11,7 +11,8 @@ from PIL import Image
 from deep_restoration.data import images, splits
 from deep_restoration.evaluation import metrics
 from deep_restoration.files.hdf5 import create_hdf5, open_hdf5, write_array, write_names
-from deep_restoration.priors import denoiser, denoising
+from deep_restoration.priors import denoising
+from deep_restoration.priors.base import SHARP
 from deep_restoration.priors.denoiser import Denoiser
 from deep_restoration.priors.field import FieldOfExperts
 from deep_restoration.runtime import devices
@@ -197,7 +198,7 @@ def test_under_an_exact_denoiser_the_most_probable_image_is_that_of_its_density(
     found = denoising.most_probable(
         Shrinking(), SIGMA, noisy.double(), weight, tolerance=1e-9, iterations=500
     )
-    variance = (Shrinking.spread**2 + (denoiser.SHARP * SIGMA) ** 2) / weight
+    variance = (Shrinking.spread**2 + (SHARP * SIGMA) ** 2) / weight
     expected = noisy.double() * variance / (variance + SIGMA**2)
     assert found.residual < 1e-9
     torch.testing.assert_close(found.images, expected, rtol=0, atol=1e-7)

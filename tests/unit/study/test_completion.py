@@ -173,7 +173,7 @@ DANGLING = {  # what is set to null, with what else; the start of the line; what
     ),
     "denoiser of a search": (
         {"recipes.tv.priors.dae": None, "recipes.tv.search": {"sigma": {"dae": [1.0, 2.0]}}},
-        "recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: none",
+        "recipes.tv.search.sigma.dae: the recipe has no such prior with a noise level; it has: none",
         "recipes.tv.priors.dae",
     ),
 }  # fmt: skip

@@ -814,15 +814,20 @@ FAULTS = {
         [("recipes.annealed.anneal.priors", {"inverter": {"weight": 1.0}})],
         ["recipes.annealed.anneal.priors.inverter needs the key inverter in the recipe"],
     ),
-    "a prior of maps that acts on other layers in the annealing": (
+    "a search of an annealing that is shrunk": (
         [
-            ("recipes.annealed.priors.features", {"weight": 1.0, "layers": "last"}),
-            ("recipes.annealed.anneal.priors", {"features": {"weight": 1.0}}),
+            ("recipes.annealed.anneal.shrink", 4),
+            ("recipes.annealed.search", {"anneal": {"rate": [0.1, 1.0]}}),
         ],
-        [
-            "recipes.annealed.anneal.priors.features.layers is 'all'",
-            "recipes.annealed.priors.features.layers is 'last'",
-        ],
+        ["recipes.annealed.search.anneal: what anneal.shrink learns", "search without shrink"],
+    ),
+    "one noise level of a U-Net": (
+        [("priors.new", {"method": "unet", "noise_levels": [25.0, 25.0], "sigma": 25.0})],
+        ["priors.new.noise_levels is [25.0, 25.0]; the second must be larger"],
+    ),
+    "a noise level that a U-Net has not learned": (
+        [("priors.new", {"method": "unet", "noise_levels": [20.0, 30.0]})],
+        ["priors.new.sigma is 5.0", "allowed: 20.0 to 30.0"],
     ),
     "a search of an annealing that the recipe lacks": (
         [("recipes.tv.search", {"anneal": {"rate": [0.1, 1.0]}})],
@@ -837,18 +842,18 @@ FAULTS = {
             ("recipes.foe.priors.dae", {"weight": 1.0}),
             ("recipes.foe.search", {"sigma": {"foe": [1.0, 9.0]}}),
         ],
-        ["recipes.foe.search.sigma.foe: the recipe has no such denoiser; it has: dae"],
+        ["recipes.foe.search.sigma.foe: the recipe has no such prior with a noise level; it has: dae"],
     ),
     "a search of the noise level of a denoiser that the recipe lacks": (
         [("recipes.tv.search", {"sigma": {"dae": [1.0, 9.0]}})],
-        ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: none"],
+        ["recipes.tv.search.sigma.dae: the recipe has no such prior with a noise level; it has: none"],
     ),
     "a search of the noise level of one of two that have any": (
         [
             ("recipes.tv.priors.wiener", {"weight": 1.0}),
             ("recipes.tv.search", {"sigma": {"wiener": [1.0, 9.0], "dae": [1.0, 9.0]}}),
         ],
-        ["recipes.tv.search.sigma.dae: the recipe has no such denoiser; it has: wiener"],
+        ["recipes.tv.search.sigma.dae: the recipe has no such prior with a noise level; it has: wiener"],
     ),
     "bounds of a noise level in the wrong order": (
         [

@@ -9,7 +9,7 @@ from deep_restoration.inversion.optimisers import OPTIMISERS
 from deep_restoration.inversion.parametrisations import PARAMETRISATIONS
 from deep_restoration.inverters.modules import KINDS
 from deep_restoration.priors.annealing import ANNEALING
-from deep_restoration.priors.base import UNITS, Calibrating
+from deep_restoration.priors.base import UNITS, Calibrating, Denoising
 from deep_restoration.priors.borders import BORDERS
 from deep_restoration.priors.denoising import ESTIMATORS
 from deep_restoration.priors.experts import EXPERTS
@@ -55,7 +55,7 @@ def test_options_of_a_learned_prior_are_those_of_its_class(method):
     assert registry.LEARNED[method].options <= set(OPTIONS)
     assert registry.LEARNED[method].per_image == issubclass(kind, Calibrating)
     assert registry.LEARNED[method].estimators == kind.estimators
-    assert registry.LEARNED[method].denoises == kind.denoises == hasattr(kind, "denoise")
+    assert registry.LEARNED[method].denoises == issubclass(kind, Denoising)
     assert set(kind.estimators) <= set(ESTIMATORS)
 
 

@@ -32,9 +32,8 @@ from ..runtime.progress import progress
 from .preimage import Result, Term, as_maps, joined, select, similarity
 from .surrogates import Denoise, Surrogates, schedule
 
-Network = Callable[
-    [torch.Tensor], dict[str, torch.Tensor]
-]  # maps by layer, of images N x 3 x H x W
+# Of images N x 3 x H x W their maps by layer.
+Network = Callable[[torch.Tensor], dict[str, torch.Tensor]]
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ class Recipe(Options):
         changed: dict = {}
         priors, anneal = dict(self.priors), self.anneal
         for name, value in values.items():
-            group, _, prior = name.partition(".")
+            group, _, key = name.partition(".")
             if name == "rate":
                 factor = value / self.phases[0].rate
                 phases = (replace(phase, rate=phase.rate * factor) for phase in self.phases)
@@ -78,13 +78,13 @@ class Recipe(Options):
                 changed["data_weight"] = value
             elif group == "anneal":
                 assert anneal is not None  # study.configuration accepts no other
-                anneal = replace(anneal, **{prior: value})
+                anneal = replace(anneal, **{key: value})
             elif group == "priors":
-                priors[prior] = priors[prior] | {"weight": value}
-            elif isinstance(level := priors[prior].get("sigma"), list):
-                priors[prior] = priors[prior] | {"sigma": [level[0] * value / level[1], value]}
+                priors[key] = priors[key] | {"weight": value}
+            elif isinstance(level := priors[key].get("sigma"), list):
+                priors[key] = priors[key] | {"sigma": [level[0] * value / level[1], value]}
             else:
-                priors[prior] = priors[prior] | {"sigma": value}
+                priors[key] = priors[key] | {"sigma": value}
         return replace(self, priors=priors, anneal=anneal, **changed)
 
     def shorter(self, share: float) -> Recipe:
@@ -135,6 +135,14 @@ def build(
     """
     given = Given(mean, predicted)
     result: dict[str, Term] = {}
+
+    def known(name: str, entry: dict) -> list[str | None]:
+        """The layers that it acts on, of those that there are files of: others use the prior, too."""
+        every, chosen = list(learned[name]), entry.get("layers", "all")
+        if isinstance(chosen, list):
+            return [layer for layer in every if layer in chosen]
+        return {"all": every, "first": every[:1], "last": every[-1:]}[chosen]
+
     for name, entry in entries.items():
         options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
         weight, field = entry["weight"], geometry["receptive_field"]
@@ -144,7 +152,7 @@ def build(
         if name in learned:
             if isinstance(options.get("sigma"), (int, float)):
                 options["sigma"] = [options["sigma"]] * 2
-            own = weight if isinstance(weight, dict) else dict.fromkeys(learned[name], weight)
+            own = weight if isinstance(weight, dict) else dict.fromkeys(known(name, entry), weight)
             for layer, path in learned[name].items():
                 if layer not in own:
                     continue

@@ -204,7 +204,7 @@ def learn_shrinkage(
 ) -> Shrinkage:
     """The shrinkage of the recipe's annealing, from images N x H x W x 3 uint8 with their names."""
     truth, mean = as_tensor(pixels).to(reconstructor.where), reconstructor.network.mean
-    alone = replace(recipe, phases=(), extrapolate=None)
+    alone = replace(recipe, phases=())
     found = reconstructor.reconstruct(alone, truth, names, seed, checkpoint, watched=False)
     return Shrinkage.fit(found.images, truth, mean)
 

@@ -151,10 +151,8 @@ def of_layer(
     """The surrogates of a layer of a stored classifier under a stored prior, from images of an open file
     which are not among the share `held_out`: searches judge by those."""
     where = devices.device()
-    network, prior = (
-        saved.load(network_file, [layer]).to(where),
-        load(prior_file).to(where),
-    )
+    network = saved.load(network_file, [layer]).to(where)
+    prior = load(prior_file).to(where)
     known = np.flatnonzero(~splits.held_out(len(file["images"]), held_out)).tolist()
     with torch.inference_mode():
         size = as_tensor(file["images"][:1]).to(where)

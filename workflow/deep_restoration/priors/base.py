@@ -46,14 +46,13 @@ class Prior(ABC):
 class LearnedPrior(Prior):
     """`kind` is its name in files. `mean` and `spread` are those of the energy per position on held-out
     natural data. `facts` say how it was trained. OPTIONS are what a recipe may say of it beside weight and
-    units. `estimators` are those of denoising.ESTIMATORS that it has. `denoises`: whether it is a Denoising.
-    `gaussian`: whether the mean of what a noisy map may stem from is the most probable one.
+    units. `estimators` are those of denoising.ESTIMATORS that it has. `gaussian`: whether the mean of what a
+    noisy map may stem from is the most probable one.
     """
 
     kind: ClassVar[str]
     OPTIONS: ClassVar[tuple[str, ...]] = ()
     estimators: ClassVar[tuple[str, ...]] = ("map",)
-    denoises: ClassVar[bool] = False
     gaussian: ClassVar[bool] = False
     mean: float
     spread: float
@@ -149,7 +148,6 @@ class Denoising(Noised):
     `every_level`: whether it has learned them all alike, so that one answer is the mean; otherwise it knows
     little noise better."""
 
-    denoises = True
     every_level: ClassVar[bool] = False
 
     @abstractmethod
@@ -160,6 +158,10 @@ class Denoising(Noised):
         """-d log p / dx of the density of maps with noise of this level in them, of a denoiser R that has
         learned to give their mean: exactly (x - R(x)) / level^2 (Alain & Bengio 2014, Tweedie's formula)."""
         return lambda x: (x - self.denoise(x, level)) / level**2
+
+    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
+        """That of the density of maps with little noise in them, which is nearly the density of maps."""
+        return self.slope_at(SHARP * sigma)
 
 
 class Completing(LearnedPrior):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks
-from .base import SHARP, Denoising, Distance
+from .base import Denoising, Distance
 from .material import Material
 
 
@@ -160,11 +160,6 @@ class Denoiser(Denoising):
 
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.expected(x)) / self.sigma**2
-
-    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
-        """That of the density of images with little noise in them: the density of images is that of a small
-        level."""
-        return self.slope_at(SHARP * sigma)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

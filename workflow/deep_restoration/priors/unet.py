@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import pairwise
 from typing import NamedTuple
@@ -39,7 +39,7 @@ from ..files.tensors import save_tensors
 from ..runtime import devices, seeds
 from ..runtime.checkpoints import Checkpoint
 from . import networks, spectral
-from .base import SHARP, Denoising, Distance
+from .base import Denoising, Distance
 from .material import Material, batches
 from .spectral import Spectral
 
@@ -255,10 +255,6 @@ class UNet(Denoising):
     @torch.no_grad()
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
         return (x - self.denoise(x)) / self.sigma**2
-
-    def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
-        """As of a denoising auto-encoder: the density of images is that of a small level."""
-        return self.slope_at(SHARP * sigma)
 
     def positions(self, x: torch.Tensor) -> int:
         """Number of values of each map of x."""

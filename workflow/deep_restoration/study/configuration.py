@@ -90,6 +90,14 @@ def prior_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             yield f"{where}: the name is taken by the prior {name}, which is not learned"
         if (levels := prior.get("noise_levels")) and levels[0] > levels[1]:
             yield f"{where}.noise_levels is {levels}; the least comes first"
+        if prior["method"] == "unet":
+            if levels[0] == levels[1]:
+                yield f"{where}.noise_levels is {levels}; the second must be larger than the first"
+            elif not levels[0] <= prior["sigma"] <= levels[1]:
+                yield (
+                    f"{where}.sigma is {prior['sigma']}, where the network has learned nothing; "
+                    f"allowed: {levels[0]} to {levels[1]}, its noise_levels"
+                )
         if prior["method"] == "ridge" and prior["filters"] % prior["group"]:
             count, group = prior["filters"], prior["group"]
             nearest_ones = [n for n in (count - count % group, count - count % group + group) if n]
@@ -148,7 +156,6 @@ def recipe_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             yield from _annealing(config, dropped, f"{where}.anneal", recipe["anneal"])
             own = {**recipe["anneal"], "inverter": recipe.get("inverter")}
             yield from _used_priors(config, dropped, f"{where}.anneal", own)
-            yield from _layers_agree(where, recipe)
         # What the optimisation goes on from, if there is one.
         begun = "annealing" if recipe.get("anneal") else recipe.get("inverter") and "inverter"
         if begun:
@@ -252,19 +259,6 @@ def _used_priors(config: dict, dropped: Dropped, where: str, recipe: dict) -> It
             )
 
 
-def _layers_agree(where: str, recipe: dict) -> Iterable[str]:
-    """A prior of feature maps that acts on other layers in the annealing than in the objective: its files
-    are the same."""
-    during, after = recipe["anneal"].get("priors") or {}, recipe.get("priors") or {}
-    for prior in [name for name in during if name in after]:
-        one, other = (entry[prior].get("layers", "all") for entry in (during, after))
-        if one != other:
-            yield (
-                f"{where}.anneal.priors.{prior}.layers is {one!r}, but {where}.priors.{prior}.layers is "
-                f"{other!r}; give both the same"
-            )
-
-
 def _layers_of_prior(config: dict, where: str, options: dict) -> Iterable[str]:
     layers = options.get("layers", [])
     yield from _layers_known(config, f"{where}.layers", layers if isinstance(layers, list) else [])
@@ -285,10 +279,17 @@ def search_faults(config: dict, dropped: Dropped) -> Iterable[str]:
     for name, recipe in config["recipes"].items():
         where, priors = f"recipes.{name}", recipe.get("priors") or {}
         ranges = recipe.get("search") or {}
-        if ranges.get("anneal") and not recipe.get("anneal"):
+        anneal = recipe.get("anneal")
+        if ranges.get("anneal") and not anneal:
             yield f"{where}.search.anneal: the recipe has no annealing"
+        if ranges.get("anneal") and anneal and anneal["shrink"]:
+            yield (
+                f"{where}.search.anneal: what anneal.shrink learns belongs to the constants as they are; "
+                "search without shrink, then set what was found"
+            )
         if ranges.keys() - {"anneal"} and not recipe.get("phases"):
-            yield f"{where}.search: without an optimisation there is nothing to search but anneal"
+            but = " but anneal" if anneal else ""
+            yield f"{where}.search: without an optimisation there is nothing to search{but}"
         for prior in ranges.get("priors") or {}:
             if prior not in priors:
                 known = nearest(prior, priors) if priors else "none"
@@ -298,7 +299,7 @@ def search_faults(config: dict, dropped: Dropped) -> Iterable[str]:
             denoisers = [entry for entry in priors if _is_denoiser(config, entry)]
             if prior not in denoisers:
                 yield (
-                    f"{where}.search.sigma.{prior}: the recipe has no such denoiser; "
+                    f"{where}.search.sigma.{prior}: the recipe has no such prior with a noise level; "
                     f"it has: {', '.join(denoisers) or 'none'}{why(dropped, f'{where}.priors', prior)}"
                 )
         for key, (low, high) in searched.parameters(ranges).items():

@@ -415,7 +415,8 @@ class UNet(Model):
     form: Literal["direct", "gradient_step"] = Field(
         "direct",
         description="`direct`: the network corrects the denoised image; `gradient_step`: the network makes "
-        "an energy, whose gradient step is the denoised image, at three times the cost (Hurault et al. 2022)",
+        "an energy, whose gradient step is the denoised image, at two to three times the cost (Hurault et "
+        "al. 2022)",
     )
     widths: list[Annotated[int, Field(ge=1)]] = Field(
         [32, 48, 64, 96],
@@ -449,7 +450,7 @@ class UNet(Model):
         "all",
         description="Of the training photographs, to learn from; halves have every other one. Two "
         "priors that differ in nothing else are compared in results/tables/denoising_agreement.csv: what "
-        "learned its images by heart does not agree",
+        "learned its images by heart does not agree with the other",
     )
     steps: int = Field(10000, ge=1, description="Updates")
     batch: int = Field(8, ge=2, description="Crops in an update")
@@ -474,7 +475,7 @@ class Ridge(Model):
         2,
         ge=1,
         description="Filters whose squared responses add up before the learned profile is taken of them; 1 "
-        "for one profile a filter",
+        "for one profile per filter",
     )
     size: int = Field(7, ge=2, description="Side of the filters, in pixels or positions")
     noise_levels: list[Positive] = Field(

@@ -25,7 +25,8 @@ EXPECTED = ("prior", "noise", "levels", "components", "surrogate")
 
 
 def expecting(recipes: dict[str, dict], name: str) -> str:
-    """The first of the recipes whose annealing has the same surrogates as that one."""
+    """The first of the recipes whose annealing has the same surrogates as that one. Their file has its name,
+    so that they are fitted again where another recipe becomes the first."""
     wanted = [recipes[name]["anneal"][key] for key in EXPECTED]
     return next(
         other

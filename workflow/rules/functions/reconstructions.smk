@@ -15,19 +15,24 @@ def layers_in_front(wildcards):
 
 
 def used_feature_priors(recipe, wildcards):
-    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's."""
-    known, paths = layers_in_front(wildcards), []
+    """Files of the priors of feature maps that a recipe uses, for layers in front of the wildcard's, shallow
+    to deep."""
+    known, used = layers_in_front(wildcards), {}
     for name, entry in registry.prior_entries(recipe):
         if name in priors_of("features"):
             weight = entry["weight"]
             chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
             shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
-            layers = (
-                [x for x in known if x in chosen] if isinstance(chosen, list) else shorthand[chosen]
+            used.setdefault(name, set()).update(
+                chosen if isinstance(chosen, list) else shorthand[chosen]
             )
-            path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
-            paths += expand(path, classifier=wildcards.classifier, layer=layers, prior=name)
-    return list(dict.fromkeys(paths))
+    path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
+    return [
+        path.format(classifier=wildcards.classifier, layer=layer, prior=name)
+        for name, layers in used.items()
+        for layer in known
+        if layer in layers
+    ]
 
 
 def recipe_priors(wildcards):
@@ -102,9 +107,24 @@ def reconstruction_settings(wildcards):
 
 def shrinkage_settings(wildcards):
     """The annealing of a recipe, without the optimisation after it, and what is held out."""
-    recipe = {"anneal": STUDY["recipes"][wildcards.recipe]["anneal"]}
-    more = {"held_out": STUDY["images"]["held_out"]}
-    return canonical(recipe_settings(wildcards) | {"recipe": recipe} | more)
+    more = {"held_out": STUDY["images"]["held_out"], "recipe": annealed_alone(wildcards)}
+    return canonical(recipe_settings(wildcards) | more)
+
+
+def annealed_alone(wildcards):
+    """The recipe without the optimisation after its annealing."""
+    recipe = STUDY["recipes"][wildcards.recipe]
+    return {key: recipe[key] for key in ("anneal", "inverter", "extrapolate") if recipe.get(key)}
+
+
+def annealing_priors(wildcards):
+    """Files of the learned priors of images that it uses."""
+    return used_priors(annealed_alone(wildcards))
+
+
+def annealing_feature_priors(wildcards):
+    """Files of the priors of feature maps that it uses."""
+    return used_feature_priors(annealed_alone(wildcards), wildcards)
 
 
 def search_settings(wildcards):
