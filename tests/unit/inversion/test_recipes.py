@@ -157,6 +157,19 @@ def test_a_prior_of_maps_without_a_layer_is_no_term():
     assert list(build(entries, {}, SEES, MEAN)) == ["tv"]
 
 
+@pytest.mark.parametrize(
+    ("layers", "used"),
+    [(None, "abc"), ("first", "a"), ("last", "c"), (["c", "a"], "ac"), ("all", "abc")],
+)
+def test_a_prior_acts_on_its_own_layers_where_others_have_files_too(tmp_path, layers, used):
+    """The annealing of a recipe and its objective share their files."""
+    field(8).save(tmp_path / "features.safetensors", {})
+    files = {"features": dict.fromkeys("abc", tmp_path / "features.safetensors")}
+    entry = {"weight": 1.0} | ({"layers": layers} if layers else {})
+    built = build({"features": entry}, files, SEES, MEAN)
+    assert list(built) == [f"features@{layer}" for layer in used]
+
+
 @pytest.mark.parametrize(("given", "first", "last"), [(20.0, 20.0, 20.0), ([40.0, 4.0], 40.0, 4.0)])
 def test_a_denoiser_is_asked_at_one_noise_level_or_at_falling_ones(given, first, last, tmp_path):
     facts = {"width": 4, "blocks": 1, "fold": 1, "sigma": 10.0}
