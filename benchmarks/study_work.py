@@ -27,6 +27,7 @@ from deep_restoration.jobs.fingerprint import installed, reached
 from deep_restoration.networks import graph, sources
 from deep_restoration.priors import autoregressive, denoiser, ridge, unet
 from deep_restoration.study import configuration, registry, visualisations
+from deep_restoration.study.feature_layers import acted_on
 
 ROOT = Path(__file__).parents[1]
 BATCH = 64  # images reconstructed at once
@@ -335,11 +336,7 @@ class Classifier:
             trained = self.study["priors"][name]
             places: list[str | None] = [None]
             if configuration.source_of(self.study, name) == "features":
-                chosen = entry.get("layers", "all")
-                chosen = {"all": front, "first": front[:1], "last": front[-1:]}.get(
-                    chosen if isinstance(chosen, str) else "", chosen
-                )
-                places = [p for p in front if p in chosen]
+                places = [*acted_on(entry, front)]
             for place in places:
                 size = self.counter.size
                 shape = (3, size, size) if place is None else self.shape(place)

@@ -15,7 +15,7 @@ sys.path.insert(0, str(SCRIPTS.parent))
 
 from deep_restoration.jobs import launch, preflight
 from deep_restoration.jobs.fingerprint import Library
-from deep_restoration.study import configuration, registry, visualisations
+from deep_restoration.study import configuration, feature_layers, registry, visualisations
 
 launch.prepare_environment()
 LIBRARY = Library(SCRIPTS.parent / "deep_restoration")

@@ -134,12 +134,8 @@ class _Run:
         truth: torch.Tensor | None,
         terms: dict[str, Term],
     ):
-        self.network, self.layer, self.denoise, self.surrogates = (
-            network,
-            layer,
-            denoise,
-            surrogates,
-        )
+        self.network, self.layer, self.denoise = network, layer, denoise
+        self.surrogates = surrogates
         self.plan, self.leading, self.names, self.seed = plan, leading, names, seed
         self.checkpoint, self.truth, self.terms = checkpoint, truth, terms
         self.levels = schedule(plan.noise, plan.levels)

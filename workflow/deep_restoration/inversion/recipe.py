@@ -12,6 +12,7 @@ import torch
 from ..files.tables import read_json
 from ..priors.base import UNITS
 from ..priors.registry import HAND_CRAFTED, Given, load
+from ..study.feature_layers import acted_on
 from .annealed import Annealing
 from .mahendran_vedaldi import WEIGHTS, by_depth, data_weight_2016, jitter_of
 from .preimage import Options, Plan, Term
@@ -136,13 +137,6 @@ def build(
     given = Given(mean, predicted)
     result: dict[str, Term] = {}
 
-    def known(name: str, entry: dict) -> list[str | None]:
-        """The layers that it acts on, of those that there are files of: others use the prior, too."""
-        every, chosen = list(learned[name]), entry.get("layers", "all")
-        if isinstance(chosen, list):
-            return [layer for layer in every if layer in chosen]
-        return {"all": every, "first": every[:1], "last": every[-1:]}[chosen]
-
     for name, entry in entries.items():
         options = {key: value for key, value in entry.items() if key not in ("weight", "layers")}
         weight, field = entry["weight"], geometry["receptive_field"]
@@ -152,12 +146,12 @@ def build(
         if name in learned:
             if isinstance(options.get("sigma"), (int, float)):
                 options["sigma"] = [options["sigma"]] * 2
-            own = weight if isinstance(weight, dict) else dict.fromkeys(known(name, entry), weight)
-            for layer, path in learned[name].items():
-                if layer not in own:
-                    continue
+            # There may be files of further layers: of the annealing's, or of a study that adds it.
+            for layer in acted_on(entry, list(learned[name])):
                 label = name if layer is None else f"{name}@{layer}"
-                result[label] = Term(float(own[layer]), units(load(path, **options)), layer)
+                own = weight[layer] if isinstance(weight, dict) else weight
+                prior = load(learned[name][layer], **options)
+                result[label] = Term(float(own), units(prior), layer)
             continue
         if name not in HAND_CRAFTED:
             continue  # of feature maps, and no layer is in front of this one

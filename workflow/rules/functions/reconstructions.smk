@@ -20,12 +20,7 @@ def used_feature_priors(recipe, wildcards):
     known, used = layers_in_front(wildcards), {}
     for name, entry in registry.prior_entries(recipe):
         if name in priors_of("features"):
-            weight = entry["weight"]
-            chosen = list(weight) if isinstance(weight, dict) else entry.get("layers", "all")
-            shorthand = {"all": known, "first": known[:1], "last": known[-1:]}
-            used.setdefault(name, set()).update(
-                chosen if isinstance(chosen, list) else shorthand[chosen]
-            )
+            used.setdefault(name, set()).update(feature_layers.acted_on(entry, known))
     path = "results/priors/{classifier}/{layer}/{prior}.safetensors"
     return [
         path.format(classifier=wildcards.classifier, layer=layer, prior=name)
