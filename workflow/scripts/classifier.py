@@ -4,18 +4,14 @@ from deep_restoration.jobs.job import job, provenance_of
 from deep_restoration.runtime.checkpoints import Checkpoint, content_stamps
 
 with job(snakemake):
-    import torch
-
     from deep_restoration.files.tables import write_csv
     from deep_restoration.networks import exemplar, saved, sources
-    from deep_restoration.networks.weights import constants, fit_weights
 
     inputs, output, settings = snakemake.input, snakemake.output, snakemake.params.settings
     architecture, colours = settings["architecture"], (settings["mean"], settings["std"])
     provenance = provenance_of(snakemake.params)
-    torch.manual_seed(settings.get("seed", 0))
-    model = sources.build(architecture, settings["size"])
-    steps = sources.steps_of(architecture, model, settings["size"])
+    size, used = settings["size"], snakemake.params.used
+    model, steps = sources.traced(architecture, size, settings.get("seed", 0))
     checkpoint = Checkpoint(output.network, [provenance, *content_stamps(inputs.images)])
     if settings["weights"] == "exemplar":
         layer, training = settings["deepest"], exemplar.Settings(**settings["exemplar"])
@@ -24,9 +20,8 @@ with job(snakemake):
         )
     else:
         layer, history, accuracy = steps[-1]["name"], [], []
-        given = architecture, settings["weights"], inputs.weights, settings["sha256"]
-        state, origin = sources.given_weights(*given, model, settings["size"])
-        state = fit_weights(steps, snakemake.params.used, state, origin, constants(steps, model))
+        given = settings["weights"], inputs.weights, settings["sha256"]
+        state = sources.weights_of(architecture, model, steps, *given, used, size)
     saved.save(output.network, steps, [layer], state, *colours, provenance)
     write_csv(output.history, exemplar.HISTORY, history)
     write_csv(output.accuracy, exemplar.ACCURACY, accuracy)

@@ -247,8 +247,8 @@ def layer_faults(config: dict) -> Iterable[str]:
                     near = sorted(usable, key=lambda i, place=place: abs(i - place))[:3]
                     yield (
                         f"{where}.layers: {layer!r} of {architecture} yields {' x '.join(map(str, shape))} "
-                        "values, of which it is not known which axis is what: neither maps (channels x height "
-                        "x width), nor tokens, nor a vector; the nearest that can be inverted: "
+                        "values, of which it is not known which axis is what: neither maps (channels x "
+                        "height x width), nor tokens, nor a vector; the nearest that can be inverted: "
                         f"{', '.join(order[i] for i in sorted(near))}"
                     )
                 for entry, patch in wanted.items():

