@@ -268,7 +268,7 @@ def recipe_of(priors=None, iterations=25, **more):
 
 
 def reconstructor(study, **files):
-    return Reconstructor(study / "net.safetensors", "conv2", SEES, **files)
+    return Reconstructor.load(study / "net.safetensors", "conv2", SEES, **files)
 
 
 def test_images_are_reconstructed_from_their_maps_alone(study, small_pictures):
