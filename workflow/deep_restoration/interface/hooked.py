@@ -151,25 +151,24 @@ def geometry(network: Hooked, size: int) -> dict:
     """`stride` and `receptive_field` of the layer, as `networks.receptive_fields.of_layers` has them.
 
     The stride is the image's side by the map's. The receptive field is measured: the side of the square of
-    pixels on which the unit in the middle of the map depends, by the gradients of images of noise. Where it
-    fills the image, it is at least as large: a larger image is asked, if the model takes one, until it is
-    known or at least 163 pixels, which is all that recipes distinguish. None, the whole image, for vectors,
-    tokens, and what a model of one size of image sees as a whole. The stride of vectors and tokens is taken
-    to be 32.
+    pixels on which the unit in the middle of the map depends, by the gradients of images of noise. Where
+    the edge of the image cuts it off, a larger image is asked, until it is known or at least 163 pixels,
+    which is all that recipes distinguish. None, the whole image, for vectors and tokens, whose stride is
+    taken to be 32, and where the model takes no larger image.
     """
     with torch.no_grad():
         shape = network(network.mean.expand(1, 3, size, size))[network.layer].shape
     if not _is_map(shape):
         return {"stride": COARSEST, "receptive_field": None}
-    field, side = _measured(network, size), size
-    while field >= side and side < DEEP:
+    stride = size / shape[2]
+    (field, cut), side = _measured(network, size), size
+    while cut and field < DEEP:
         side *= 2
         try:
-            field = _measured(network, side)
+            field, cut = _measured(network, side)
         except (RuntimeError, ValueError, AssertionError):  # of a model of one size
-            return {"stride": size / shape[2], "receptive_field": None}
-    stride = size / shape[2]
-    return {"stride": int(stride) if stride.is_integer() else stride, "receptive_field": field}
+            return {"stride": stride, "receptive_field": None}
+    return {"stride": stride, "receptive_field": field}
 
 
 def _is_map(shape: torch.Size) -> bool:
@@ -177,7 +176,8 @@ def _is_map(shape: torch.Size) -> bool:
     return len(shape) == 4 and shape[2] == shape[3] > 1
 
 
-def _measured(network: Hooked, size: int) -> int:
+def _measured(network: Hooked, size: int) -> tuple[int, bool]:
+    """The side in pixels of what the middle unit depends on, and whether the image's edge cuts it off."""
     draw = torch.Generator().manual_seed(0)
     noise = torch.rand(PROBES, 3, size, size, generator=draw).to(network.mean.device)
     noise.requires_grad_()
@@ -187,5 +187,9 @@ def _measured(network: Hooked, size: int) -> int:
         weights = torch.rand(unit.shape, generator=draw).to(unit) + 0.5  # nothing cancels exactly
         (gradient,) = torch.autograd.grad((unit * weights).sum(), noise)
     touched = (gradient != 0).any(1).any(0)
-    sides = [places.nonzero().flatten() for places in (touched.any(0), touched.any(1))]
-    return max((int(found[-1] - found[0]) + 1 for found in sides if len(found)), default=1)
+    if not touched.any():  # silent in all of them: nothing is known
+        return size, False
+    places = [touched.any(axis).nonzero().flatten().tolist() for axis in (0, 1)]
+    first, last = min(found[0] for found in places), max(found[-1] for found in places)
+    field = max(found[-1] - found[0] + 1 for found in places)
+    return field, first == 0 or last == size - 1

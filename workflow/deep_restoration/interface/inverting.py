@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from ..evaluation import metrics
 from ..files.atomic import atomic
 from ..inversion.recipe import Recipe
 from ..inversion.reconstructor import Reconstructor
+from ..inversion.schedules import Phase
 from ..networks.sources import IMAGENET_MEAN, IMAGENET_STD
 from ..priors.registry import load
 from ..runtime.checkpoints import Checkpoint
@@ -129,13 +130,7 @@ def of_network(
             f"{files[colours[0]]} holds no prior of colour images, but of {load(files[colours[0]]).channels} "
             "channels; give one that was trained on colour images"
         )
-    plan = Recipe.of(entry)
-    if iterations is not None:
-        if iterations < len(plan.phases):
-            raise ValueError(
-                f"iterations is {iterations}; it must be at least {len(plan.phases)}, one for each phase"
-            )
-        plan = plan.shorter(iterations / sum(phase.iterations for phase in plan.phases))
+    plan = Recipe.of(entry) if iterations is None else lasting(Recipe.of(entry), iterations)
     learned = {name: {None: path} for name, path in files.items()}
     reconstructor = Reconstructor(network, layer, sees, learned)
     names = [f"image {number}" for number in range(len(truth))]
@@ -144,6 +139,25 @@ def of_network(
     per_image = measured(network, layer, truth, found.images)
     images = found.images.detach().cpu().contiguous()
     return Inverted(images, truth, layer, found.trace, per_image, found.seconds)
+
+
+def lasting(recipe: Recipe, iterations: int) -> Recipe:
+    """The recipe with so many iterations in all, its phases and their warm-ups in proportion."""
+    if iterations < len(recipe.phases):
+        raise ValueError(
+            f"iterations is {iterations}; it must be at least {len(recipe.phases)}, one for each phase"
+        )
+    share = iterations / sum(phase.iterations for phase in recipe.phases)
+    phases: list[Phase] = []
+    done = before = 0
+    for number, phase in enumerate(recipe.phases, 1):
+        before += phase.iterations
+        behind = len(recipe.phases) - number  # phases that need one each
+        end = min(max(round(share * before), done + 1), iterations - behind)
+        warmup = min(round(share * phase.warmup), end - done)
+        phases.append(replace(phase, iterations=end - done, warmup=warmup))
+        done = end
+    return replace(recipe, phases=tuple(phases))
 
 
 def measured(

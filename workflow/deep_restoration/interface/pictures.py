@@ -64,7 +64,7 @@ def _tensor(image: Any) -> torch.Tensor:
         raise ValueError(f"the image is a tensor {_form(image)}; allowed: {ALLOWED}")
     if not images.is_floating_point():
         raise ValueError(f"the image is a tensor of {image.dtype}; divide by 255: {ALLOWED}")
-    images = images.detach().cpu().float()
+    images = images.detach().to("cpu", torch.float32, copy=True)
     low, high = images.min().item(), images.max().item()
     if not (low >= 0 and high <= 1):  # nor NaN
         raise ValueError(

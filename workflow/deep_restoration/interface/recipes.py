@@ -11,7 +11,6 @@ import json
 import os
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -24,12 +23,10 @@ from ..study.wording import LOADER, nearest
 Files = str | os.PathLike | dict[str, str | os.PathLike]
 OWN = "yours"  # what errors call a recipe without a name
 SUFFIX = ".safetensors"
-# Kind of a learned prior in files -> an entry of the configuration whose prior has the same options.
-ENTRIES: dict[str, dict] = {
-    "field": {"method": "patch", "expert": "logistic", "filters": 1},
-    **{
-        kind: {"method": kind} for kind in ("autoregressive", "denoiser", "ridge", "unet", "wiener")
-    },
+# Kind of a learned prior in files -> what the configuration would say of it.
+ENTRIES: dict[str, dict[str, str]] = {
+    kind: {"method": "patch" if kind == "field" else kind, "of": "images"}
+    for kind in ("autoregressive", "denoiser", "field", "ridge", "unet", "wiener")
 }
 
 
@@ -47,7 +44,8 @@ def recipes() -> dict[str, dict]:
 
 
 def needs(entry: dict) -> str:
-    """What a recipe needs that one call cannot have, in words; empty if it can be inverted by."""
+    """What a recipe needs that one call cannot have, in words; empty if there is nothing. `entry`: one that
+    fits the schema."""
     if "inverter" in entry:
         return "an inverse network, trained for each layer"
     if "anneal" in entry:
@@ -55,11 +53,8 @@ def needs(entry: dict) -> str:
     if entry.get("data") == "whitened":
         return "statistics of the layer's maps of training images"
     for name, options in (entry.get("priors") or {}).items():
-        by_layer = isinstance(options, dict) and (
-            "layers" in options or isinstance(options.get("weight"), dict)
-        )
-        study = _default_study()
-        if by_layer or (name in study["priors"] and source_of(study, name) == "features"):
+        by_layer = "layers" in options or isinstance(options["weight"], dict)
+        if by_layer or name in _priors_of_maps():
             return f"a prior of feature maps, {name}, trained for each layer"
     if entry.get("search"):
         return "a search of its values on held-out images (without the key search: its own values)"
@@ -70,6 +65,12 @@ def _of_maps(prior: str) -> bool:
     return (
         source_of(_default_study() | {"patches": _default_study()["patches"]}, prior) == "features"
     )
+
+
+@functools.cache
+def _priors_of_maps() -> list[str]:
+    study, _ = completed(_default_study())
+    return [name for name in study["priors"] if source_of(study, name) == "features"]
 
 
 def learned(entry: dict) -> list[str]:
@@ -94,22 +95,19 @@ def chosen(recipe: str | dict, priors: Files | None = None) -> tuple[dict, dict[
             "dictionary of a recipe's keys"
         )
     study = _default_study()
+    config, dropped = completed(study | {"recipes": {name: entry}})
+    entry = config["recipes"][name]
     if reason := needs(entry):
         raise ValueError(
             f"the recipe {name!r} needs {reason}, which one image cannot give: reconstruct with a study that "
             "has this recipe (snakemake reconstructions --configfile my-study.yaml), or take another one: "
             f"{', '.join(other for other, keys in recipes().items() if not needs(keys))}"
         )
-    given = (
-        _files(name, learned(entry), priors) if isinstance(entry.get("priors"), dict | None) else {}
-    )
-    entries = {prior: _entry_of(path) for prior, path in given.items()}
-    config, dropped = completed(
-        study | {"recipes": {name: entry}, "priors": study["priors"] | entries}
-    )
+    given = _files(name, learned(entry), priors)
+    config["priors"] |= {prior: _entry_of(path) for prior, path in given.items()}
     if faults := [*recipe_faults(config, dropped), *search_faults(config, dropped)]:
         raise ConfigurationError(faults)
-    return config["recipes"][name], given
+    return entry, given
 
 
 def _files(recipe: str, names: list[str], priors: Files | None) -> dict[str, Path]:
@@ -131,8 +129,8 @@ def _files(recipe: str, names: list[str], priors: Files | None) -> dict[str, Pat
     return found
 
 
-def _entry_of(path: Path) -> dict[str, Any]:
-    """What the configuration would say of the prior in a file."""
+def _entry_of(path: Path) -> dict[str, str]:
+    """That of the prior in a file."""
     with open_tensors(path, "prior", "np") as (_, facts):
         return ENTRIES[facts["kind"]]
 
