@@ -165,6 +165,13 @@ def test_of_a_module_called_several_times_the_last_value_counts():
     torch.testing.assert_close(maps(model, "act", x), model(normalised(x)))
 
 
+def test_a_module_of_two_names_is_found_under_both():
+    conv = nn.Conv2d(3, 3, 3, padding=1)
+    model, x = nn.Sequential(OrderedDict(first=conv, second=conv)), images()
+    for layer in ("first", "second"):
+        torch.testing.assert_close(maps(model, layer, x), conv(conv(normalised(x))))
+
+
 class Giving(nn.Module):
     def __init__(self, give):
         super().__init__()

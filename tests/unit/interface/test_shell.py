@@ -1,5 +1,6 @@
 """The command deep-restoration, in processes of its own where that matters."""
 
+import logging
 import os
 import re
 import subprocess
@@ -24,6 +25,15 @@ def run(*arguments, folder=ROOT, **more):
     command = [sys.executable, "-m", "deep_restoration", *map(str, arguments)]
     options = {"capture_output": True, "text": True, "cwd": folder, "env": environment}
     return subprocess.run(command, **options, **more)
+
+
+@pytest.fixture(autouse=True)
+def _level_of_the_log():
+    """That of before, which `main` sets."""
+    log = logging.getLogger("deep_restoration")
+    before = log.level
+    yield
+    log.setLevel(before)
 
 
 @pytest.fixture

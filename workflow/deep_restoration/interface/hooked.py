@@ -68,7 +68,7 @@ class Hooked(nn.Module):
         size: int,
     ):
         super().__init__()
-        known = dict(model.named_modules())
+        known = dict(model.named_modules(remove_duplicate=False))  # every name of it
         if layer not in known:
             names = [name for name in known if name]
             raise ValueError(f"the model has no layer {layer!r}; nearest: {nearest(layer, names)}")
@@ -144,7 +144,7 @@ class Hooked(nn.Module):
                 f"the layer {self.layer!r} gives {list(found.shape)} for {count} images: its first dimension "
                 "must be that of the images, which are reconstructed one by one"
             )
-        return found.float()
+        return found.float().to(self.mean.device)  # of a model that lies on several devices
 
 
 def geometry(network: Hooked, size: int) -> dict:

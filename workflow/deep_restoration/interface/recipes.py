@@ -61,12 +61,6 @@ def needs(entry: dict) -> str:
     return ""
 
 
-def _of_maps(prior: str) -> bool:
-    return (
-        source_of(_default_study() | {"patches": _default_study()["patches"]}, prior) == "features"
-    )
-
-
 @functools.cache
 def _priors_of_maps() -> list[str]:
     study, _ = completed(_default_study())

@@ -14,13 +14,13 @@ def progress(
     steps: range, what: str, interval: float = 20.0, note: Callable[[], str] | None = None
 ) -> Iterator[int]:
     """Iterate with a bar on a terminal and a line in the log every `interval` seconds. `note` says what
-    stands beside both; it is asked at most once a second."""
+    stands beside both, in the log with the time left; it is asked at most once a second."""
     from tqdm import tqdm
 
     bar = tqdm(steps, desc=what, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
     shown = note is not None and not getattr(bar, "disable", True)
-    last = noted = time.monotonic()
-    for step in bar:
+    began = last = noted = time.monotonic()
+    for number, step in enumerate(bar, 1):
         yield step
         now = time.monotonic()
         if shown and now - noted >= 1:
@@ -28,5 +28,6 @@ def progress(
             bar.set_postfix_str(note())
         if now - last >= interval:
             last = now
-            beside = f", {note()}" if note else ""
+            left = (now - began) / number * (len(steps) - number)
+            beside = f", {note()}, {left:.0f} s left" if note else ""
             log.info("%s: %d of %d%s", what, step + 1, steps.stop, beside)
