@@ -102,8 +102,8 @@ def test_planning_imports_no_library_that_takes_a_while():
 
 def test_the_package_alone_imports_nothing_and_names_what_is_public():
     code = (
-        "import sys; before = set(sys.modules); import deep_restoration as d; "
-        "new = {n for n in sys.modules if n not in before}; assert new == {'deep_restoration'}, new; "
+        "import sys, typing; before = set(sys.modules); import deep_restoration as d; "
+        "assert set(sys.modules) - before == {'deep_restoration'}; "
         "d.recipes; assert 'torch' not in sys.modules; "
         "assert all(callable(getattr(d, name)) for name in d.__all__); "
         "assert set(d.__all__) <= set(dir(d)); assert not hasattr(d, 'nothing')"

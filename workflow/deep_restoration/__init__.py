@@ -11,6 +11,13 @@ change at any time. Importing the package imports nothing else: torch comes with
 that is used.
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .interface.inverting import Inverted, invert
+    from .interface.recipes import recipes
+    from .priors.registry import load as load_prior
+
 __all__ = ["Inverted", "invert", "load_prior", "recipes"]
 
 

@@ -32,7 +32,8 @@ ENTRIES: dict[str, dict[str, str]] = {
 
 @functools.cache
 def _default_study() -> dict:
-    return yaml.load((files(__package__) / "default_study.yaml").read_text("utf-8"), LOADER)
+    text = (files("deep_restoration.interface") / "default_study.yaml").read_text("utf-8")
+    return yaml.load(text, LOADER)
 
 
 def recipes() -> dict[str, dict]:

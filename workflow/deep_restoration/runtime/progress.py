@@ -18,12 +18,12 @@ def progress(
     from tqdm import tqdm
 
     bar = tqdm(steps, desc=what, disable=not sys.stderr.isatty(), leave=False, dynamic_ncols=True)
-    shown = note is not None and not getattr(bar, "disable", True)
+    shown = not getattr(bar, "disable", True)
     began = last = noted = time.monotonic()
     for number, step in enumerate(bar, 1):
         yield step
         now = time.monotonic()
-        if shown and now - noted >= 1:
+        if note and shown and now - noted >= 1:
             noted = now
             bar.set_postfix_str(note())
         if now - last >= interval:
