@@ -143,6 +143,30 @@ def test_without_a_layer_the_picture_shows_every_stage(photo, tmp_path, capsys, 
         assert image.width == 8 + 5 * (32 + 8)
 
 
+def test_a_stage_that_diverges_costs_only_itself(photo, tmp_path, capsys, monkeypatch):
+    from deep_restoration.interface import inverting
+    from deep_restoration.runtime.errors import DivergedError
+
+    genuine, bad = inverting.of_network, ["layer2"]
+
+    def of_network(network, layer, *more, **options):
+        if layer in bad:
+            raise DivergedError(f"the optimisation of {layer} diverged")
+        return genuine(network, layer, *more, **options)
+
+    monkeypatch.setattr(inverting, "of_network", of_network)
+    monkeypatch.chdir(tmp_path)
+    arguments = ["invert", str(photo), "--network", "resnet18", "--weights", "random"]
+    arguments += ["--size", "32", "--iterations", "1", "--recipe", "pure"]
+    assert shell.main(arguments) == 0
+    told = capsys.readouterr()
+    assert "layer2 is left out: the optimisation of layer2 diverged" in told.err
+    assert [line[:6] for line in told.out.splitlines()[:-1]] == ["layer1", "layer3", "layer4"]
+    bad += ["layer1", "layer3", "layer4"]
+    assert shell.main(arguments) == 1
+    assert "error: the optimisation of layer4 diverged" in capsys.readouterr().err
+
+
 def test_real_weights_give_a_real_image(real_data, tmp_path):
     photo = sorted((real_data / "data" / "imagenet-sample" / "test").iterdir())[3]
     weights = real_data / "weights" / "squeezenet1_0-imagenet.pth"

@@ -66,15 +66,16 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[Any]], right: int = 0) -
 def invert(given: argparse.Namespace) -> None:
     """Of one layer the reconstructed image, of every stage a strip."""
     entry, files = recipes.chosen(_recipe(given), given.priors)
-    from . import pictures  # which takes torch with it
-
-    truth = pictures.of_any(given.photo, given.size)
+    # These take torch with them.
     from ..runtime.devices import keep_memory
-    from . import strip
-    from .inverting import of_network, picture, write
+    from ..runtime.errors import DivergedError
+    from . import pictures, strip
+    from .inverting import format_of, of_network, picture, write
     from .named import Named, stages
 
-    keep_memory()
+    output = Path(given.output or _name_of(given))
+    format_of(output)  # rather now than at the end
+    truth = pictures.of_any(given.photo, given.size)
     where = _device(given.device)
     named = Named.build(given.network, given.size, given.seed)
     layers = [given.layer] if given.layer else stages(named.layers)
@@ -86,20 +87,17 @@ def invert(given: argparse.Namespace) -> None:
             f"ATTENTION: {given.network} has RANDOM weights. The images show what its architecture keeps, "
             "and nothing that it has learned."
         )
-    output = Path(given.output or _name_of(given))
-    found = []
+    keep_memory()
+    found, lost = [], None
     for number, layer in enumerate(layers, 1):
-        _say(f"{layer} ({number} of {len(layers)})" if len(layers) > 1 else layer)
-        one = of_network(
-            network(layer, where),
-            layer,
-            named.sees(layer),
-            truth,
-            entry,
-            files,
-            iterations=given.iterations,
-            seed=given.seed,
-        )
+        _say(layer + f" ({number} of {len(layers)})" * (len(layers) > 1))
+        about = network(layer, where), layer, named.sees(layer), truth, entry, files
+        try:
+            one = of_network(*about, iterations=given.iterations, seed=given.seed)
+        except DivergedError as error:  # the other stages are worth their time
+            _say(f"{layer} is left out: {error}")
+            lost = error
+            continue
         values = one.measures
         print(
             f"{layer}: PSNR {values['psnr']:.2f} dB, SSIM {values['ssim']:.3f}, MSE {values['mse']:.5f}, "
@@ -107,6 +105,8 @@ def invert(given: argparse.Namespace) -> None:
             flush=True,
         )
         found.append(one)
+    if lost and not found:
+        raise lost
     if given.layer:
         write(found[0].image, output)
     else:

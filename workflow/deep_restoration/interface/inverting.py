@@ -187,9 +187,17 @@ def picture(image: torch.Tensor) -> Image.Image:
 
 def write(image: Image.Image, path: str | os.PathLike) -> None:
     """Write an image whole or not at all, in the format that the name says, or else as a PNG."""
-    suffix = os.path.splitext(path)[1].lower()
-    known = Image.registered_extensions()
-    if suffix and suffix not in known:
-        raise ValueError(f"no image can be written as {path}; name it .png")
+    kind = format_of(path)
     with atomic(path) as temporary:
-        image.save(temporary, known.get(suffix, "PNG"))
+        image.save(temporary, kind)
+
+
+def format_of(path: str | os.PathLike) -> str:
+    """Pillow's name of the format that a file's name says. Raises ValueError for one that holds no images."""
+    suffix = os.path.splitext(path)[1].lower()
+    if not suffix:
+        return "PNG"
+    kind = Image.registered_extensions().get(suffix)
+    if kind not in Image.SAVE:
+        raise ValueError(f"no image can be written as {path}; name it .png")
+    return kind
