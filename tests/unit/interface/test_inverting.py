@@ -120,8 +120,10 @@ def test_it_works_in_any_context_and_leaves_the_model_as_it_was(context):
     expected = invert(model, "relu", images(), ADAM, iterations=2).images
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with context():
-        found = invert(model, "relu", images(), ADAM, iterations=2).images
-    assert torch.equal(found, expected)
+        found = invert(model, "relu", images(), ADAM, iterations=2)
+    assert torch.equal(found.images, expected)
+    assert not found.images.is_inference()
+    assert not found.truth.is_inference()
     assert model.training
     assert all(value.requires_grad and value.grad is None for value in model.parameters())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -186,7 +188,7 @@ def test_a_learned_prior_changes_the_image(tmp_path):
         assert field.energy(found.images) < field.energy(without)
     grey = FieldOfExperts(filters[:, :1], torch.zeros(6), torch.ones(6), "student_t")
     grey.save(tmp_path / "mine.safetensors", {})
-    with pytest.raises(ValueError, match="holds no prior of colour images, but of 1 channels"):
+    with pytest.raises(ValueError, match="holds no prior of colour images, but one of 1 channels"):
         invert(small(), "relu", images(1), recipe, priors=tmp_path)
 
 

@@ -47,12 +47,14 @@ def test_random_weights_follow_from_the_seed_and_nothing_else():
     assert not torch.equal(found[0], found[2])
 
 
-@pytest.mark.parametrize("architecture", ["resnet18", "shufflenet_v2_x0_5", "vit_b_16"])
-def test_the_maps_are_those_of_the_module(architecture):
+@pytest.mark.parametrize(
+    ("architecture", "layer"),
+    [("resnet18", "layer2"), ("shufflenet_v2_x0_5", "stage2"), ("swin_t", "features.1")],
+)
+def test_the_maps_are_those_of_the_module(architecture, layer):
     """With batch normalisation, in-place operations, and tables that are no weights."""
-    size = 224 if architecture.startswith("vit") else 64
+    size = 64
     named = Named.build(architecture, size)
-    layer = {"resnet18": "layer2", "shufflenet_v2_x0_5": "stage2"}.get(architecture, "encoder.ln")
     network = named.weighted("random", [layer])(layer, "cpu")
     x = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
     kept = []

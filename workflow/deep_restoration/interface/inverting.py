@@ -93,9 +93,9 @@ def invert(
     Raises ValueError for what cannot be, with what can; DivergedError where the optimisation diverges.
     """
     entry, files = chosen(recipe, priors)
-    truth = pictures.of_any(image, size)
     # Whatever the caller's context: gradients are what it is about.
     with torch.inference_mode(False), torch.enable_grad(), lent(model):
+        truth = pictures.of_any(image, size)
         network = Hooked(model, layer, mean, std, truth.shape[-1])
         sees = geometry(network, truth.shape[-1])
         return of_network(
@@ -125,16 +125,17 @@ def of_network(
 ) -> Inverted:
     """Invert a layer of a network with the interface of `networks.graph.Network`; `sees`: its stride and
     receptive field; `entry` and `files`: of `chosen`. The others are as of `invert`."""
-    if colours := [name for name, path in files.items() if load(path).channels != 3]:
-        raise ValueError(
-            f"{files[colours[0]]} holds no prior of colour images, but of {load(files[colours[0]]).channels} "
-            "channels; give one that was trained on colour images"
-        )
+    for path in files.values():
+        if (channels := load(path).channels) != 3:
+            raise ValueError(
+                f"{path} holds no prior of colour images, but one of {channels} channels; give one that was "
+                "trained on colour images"
+            )
     plan = Recipe.of(entry) if iterations is None else lasting(Recipe.of(entry), iterations)
     learned = {name: {None: path} for name, path in files.items()}
     reconstructor = Reconstructor(network, layer, sees, learned)
     names = [f"image {number}" for number in range(len(truth))]
-    never = Checkpoint("no file", None, math.inf)
+    never = Checkpoint(os.devnull, None, math.inf)
     found = reconstructor.reconstruct(plan, truth, names, seed, never, watched)
     per_image = measured(network, layer, truth, found.images)
     images = found.images.detach().cpu().contiguous()
