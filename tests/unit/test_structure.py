@@ -13,13 +13,13 @@ LIBRARY = ROOT / "workflow" / "deep_restoration"
 SCRIPTS, LINES = ROOT / "workflow" / "scripts", 30  # at most
 # From top to bottom: a package imports itself and those that stand to the right of it.
 ORDER = (
-    *("jobs", "report", "figures", "sampling", "inversion", "inverters", "priors", "linear"),
-    *("evaluation", "statistics", "networks", "data", "study", "runtime", "files"),
+    *("jobs", "interface", "report", "figures", "sampling", "inversion", "inverters", "priors"),
+    *("linear", "evaluation", "statistics", "networks", "data", "study", "runtime", "files"),
 )
 MODULES = {
     ".".join(path.relative_to(LIBRARY).with_suffix("").parts).removesuffix(".__init__"): path
     for path in LIBRARY.rglob("*.py")
-    if path != LIBRARY / "__init__.py"
+    if path.parent != LIBRARY  # the public names, and the command
 }
 
 
@@ -98,6 +98,25 @@ def test_planning_imports_no_library_that_takes_a_while():
         [sys.executable, "-c", code], cwd=LIBRARY.parent, capture_output=True, text=True
     )
     assert done.stderr.strip() == ""
+
+
+def test_the_package_alone_imports_nothing_and_names_what_is_public():
+    code = (
+        "import sys, typing; before = set(sys.modules); import deep_restoration as d; "
+        "assert set(sys.modules) - before == {'deep_restoration'}; "
+        "d.recipes; assert 'torch' not in sys.modules; "
+        "assert all(callable(getattr(d, name)) for name in d.__all__); "
+        "assert set(d.__all__) <= set(dir(d)); assert not hasattr(d, 'nothing')"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=LIBRARY.parent, check=True)
+
+
+@pytest.mark.parametrize("script", sorted(path.name for path in SCRIPTS.glob("*.py")))
+def test_no_stage_depends_on_what_users_call(script):
+    from deep_restoration.jobs.fingerprint import reached
+
+    pieces, _ = reached(SCRIPTS / script, LIBRARY)
+    assert not [piece for piece in pieces if piece.startswith("deep_restoration.interface")]
 
 
 @pytest.mark.parametrize("package", ["study", "files"])

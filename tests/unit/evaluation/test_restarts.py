@@ -60,7 +60,7 @@ def reconstructor(small_classifier, tmp_path_factory):
     steps, state = small_classifier
     description = {"steps": steps, "mean": [0.4, 0.5, 0.45], "std": [0.2, 0.2, 0.2]}
     save_tensors(folder / "net.safetensors", state, "classifier", description)
-    return Reconstructor(folder / "net.safetensors", "conv2", SEES)
+    return Reconstructor.load(folder / "net.safetensors", "conv2", SEES)
 
 
 def test_reconstructing_from_start_0_is_reconstructing(reconstructor, small_pictures, tmp_path):

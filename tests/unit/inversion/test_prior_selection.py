@@ -123,7 +123,7 @@ def reconstructor(small_classifier, tmp_path_factory):
         prior.save(folder / layer / "maps.safetensors", {})
     files = [folder / layer / "maps.safetensors" for layer in ("relu1", "pool1")]
     sees = {"receptive_field": 25, "stride": 4}
-    return Reconstructor(folder / "net.safetensors", "conv2", sees, feature_priors=files)
+    return Reconstructor.load(folder / "net.safetensors", "conv2", sees, feature_priors=files)
 
 
 @pytest.fixture

@@ -268,7 +268,19 @@ def recipe_of(priors=None, iterations=25, **more):
 
 
 def reconstructor(study, **files):
-    return Reconstructor(study / "net.safetensors", "conv2", SEES, **files)
+    return Reconstructor.load(study / "net.safetensors", "conv2", SEES, **files)
+
+
+def test_what_was_read_is_named_in_order(study):
+    """Checkpoints are valid for the content of these files, in this order."""
+    images, maps = study / "foe.safetensors", study / "relu1" / "maps.safetensors"
+    one = reconstructor(
+        study, inverter=[study / "inverter.safetensors"], priors=[images], feature_priors=[maps]
+    )
+    network = study / "net.safetensors"
+    assert one.files == [network, images, study / "inverter.safetensors", maps]
+    assert one.learned == {"foe": {None: images}, "maps": {"relu1": maps}}
+    assert set(one.network(one.mean.expand(1, 3, 21, 21))) == {"conv2", "relu1"}
 
 
 def test_images_are_reconstructed_from_their_maps_alone(study, small_pictures):

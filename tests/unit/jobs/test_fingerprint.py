@@ -475,6 +475,15 @@ def test_the_same_source_is_read_otherwise_as_script_and_in_a_package(project):
     assert not project.changes("b.py", "2", "3")
 
 
+def test_imports_for_type_checkers_alone_do_not_count(project):
+    project.write("script.py", "from deep_restoration import a\na.f()\n")
+    guard = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .b import g\n"
+    project.write("a.py", f"{guard}def f():\n    return 1\n")
+    project.write("b.py", "import os\nos.umask(1)\ndef g():\n    return 1\n")
+    assert not project.changes("b.py", "umask(1)", "umask(2)")
+    assert project.changes("a.py", "return 1", "return 2")
+
+
 def test_missing_and_broken_files_are_errors(project):
     with pytest.raises(FileNotFoundError):
         project.fingerprint()

@@ -1,6 +1,7 @@
 """Seeds, checkpoints, and how a job ends."""
 
 import hashlib
+import io
 import logging
 import os
 import platform
@@ -137,6 +138,23 @@ def test_progress_is_quiet_within_the_interval(caplog):
     with caplog.at_level(logging.INFO, "deep_restoration"):
         list(progress(range(100), "counting", interval=60))
     assert caplog.messages == []
+
+
+def test_a_note_stands_beside_the_progress(caplog, monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    clock = iter(range(100))
+    monkeypatch.setattr("time.monotonic", lambda: float(next(clock)))
+    with caplog.at_level(logging.INFO, "deep_restoration"):
+        list(progress(range(3), "counting", interval=0, note=lambda: "objective 2"))
+    messages = [f"counting: {n} of 3, objective 2, {3 - n} s left" for n in (1, 2, 3)]
+    assert caplog.messages == messages
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    list(progress(range(3), "counting", note=lambda: "objective 3"))
+    assert "counting" in sys.stderr.getvalue()
+    assert "objective 3" in sys.stderr.getvalue()
 
 
 # ------------------------------------------------------------------------------ checkpoints

@@ -126,6 +126,16 @@ def _read_heic_too() -> None:
         pillow_heif.register_heif_opener()
 
 
+def of_pillow(image, shorter_side: int | None = None) -> np.ndarray:
+    """A Pillow image as H x W x 3 uint8 sRGB, turned, converted and reduced as `decode` does with a file."""
+    from PIL import ImageOps
+
+    if shorter_side and min(image.size) < shorter_side:
+        width, height = image.size
+        raise UnusableImage(f"too small: {width} x {height}, {shorter_side} needed")
+    return np.asarray(_to_rgb(ImageOps.exif_transpose(image), shorter_side))
+
+
 def read(path: str) -> np.ndarray:
     """`decode`, but what cannot be used is a ValueError that names the file."""
     try:

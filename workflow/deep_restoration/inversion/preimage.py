@@ -235,7 +235,8 @@ class _Run:
         self.started = time.monotonic() - before
         truth, last = self.all[2], len(self.schedule) - 1
         marks = {round(1.5**k) for k in range(40)} | {last} if truth is not None else set()
-        for iteration in progress(range(first, len(self.schedule)), "reconstructing"):
+        iterations = range(first, len(self.schedule))
+        for iteration in progress(iterations, "reconstructing", note=self._objective):
             number = self.schedule[iteration].phase
             phase = self.plan.phases[number]
             if self.schedule[iteration].local == 0:
@@ -501,6 +502,12 @@ class _Run:
                 if priors or label not in self.all[1]
             )
         self.recent.clear()
+
+    def _objective(self) -> str:
+        """The latest objective, for whoever waits."""
+        self._flush()
+        totals = (value for _, label, value, _ in reversed(self.trace) if label == "total")
+        return f"objective {next(totals):.4g}"
 
     def _watch(self, iteration: int) -> None:
         """SSIM with the truth; the clock stands while we look."""

@@ -144,8 +144,6 @@ def build(
         if isinstance(weight, list):
             weight = by_depth(weight, field)
         if name in learned:
-            if isinstance(options.get("sigma"), (int, float)):
-                options["sigma"] = [options["sigma"]] * 2
             # There may be files of further layers: of the annealing's, or of a study that adds it.
             for layer in acted_on(entry, list(learned[name])):
                 label = name if layer is None else f"{name}@{layer}"

@@ -1,4 +1,4 @@
-"""Images reconstructed from one layer of a stored classifier by a recipe."""
+"""Images reconstructed from one layer of a network by a recipe."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from ..data.images import as_tensor
-from ..inverters.chain import load_chain
+from ..inverters.chain import Chain, load_chain
 from ..networks import receptive_fields, saved
 from ..priors import annealing
 from ..priors.base import Completing
@@ -27,16 +28,40 @@ from .surrogates import Surrogates
 
 
 class Reconstructor:
-    """Reconstructs images from one layer by one recipe.
+    """Reconstructs images from one layer of a network by one recipe.
 
-    `sees`: stride and receptive field of the layer. `priors`: files of the learned priors that the
-    recipe uses, `<prior>.safetensors`, those of feature maps in a folder with the name of their layer.
-    `surrogates`: of the recipe's annealing, and its shrinkage where it has one. `statistics`: the file of
-    the layer's statistics, where its data term is fitted to them. `files`: all that it has read.
+    `network` yields the maps of the layer, and of those on which the recipe's priors act, as
+    `networks.graph.Network` does: frozen, with the classifier's normalisation inside, and with the mean
+    colour as a buffer `mean`, on whose device everything is computed. `sees`: stride and receptive field of
+    the layer. `learned`: files of the learned priors that the recipe uses (see `by_layer`). `inverter`,
+    `surrogates` and `shrinkage`: where the recipe has them. `statistics`: the file of the layer's
+    statistics, where its data term is fitted to them. `files`: all that was read.
     """
 
     def __init__(
         self,
+        network: nn.Module,
+        layer: str,
+        sees: dict,
+        learned: dict[str, dict] | None = None,
+        *,
+        inverter: Chain | None = None,
+        surrogates: Surrogates | None = None,
+        shrinkage: Shrinkage | None = None,
+        statistics: Paths = (),
+        files: Paths = (),
+    ):
+        self.network, self.layer, self.sees, self.learned = network, layer, sees, learned or {}
+        self.mean = network.get_buffer("mean")
+        self.where = self.mean.device
+        self.inverter, self.surrogates, self.shrinkage = inverter, surrogates, shrinkage
+        self.statistics, self.files = statistics, files
+        self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
+        self._whitening: dict[int, torch.Tensor] = {}  # by the number of components
+
+    @classmethod
+    def load(
+        cls,
         network_file: str | os.PathLike,
         layer: str,
         sees: dict,
@@ -45,19 +70,28 @@ class Reconstructor:
         feature_priors: Paths = (),
         surrogates: Paths = (),
         statistics: Paths = (),
-    ):
-        self.layer, self.sees, self.where = layer, sees, devices.device()
-        self.files = [network_file, *priors, *inverter, *feature_priors, *surrogates, *statistics]
-        self.statistics = statistics
-        self.learned = by_layer(priors, feature_priors)
-        inside = {place for files in self.learned.values() for place in files if place}
-        self.network = saved.load(network_file, [layer, *sorted(inside - {layer})])
-        self.network.to(self.where).to(memory_format=torch.channels_last)
-        self.inverter = load_chain(inverter[0]).to(self.where) if inverter else None
-        self.surrogates = Surrogates.load(surrogates[0]).to(self.where) if surrogates else None
-        self.shrinkage = Shrinkage.load(surrogates[1]).to(self.where) if surrogates[1:] else None
-        self._completes: dict[tuple[str, int], Callable[[torch.Tensor], torch.Tensor]] = {}
-        self._whitening: dict[int, torch.Tensor] = {}  # by the number of components
+    ) -> Reconstructor:
+        """That of a stored classifier, on the first GPU if there is one.
+
+        `priors`: files of the learned priors that the recipe uses, `<prior>.safetensors`, those of feature
+        maps in a folder with the name of their layer. `surrogates`: of the recipe's annealing, and its
+        shrinkage where it has one.
+        """
+        where = devices.device()
+        learned = by_layer(priors, feature_priors)
+        inside = {place for files in learned.values() for place in files if place}
+        network = saved.load(network_file, [layer, *sorted(inside - {layer})])
+        return cls(
+            network.to(where).to(memory_format=torch.channels_last),
+            layer,
+            sees,
+            learned,
+            inverter=load_chain(inverter[0]).to(where) if inverter else None,
+            surrogates=Surrogates.load(surrogates[0]).to(where) if surrogates else None,
+            shrinkage=Shrinkage.load(surrogates[1]).to(where) if surrogates[1:] else None,
+            statistics=statistics,
+            files=[network_file, *priors, *inverter, *feature_priors, *surrogates, *statistics],
+        )
 
     def reconstruct(
         self,
@@ -87,10 +121,10 @@ class Reconstructor:
                 torch.cuda.synchronize()
         seconds, image, trace = time.monotonic() - began, predicted, []
         if recipe.anneal:
-            begin = self.network.mean.expand_as(truth) if image is None else image
+            begin = self.mean.expand_as(truth) if image is None else image
             own = checkpoint.begun() if recipe.phases else checkpoint
             compared = truth if watched else None
-            plan, about = recipe.anneal, (self.learned, self.sees, self.network.mean, predicted)
+            plan, about = recipe.anneal, (self.learned, self.sees, self.mean, predicted)
             terms = build(plan.priors, *about)
             found = self._anneal(plan, target, names, begin, seed, own, compared, terms)
             image, trace = found.images, [(*row[:3], row[3] + seconds) for row in found.trace]
@@ -106,14 +140,13 @@ class Reconstructor:
             result = preimage.Result(image, trace, seconds)
         else:
             before = gradients(recipe.anneal) if recipe.anneal else 0
-            mean = self.network.mean
             result = preimage.reconstruct(
                 self.network,
                 DATA_TERMS[recipe.data](self._given(recipe, target, names)),
                 names,
                 truth.shape[-1],
-                mean,
-                build(recipe.priors, self.learned, self.sees, mean, predicted),
+                self.mean,
+                build(recipe.priors, self.learned, self.sees, self.mean, predicted),
                 recipe.plan(self.sees),
                 seed,
                 checkpoint,
@@ -203,7 +236,7 @@ def learn_shrinkage(
     checkpoint: Checkpoint,
 ) -> Shrinkage:
     """The shrinkage of the recipe's annealing, from images N x H x W x 3 uint8 with their names."""
-    truth, mean = as_tensor(pixels).to(reconstructor.where), reconstructor.network.mean
+    truth, mean = as_tensor(pixels).to(reconstructor.where), reconstructor.mean
     alone = replace(recipe, phases=())
     found = reconstructor.reconstruct(alone, truth, names, seed, checkpoint, watched=False)
     return Shrinkage.fit(found.images, truth, mean)
@@ -215,5 +248,5 @@ def prepared(inputs, layer: str, settings: dict) -> tuple[Reconstructor, Recipe]
     it was searched."""
     keys = ("priors", "feature_priors", "inverter", "surrogates", "statistics")
     files = {key: inputs.get(key, []) for key in keys}
-    reconstructor = Reconstructor(inputs.network, layer, settings["sees"], **files)
+    reconstructor = Reconstructor.load(inputs.network, layer, settings["sees"], **files)
     return reconstructor, Recipe.of(settings["recipe"], inputs.get("found", ()))

@@ -333,8 +333,12 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _is_guard(node: ast.stmt) -> bool:
-    """`if __name__ == "__main__":` of a library module, which a script that imports it never runs."""
-    return isinstance(node, ast.If) and "__name__" in ast.unparse(node.test)
+    """`if __name__ == "__main__":` of a library module, which a script that imports it never runs, or
+    `if TYPE_CHECKING:`, which nothing runs."""
+    if not isinstance(node, ast.If):
+        return False
+    test = ast.unparse(node.test)
+    return "__name__" in test or test == "TYPE_CHECKING"
 
 
 def _text(statement: ast.stmt) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from . import axes
 from .graph import CLASS, Network, blocks, decode, inputs_of, look_up, method_of, present
@@ -203,14 +204,14 @@ def reach(layers: dict[str, dict], layer: str) -> int:
     return last["receptive_field"] + (max(last["shape"][1:]) - 1) * last["stride"]
 
 
-def seen(network: Network, layer: str, size: int) -> tuple[slice, slice]:
+def seen(network: nn.Module, layer: str, size: int) -> tuple[slice, slice]:
     """Rows and columns of a size x size image within which all pixels lie that the layer depends on.
 
     Where windows move by several pixels, the last ones may be in none: at the right and at the bottom.
     Found by the gradients of images of noise; all of them, if there are none.
     """
     draw = torch.Generator().manual_seed(0)
-    noise = torch.rand(4, 3, size, size, generator=draw).to(network.mean.device)
+    noise = torch.rand(4, 3, size, size, generator=draw).to(network.get_buffer("mean").device)
     noise.requires_grad_()
     with torch.enable_grad(), torch.autocast(noise.device.type, enabled=False):
         maps = network(noise)[layer]

@@ -68,7 +68,8 @@ class LearnedPrior(Prior):
 
     @abstractmethod
     def gradient(self, x: torch.Tensor) -> torch.Tensor:
-        """Of the energy by x, N x C x H x W, or what stands for it."""
+        """Of the energy by x, N x C x H x W, without autograd; of a denoiser R, whose energy compares x with
+        R(x), what stands for it: (x - R(x)) / sigma^2."""
 
     def slope_for(self, sigma: float) -> Callable[[torch.Tensor], torch.Tensor]:
         """The gradient by which images with white noise of standard deviation sigma are denoised."""
@@ -132,12 +133,13 @@ class Noised(Calibrating):
             first, last = self.noise_levels
             self.sigma = first ** (1 - progress) * last**progress
 
-    def asked_at(self, sigma: Sequence[float] | None) -> Self:
-        """The prior itself, asked from now on at the first and the last noise level `sigma`, in the units
-        of the configuration; for None at its own."""
+    def asked_at(self, sigma: float | Sequence[float] | None) -> Self:
+        """The prior itself, asked from now on at the noise level `sigma`, or at the first and the last of
+        two, in the units of the configuration; for None at its own."""
         if sigma is not None:
+            first, last = sigma if isinstance(sigma, Sequence) else (sigma, sigma)
             unit = self.sigma / self.facts["sigma"]
-            self.noise_levels = (sigma[0] * unit, sigma[1] * unit)
+            self.noise_levels = (first * unit, last * unit)
             self.sigma = self.noise_levels[0]
         return self
 

@@ -172,7 +172,9 @@ class Denoiser(Denoising):
         save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Denoiser:
+    def of(
+        cls, tensors: dict, facts: dict, sigma: float | Sequence[float] | None = None
+    ) -> Denoiser:
         """From what `save` wrote; `sigma`, if given, replaces the one that it was calibrated at (see
         `Noised.asked_at`)."""
         centre, options = tensors.pop("centre"), facts["facts"]

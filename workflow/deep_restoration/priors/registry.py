@@ -57,7 +57,12 @@ TRAINERS: dict[str, Callable[[Material, dict, Checkpoint], tuple[LearnedPrior, l
 
 
 def load(path: str | os.PathLike, **options: Any) -> LearnedPrior:
-    """The learned prior of a file, with OPTIONS of its kind.
+    """The learned prior of a file, with OPTIONS of its kind, such as `sigma` of a denoiser.
+
+    Of its result `energy(x)` is one value per image, (N,), lower for more natural ones, and `gradient(x)`
+    the gradient of their sum, N x C x H x W; x is N x C x H x W, of images with three channels in [0, 1].
+    What it holds goes to the device of x. `channels`, `facts` (how it was trained), `positions(x)`: see
+    `LearnedPrior`.
 
     Raises StorageError for a file that is damaged or no prior, ValueError for a foreign option.
     """

@@ -253,7 +253,7 @@ class Ridge(Noised):
         save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Ridge:
+    def of(cls, tensors: dict, facts: dict, sigma: float | Sequence[float] | None = None) -> Ridge:
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
         names = ("reference", "sigma", "mean", "spread", "facts")
         return cls(**tensors, **{name: facts[name] for name in names}).asked_at(sigma)

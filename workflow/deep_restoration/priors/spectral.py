@@ -200,7 +200,9 @@ class Spectral(Denoising):
         save_tensors(path, tensors, "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> Spectral:
+    def of(
+        cls, tensors: dict, facts: dict, sigma: float | Sequence[float] | None = None
+    ) -> Spectral:
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
         more = {name: facts[name] for name in ("mean", "spread", "facts")}
         return cls(**tensors, sigma=facts["sigma"], **more).asked_at(sigma)

@@ -275,7 +275,7 @@ class UNet(Denoising):
         save_tensors(path, tensors | self.gate._asdict(), "prior", {**provenance, **facts})
 
     @classmethod
-    def of(cls, tensors: dict, facts: dict, sigma: Sequence[float] | None = None) -> UNet:
+    def of(cls, tensors: dict, facts: dict, sigma: float | Sequence[float] | None = None) -> UNet:
         """From what `save` wrote; `sigma` as of `Noised.asked_at`."""
         centre, basis, variances = (tensors.pop(f"spectrum.{name}") for name in spectral.PARTS)
         gate, options = Gate(tensors.pop("levels"), tensors.pop("open")), facts["facts"]
