@@ -80,6 +80,33 @@ class Windows(nn.Module):
         return (x + back.reshape(n, h, w, c)).permute(0, 3, 1, 2)
 
 
+class Merged(nn.Module):
+    """Four neighbours as channels, as in the published code of Swin."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.less, self.back = nn.Conv2d(3, 4, 4, 4), nn.Linear(16, 8), nn.Linear(8, 8)
+
+    def forward(self, image):
+        x = self.stem(image).permute(0, 2, 3, 1)
+        parts = [x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)]
+        return self.back(self.less(torch.cat(parts, -1)))
+
+
+class Mixer(nn.Module):
+    """Linear layers over positions, then over channels (MLP-Mixer)."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.across = nn.Conv2d(3, 6, 8, 8), nn.Linear(16, 16)
+        self.within = nn.Linear(6, 6)
+
+    def forward(self, image):
+        x = self.patches(image).flatten(2).transpose(1, 2)
+        x = x + self.across(x.transpose(1, 2)).transpose(1, 2)
+        return x + self.within(x)
+
+
 def steps_of(model, size=SIZE, tracer="fx"):
     torch.manual_seed(0)
     model.eval().requires_grad_(False)
@@ -180,6 +207,24 @@ def test_attention_sees_the_whole_image():
     assert layers["out"]["receptive_field"] is None
 
 
+def test_a_linear_layer_over_positions_sees_the_whole_image():
+    model = Mixer()
+    steps = steps_of(model)
+    layers, _ = receptive_fields.of_layers(steps, SIZE, lambda names: network(model, steps, names))
+    first, last = (name for name, facts in layers.items() if facts["operation"] == "add")
+    assert layers["patches"]["receptive_field"] == 8
+    assert layers["within"]["shape"] == layers[first]["shape"] == [6, 4, 4]
+    assert layers[first]["receptive_field"] is layers[last]["receptive_field"] is None
+
+
+@pytest.mark.parametrize("tracer", ["fx", "export"])
+def test_neighbours_become_channels_by_slices(tracer):
+    layers, _ = receptive_fields.of_layers(steps_of(Merged(), tracer=tracer), SIZE)
+    assert layers["stem"] | {"stride": 4, "receptive_field": 4} == layers["stem"]
+    expected = {"shape": [8, 4, 4], "maps": True, "stride": 8, "receptive_field": 8}
+    assert layers["back"] | expected == layers["back"]
+
+
 def test_a_mean_that_scales_channels_leaves_the_window_and_is_said():
     layers, _ = receptive_fields.of_layers(steps_of(Excited()), SIZE)
     assert layers["conv"] | {"receptive_field": 3, "global": False} == layers["conv"]
@@ -205,7 +250,9 @@ def test_channels_that_grow_with_the_image_are_none():
         ((2, 5, 24), ("n", "c", Tokens(4, 6)), (2, 5, 4, 6), ("n", "c", "h", "w")),
         ((2, 5, 24), ("n", "c", Tokens(4, 6)), (2, 5, 6, 4), ("n", "c", None, None)),
         ((2, 24, 10), ("n", Tokens(4, 6), "c"), (2, 24, 5, 2), ("n", Tokens(4, 6), None, None)),
-        ((2, 8, 8, 3), ("n", "h", "w", "c"), (2, 4, 2, 8, 3), ("n", None, None, "w", "c")),
+        ((2, 8, 8, 3), ("n", "h", "w", "c"), (2, 4, 2, 8, 3), ("n", "h", None, "w", "c")),
+        ((2, 4, 4, 2, 2, 3), ("n", "h", "w", None, None, "c"), (2, 4, 4, 12), ("n", "h", "w", "c")),
+        ((2, 8, 6), ("n", "h", "c"), (2, 8, 2, 3), ("n", "h", None, None)),
         ((2, 5, 1, 1), ("n", "c", "h", "w"), (2, 5), ("n", "c")),
         ((2, 5), ("n", "c"), (2, 1, 5), ("n", None, "c")),
     ],

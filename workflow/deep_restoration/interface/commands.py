@@ -13,7 +13,6 @@ from ..study.wording import LOADER
 from . import recipes
 
 log = logging.getLogger(__name__)
-RANDOM = "random"
 
 
 def show_recipes(given: argparse.Namespace) -> None:
@@ -29,16 +28,18 @@ def show_recipes(given: argparse.Namespace) -> None:
 
 
 def show_layers(given: argparse.Namespace) -> None:
-    from ..networks import receptive_fields, sources
+    from ..networks import sources
 
-    found, stop = receptive_fields.of_layers(sources.steps_of(given.network), given.size)
+    _, _, found, stop = sources.examined(given.network, given.size)
     rows = [
         (
             name,
             facts["operation"],
             " x ".join(map(str, facts["shape"])),
             f"{facts['stride']:g}",
-            facts["receptive_field"] or "all",
+            f"{facts['receptive_field'] or 'all'}{' and a mean' if facts['global'] else ''}"
+            if facts["maps"]
+            else "cannot be inverted",
         )
         for name, facts in found.items()
     ]
@@ -71,7 +72,7 @@ def invert(given: argparse.Namespace) -> None:
     from ..runtime.errors import DivergedError
     from . import pictures, strip
     from .inverting import format_of, of_network, picture, write
-    from .named import Named, stages
+    from .named import RANDOM, Named, stages
 
     output = Path(given.output or _name_of(given))
     format_of(output)  # rather now than at the end

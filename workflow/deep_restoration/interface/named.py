@@ -8,20 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from ..networks import receptive_fields, sources
+from ..networks import sources
 from ..networks.graph import INPUT, Network
-from ..networks.weights import constants, fit_weights
-from ..study.configuration import folder, is_file
+from ..networks.names import OWN, kind
+from ..study.configuration import MODULE, folder, is_file
 from ..study.wording import nearest
 
+RANDOM = "random"  # weights
 MOST = 8  # stages that are shown
 
 
 @dataclass(frozen=True)
 class Named:
     """An architecture, its untrained module and steps, and what `receptive_fields.of_layers` says of its
-    layers
-    at a size of images; `stop`: why it ended before the last layer, if it did."""
+    layers at a size of images; `stop`: why it ended before the last layer, if it did."""
 
     architecture: str
     size: int
@@ -33,19 +33,21 @@ class Named:
     @classmethod
     def build(cls, architecture: str, size: int, seed: int = 0) -> Named:
         """Raises ValueError, with the nearest names, for an architecture that is not known. Weights that
-        nobody
-        replaces follow from the seed."""
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = sources.build(architecture)
-        steps = sources.steps_of(architecture, model)
-        return cls(architecture, size, model, steps, *receptive_fields.of_layers(steps, size))
+        nobody replaces follow from the seed."""
+        model, steps, layers, stop = sources.examined(architecture, size, seed)
+        return cls(architecture, size, model, steps, layers, stop)
 
     def check(self, layer: str) -> None:
-        """Raise ValueError for a layer that is not there, or that images of this size do not reach."""
-        if layer in self.layers and layer != INPUT:
+        """Raise ValueError for a layer that is not there, that images of this size do not reach, or whose
+        values are no maps."""
+        names = [name for name, facts in self.layers.items() if name != INPUT and facts["maps"]]
+        if layer in names:
             return
-        names = [name for name in self.layers if name != INPUT]
+        if layer != INPUT and layer in self.layers:
+            raise ValueError(
+                f"what {layer} of {self.architecture} yields is neither maps nor a vector; nearest layers "
+                f"that can be inverted: {nearest(layer, names)}"
+            )
         if layer in {step["name"] for step in self.steps} - {INPUT}:
             images = f"images of {self.size} x {self.size}"
             reason = self.stop or "it gives no maps"
@@ -63,23 +65,24 @@ class Named:
     ) -> Callable[[str, torch.device | str], Network]:
         """A function from one of these layers and a device to the network that ends there.
 
-        `weights`: a name of those that torchvision publishes, a file, or `random`. Raises ValueError, as
-        `sources.given_weights` and `fit_weights`, for weights that are not there or do not fit.
+        `weights`: a name of those that are published, a file, or `random`. DEFAULT of a function of the
+        user's own are those of the module that it returns. Raises ValueError, as `sources.weights_of`, for
+        weights that are not there or do not fit.
         """
-        if weights == "random":
-            state, origin = dict(self.model.state_dict()), "random weights"
-        elif is_file(weights):
-            path = folder(weights)
+        path, known = "", sources.published(self.architecture)
+        colours = known.get(weights, sources.Colours())
+        if weights == RANDOM or (weights == "DEFAULT" and kind(self.architecture) == OWN):
+            weights = MODULE
+        elif weights not in known and is_file(weights):
+            path, weights = folder(weights), "file"
+            colours = next(iter(known.values()), colours)
             if not path.is_file():
-                raise ValueError(f"--weights is {weights!r}, and there is no such file")
-            state, origin = sources.given_weights(self.architecture, "file", path, None)
-        else:
-            state, origin = sources.given_weights(self.architecture, weights, "", None)
-        own = constants(self.steps, self.model)
-        state = fit_weights(self.steps, layers, state, origin, own)
+                raise ValueError(f"--weights is {str(path)!r}, and there is no such file")
+        given = weights, path, None, layers, self.size
+        state = sources.weights_of(self.architecture, self.model, self.steps, *given)
 
         def cut(layer: str, where: torch.device | str) -> Network:
-            network = Network(self.steps, [layer], sources.IMAGENET_MEAN, sources.IMAGENET_STD)
+            network = Network(self.steps, [layer], *colours)
             counters = {name: torch.tensor(0) for name in network.tensors() - set(state)}
             return network.load(state | counters).to(where).to(memory_format=torch.channels_last)
 
@@ -89,9 +92,10 @@ class Named:
 def stages(layers: dict[str, dict], most: int = MOST) -> list[str]:
     """The stages of a network, at most so many, in order: its blocks at the first depth of names at which
     there are four (`layer1` ... of a ResNet, `features.3` ... of SqueezeNet), or where names have no such
-    depth the last
-    layer of each shape of maps. Where there are more, as evenly as it goes, the last one among them."""
-    blocks = [name for name, facts in layers.items() if facts["operation"] == "block"]
+    depth the last layer of each shape of maps. Where there are more, as evenly as it goes, the last one
+    among them."""
+    usable = {name: facts for name, facts in layers.items() if facts["maps"] and facts["shape"][1:]}
+    blocks = [name for name, facts in usable.items() if facts["operation"] == "block"]
     found: list[str] = []
     for depth in range(1, 1 + max((name.count(".") + 1 for name in blocks), default=0)):
         found = [name for name in blocks if name.count(".") + 1 == depth]
@@ -100,7 +104,7 @@ def stages(layers: dict[str, dict], most: int = MOST) -> list[str]:
     if len(found) < 4:
         by_shape = {
             str(facts["shape"]): name
-            for name, facts in layers.items()
+            for name, facts in usable.items()
             if facts["waypoint"] and name != INPUT
         }
         found = list(by_shape.values())

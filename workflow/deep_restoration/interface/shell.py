@@ -14,11 +14,16 @@ from importlib.metadata import version
 
 PROGRAM = "deep-restoration"
 ABOUT = "What does a layer of an image classifier keep of a photograph?"
+NETWORKS = (
+    "resnet50 (torchvision), timm:vit_small_patch16_224, path/to/file.py:function, module:function"
+)
 EXAMPLES = f"""examples:
   {PROGRAM} invert photo.jpg --network resnet50
       every stage of ResNet-50 beside the photograph, in photo-resnet50.png
   {PROGRAM} invert photo.jpg --network squeezenet1_0 --weights squeezenet.pth --layer features.7
       one layer, weights from a file
+  {PROGRAM} invert photo.jpg --network timm:tf_efficientnet_lite0
+      an ImageNet classifier whose weights are installed with this program
   {PROGRAM} layers resnet50
       which layers there are, and what their units see
   {PROGRAM} recipes
@@ -61,15 +66,14 @@ def _add_invert(commands) -> None:
   {PROGRAM} invert photo.jpg --network resnet18 --weights random --size 96 --iterations 30""",
     )
     one.add_argument("photo", help="any image file; reduced to --size, and cropped to a square")
-    one.add_argument(
-        "--network", required=True, metavar="NAME", help="resnet50, vgg16, squeezenet1_0, ..."
-    )
+    one.add_argument("--network", required=True, metavar="NAME", help=NETWORKS)
     one.add_argument("--layer", metavar="NAME", help="a layer or block of `layers NETWORK`")
     one.add_argument(
         "--weights",
         default="DEFAULT",
         metavar="NAME|FILE",
-        help="published weights by name (DEFAULT: the best, downloaded once), a file of them, or random",
+        help="published weights by name (DEFAULT: the best, downloaded once), a file, or random; of a "
+        "function by default those of the module that it returns",
     )
     how = one.add_mutually_exclusive_group()
     how.add_argument("--recipe", default="tv", metavar="NAME", help="of `recipes`; by default tv")
@@ -97,10 +101,11 @@ def _add_layers(commands) -> None:
         help="list the layers and blocks of a network",
         description="List the layers and blocks of a network in the order of its forward pass: the shape of\n"
         "their maps, the stride of their units in pixels, and the side of the square that one unit\n"
-        "sees (its receptive field; all: the whole image).",
+        "sees (its receptive field; all: the whole image; and a mean: of the whole map, besides). Layers of\n"
+        "tokens are maps of their positions; those of the class and registers are NAME.class.",
         epilog=f"example:\n  {PROGRAM} layers squeezenet1_0 --size 224",
     )
-    one.add_argument("network", help="resnet50, vgg16, squeezenet1_0, ...")
+    one.add_argument("network", help=NETWORKS)
     one.add_argument("--size", type=_count, default=224, help="of the image; by default 224")
 
 

@@ -71,6 +71,14 @@ def is_opaque(step: dict) -> bool:
     return whole and operation(step) != "stochastic_depth"
 
 
+def mixes(step: dict, known: dict[str, Axes]) -> bool:
+    """Whether a linear layer acts on positions in place of channels, as in MLP-Mixer."""
+    if operation(step) not in LINEAR:
+        return False
+    values = [step["name"], *inputs_of(step)[:1]]
+    return any("c" in known[name][:-1] for name in values if name in known)
+
+
 def label(steps: Sequence[dict], shapes: dict[str, Shape]) -> dict[str, Axes]:
     """The axes of every step's value whose shape is given, as far as they can be known."""
     known: dict[str, Axes] = {name: (None,) * len(shape) for name, shape in shapes.items()}
@@ -121,10 +129,10 @@ class _Step:
         if self.operation in OF_MAPS:
             if len(shape) == 4:
                 self.learn(self.name, NCHW)
+        elif self.operation in MIXING or mixes(self.step, self.known):
+            return
         elif self.operation in LINEAR:
             self.learn(self.name, (*axes[:-1], "c"))
-        elif self.operation in MIXING:
-            return
         elif (order := self._order(len(before))) is not None:
             self.learn(self.name, tuple(axes[place] for place in order))
         elif self.operation in RESHAPES:
@@ -154,10 +162,10 @@ class _Step:
         if self.operation in OF_MAPS:
             if len(before) == 4:
                 self.learn(source, NCHW)
+        elif self.operation in MIXING or mixes(self.step, self.known):
+            return
         elif self.operation in LINEAR:
             self.learn(source, (*axes[:-1], "c"))
-        elif self.operation in MIXING:
-            return
         elif (order := self._order(len(before))) is not None:
             inverse = sorted(range(len(order)), key=order.__getitem__)
             self.learn(source, tuple(axes[place] for place in inverse))
@@ -203,23 +211,17 @@ class _Step:
         self.learn(self.name, (*axes[:place], axis, *axes[place + 1 :]))
 
     def _taken(self, before: Shape, axes: Axes, shape: Shape) -> None:
-        """A part of an axis: the tokens without some of those in front, or some of the channels."""
+        """A part of some axes: tokens without some of those in front; rows stay rows, channels channels."""
         if len(before) != len(shape):
             return
-        changed = [i for i, (a, b) in enumerate(zip(before, shape, strict=True)) if a != b]
-        if not changed:
-            self.learn(self.name, axes)
-        elif len(changed) == 1:
-            (place,) = changed
+        found = list(axes)
+        for place, (whole, part) in enumerate(zip(before, shape, strict=True)):
             axis = axes[place]
-            if isinstance(axis, Tokens):
-                less = axis.before - (before[place] - shape[place])
-                if less < 0 or self._end_is_cut(before[place]):
-                    return
-                axis = replace(axis, before=less)
-            elif axis != "c":
-                return
-            self.learn(self.name, (*axes[:place], axis, *axes[place + 1 :]))
+            if whole != part and isinstance(axis, Tokens):
+                less = axis.before - (whole - part)
+                cut = less < 0 or self._end_is_cut(whole)
+                found[place] = None if cut else replace(axis, before=less)
+        self.learn(self.name, tuple(found))
 
     def _end_is_cut(self, length: int) -> bool:
         """Whether a slice leaves out the end of an axis of that length."""

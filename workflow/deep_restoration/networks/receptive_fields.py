@@ -34,6 +34,8 @@ GLOBAL = (
     "mean",
 )
 
+MOVING = (*axes.RESHAPES, "getitem", "slice")
+
 Build = Callable[[Sequence[str]], Network]
 
 
@@ -78,7 +80,9 @@ def of_layers(
                 measurable = network is not None and len(shape) == MAPS
                 field = _measured(network([name]), name, size) if measurable else math.inf
                 stride = size / shape[1] if len(shape) == MAPS else here.stride
-                seen[name] = here = _Sight(stride, max(here.field, field), here.beyond)
+                here = _Sight(stride, max(here.field, field), here.beyond)
+            if maps and len(shape) == MAPS:
+                seen[name] = here = here.at(shape[1])
             result[name] = {
                 "shape": list(shape),
                 "maps": maps,
@@ -97,7 +101,7 @@ def of_layers(
 
 def with_axes(steps: Sequence[dict], size: int) -> list[dict]:
     """The steps, with `axes` where a value is no maps N x C x H x W and no vector as it is: how it
-    becomes such, or None if it cannot.
+    becomes such, or None if it cannot; and with `mixes` where a linear layer acts on positions.
 
     Checked at twice the size, as far as the steps can be run there: channels may not grow with the image.
     """
@@ -107,6 +111,8 @@ def with_axes(steps: Sequence[dict], size: int) -> list[dict]:
     larger, _ = _values(steps, 2 * size)
     result = []
     for step in steps:
+        if axes.mixes(step, known):
+            step = {**step, "mixes": True}
         value = tensors.get(step["name"])
         if value is not None and value.ndim > 1 and step["kind"] != "parameter":
             how = axes.presentation(known[step["name"]])
@@ -142,13 +148,25 @@ def _values(steps: Sequence[dict], size: int) -> tuple[dict[str, Any], str | Non
 
 
 class _Sight(NamedTuple):
-    """What a unit sees: stride and receptive field, whether a mean of the whole map reaches it besides, and
-    whether positions were mixed in a way that windows do not describe."""
+    """What a unit sees: stride and receptive field, whether a mean of the whole map reaches it besides,
+    whether positions were mixed in a way that windows do not describe, how many rows the last map had,
+    and whether it was only reshaped since."""
 
     stride: float = 1
     field: float = 1
     beyond: bool = False
     unknown: bool = False
+    rows: int = 0
+    moved: bool = False
+
+    def at(self, rows: int) -> _Sight:
+        """The same at maps of so many rows. Fewer than before a reshaping: neighbours have become channels."""
+        if self.moved and rows < self.rows:
+            stride = self.stride * self.rows / rows
+            return self._replace(
+                stride=stride, field=self.field + stride - self.stride, rows=rows, moved=False
+            )
+        return self._replace(rows=rows, moved=False)
 
 
 def _sight(step: dict, values: dict, seen: dict[str, _Sight]) -> _Sight:
@@ -165,8 +183,9 @@ def _sight(step: dict, values: dict, seen: dict[str, _Sight]) -> _Sight:
     stride, field = _widen(step, values, stride, max(fields))
     operation = axes.operation(step)
     beyond |= operation in ("group_norm", "GroupNorm", "instance_norm", "InstanceNorm2d")
-    unknown |= operation in MIXING or axes.is_opaque(step)
-    return _Sight(stride, field, beyond, unknown)
+    unknown |= operation in MIXING or axes.is_opaque(step) or step.get("mixes", False)
+    moved = operation in MOVING or any(s.moved for s in before)
+    return _Sight(stride, field, beyond, unknown, max(s.rows for s in before), moved)
 
 
 def _measured(network: Network, layer: str, size: int) -> float:

@@ -469,10 +469,11 @@ SOURCES = {
 }
 
 
-def examine(architecture: str, size: int) -> dict:
-    """What planning asks of an architecture: `layers` and `stop` (see `receptive_fields.of_layers`), its
-    `weights`: names and colours of those that are published."""
-    model, steps = traced(architecture, size)
+def examined(
+    architecture: str, size: int, seed: int = 0
+) -> tuple[nn.Module, list[dict], dict[str, dict], str | None]:
+    """The module and steps of an architecture, as `traced`, and what `receptive_fields.of_layers` says."""
+    model, steps = traced(architecture, size, seed)
     awake = _awake(model)
     tensors = {
         **constants(steps, model),
@@ -484,7 +485,13 @@ def examine(architecture: str, size: int) -> dict:
     def network(layers: Sequence[str]) -> graph.Network:
         return graph.Network(steps, layers).load(state)
 
-    layers, stop = receptive_fields.of_layers(steps, size, network)
+    return model, steps, *receptive_fields.of_layers(steps, size, network)
+
+
+def examine(architecture: str, size: int) -> dict:
+    """What planning asks of an architecture: `layers` and `stop` (see `receptive_fields.of_layers`), its
+    `weights`: names and colours of those that are published."""
+    _, _, layers, stop = examined(architecture, size)
     return {"layers": layers, "stop": stop, "weights": published(architecture)}
 
 
