@@ -82,13 +82,13 @@ def test_weights_of_a_file_are_fitted_as_the_workflow_does(squeezenet, tmp_path)
     with pytest.raises(ValueError, match=r"--weights is 'nowhere.pth', and there is no such file"):
         squeezenet.weighted("nowhere.pth", ["features.3"])
     with pytest.raises(
-        ValueError, match="torchvision publishes no weights 'IMAGENET9' for squeezenet"
+        ValueError, match="there are no published weights 'IMAGENET9' of squeezenet"
     ):
         squeezenet.weighted("IMAGENET9", ["features.3"])
 
 
 def stages_of(architecture, size=64):
-    layers, _ = receptive_fields.of_layers(sources.steps_of(architecture), size)
+    layers, _ = receptive_fields.of_layers(sources.steps_of(architecture, size=size), size)
     return stages(layers)
 
 
@@ -98,6 +98,12 @@ def test_stages_are_the_blocks_of_the_first_depth_that_has_four():
     assert stages_of("squeezenet1_1") == [f"features.{number}" for number in fires]
     blocks = (2, 4, 7, 9, 11, 14, 16, 18)  # of 19, as evenly as it goes
     assert stages_of("mobilenet_v2") == [f"features.{number}" for number in blocks]
+
+
+def test_blocks_of_one_kind_are_stages_though_there_are_others_above():
+    blocks = [f"blocks.{number}" for number in range(7)]
+    assert stages_of("timm:tf_efficientnet_lite0", 64) == blocks
+    assert stages_of("timm:test_vit", 160) == [f"blocks.{number}" for number in range(6)]
 
 
 def test_without_blocks_stages_are_the_last_layers_of_each_shape():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from ..study.configuration import MODULE, folder, is_file
 from ..study.wording import nearest
 
 RANDOM = "random"  # weights
-MOST = 8  # stages that are shown
+FEWEST, MOST = 4, 8  # stages that are shown
 
 
 @dataclass(frozen=True)
@@ -91,17 +92,17 @@ class Named:
 
 def stages(layers: dict[str, dict], most: int = MOST) -> list[str]:
     """The stages of a network, at most so many, in order: its blocks at the first depth of names at which
-    there are four (`layer1` ... of a ResNet, `features.3` ... of SqueezeNet), or where names have no such
-    depth the last layer of each shape of maps. Where there are more, as evenly as it goes, the last one
-    among them."""
-    usable = {name: facts for name, facts in layers.items() if facts["maps"] and facts["shape"][1:]}
-    blocks = [name for name, facts in usable.items() if facts["operation"] == "block"]
-    found: list[str] = []
-    for depth in range(1, 1 + max((name.count(".") + 1 for name in blocks), default=0)):
-        found = [name for name in blocks if name.count(".") + 1 == depth]
-        if len(found) >= 4:
-            break
-    if len(found) < 4:
+    four differ in a number alone (`layer1` ... of a ResNet, `blocks.0` ... of a ViT), or at which there are
+    four, or where names have no such depth the last layer of each shape of maps. Where there are more, as
+    evenly as it goes, the last one among them."""
+    usable = {name: facts for name, facts in layers.items() if facts["maps"]}
+    maps = {name: facts for name, facts in usable.items() if len(facts["shape"]) > 1}
+    blocks = [name for name, facts in maps.items() if facts["operation"] == "block"]
+    depths = range(1, 1 + max((name.count(".") + 1 for name in blocks), default=0))
+    levels = [[name for name in blocks if name.count(".") + 1 == depth] for depth in depths]
+    candidates = [*map(_numbered, levels), *levels]
+    found = next((level for level in candidates if len(level) >= FEWEST), [])
+    if not found:
         by_shape = {
             str(facts["shape"]): name
             for name, facts in usable.items()
@@ -111,3 +112,11 @@ def stages(layers: dict[str, dict], most: int = MOST) -> list[str]:
     if len(found) > most:
         found = [found[round((len(found) - 1) * (n + 1) / most)] for n in range(most)]
     return found
+
+
+def _numbered(names: list[str]) -> list[str]:
+    """Of these names the largest group that differs in numbers alone."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(re.sub(r"\d+", "#", name), []).append(name)
+    return max(groups.values(), key=len, default=[])

@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -156,7 +157,10 @@ def present(value: torch.Tensor, how: dict) -> torch.Tensor:
     value = value.permute(how["order"])
     if "rows" not in how:
         return value
-    return value[:, :, how["before"] :].unflatten(2, (how["rows"], how["columns"]))
+    tokens, sides = value[:, :, how["before"] :], (how["rows"], how["columns"])
+    if math.prod(sides) != tokens.shape[2]:  # images of another size than it was traced for
+        sides = (math.isqrt(tokens.shape[2]),) * 2
+    return tokens.unflatten(2, sides)
 
 
 def tokens_before(value: torch.Tensor, how: dict) -> torch.Tensor:

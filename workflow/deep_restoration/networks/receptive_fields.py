@@ -160,7 +160,7 @@ class _Sight(NamedTuple):
     moved: bool = False
 
     def at(self, rows: int) -> _Sight:
-        """The same at maps of so many rows. Fewer than before a reshaping: neighbours have become channels."""
+        """The same at maps of so many rows. After a reshaping to fewer, neighbours have become channels."""
         if self.moved and rows < self.rows:
             stride = self.stride * self.rows / rows
             return self._replace(
