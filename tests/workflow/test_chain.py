@@ -561,7 +561,7 @@ def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path)
     assert "select_priors" not in stats  # paper-inverters.yaml has them, at few layers
     assert stats["reconstruct_restarts"] == "162"  # three recipes
     for split in ("train", "test"):
-        assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
+        assert output.count(f"images.{split}: there is no imagenet/{split} yet") == 1
 
     done = run()
     output = done.stdout + done.stderr

@@ -76,8 +76,8 @@ class Images(Model):
     )
     test: str = Field(
         min_length=1,
-        description="`embedded` (other photographs than the training ones) or a folder. Only reconstructed "
-        "and measured",
+        description="`embedded` (other photographs than the training ones), a folder, or one image file. "
+        "Only reconstructed and measured",
     )
     size: int = Field(
         ge=32,
@@ -1030,11 +1030,11 @@ class Figures(Model):
 class Study(Model):
     """Deep Restoration study"""
 
-    base: Literal["default", "none"] = Field(
+    base: Literal["default", "everything", "none"] = Field(
         "default",
-        description="What the study's files change: `default`, the study of config/config.yaml, whose "
-        "entries it has, too; `none`, nothing: it has what its files name, and the defaults of keys "
-        "listed here",
+        description="What the study's files change: `default` or `everything`, the study of "
+        "config/config.yaml or config/everything.yaml, whose entries it has, too; `none`, nothing: it has "
+        "what its files name, and the defaults of keys listed here",
     )
     only: Names | None = Field(
         None,
