@@ -32,12 +32,28 @@ images: {{train: embedded, test: embedded, size: 96}}
 classifiers: {{net: {CLASSIFIER}}}
 linear_inverse: null
 """
-RECIPE = "{priors: {tv: {weight: mahendran2015}}, optimiser: adam, phases: [{iterations: 9, rate: 5.0}]}"
+RECIPE = (
+    "{priors: {tv: {weight: mahendran2015}}, optimiser: adam, phases: [{iterations: 9, rate: 5.0}]}"
+)
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     return Tree.fresh(tmp_path_factory.mktemp("less") / "tree")
+
+
+def test_the_default_study_plans_what_a_first_look_needs(tree):
+    jobs = tree.plan("--cores", "1")
+    assert not NOT_ASKED_FOR & set(jobs)
+    assert not OF_INVERTERS & set(jobs)
+    expected = {
+        "classifier": 1,
+        "train_prior": 1,
+        "fit_surrogates": 3,
+        "reconstruct": 9,
+        "report": 1,
+    }
+    assert {rule: jobs.get(rule) for rule in expected} == expected
 
 
 def test_three_recipes_on_two_layers_plan_what_these_need(tree):
@@ -88,7 +104,10 @@ def test_a_single_photograph_is_a_study_s_test_image(tree):
     target = ("results/images/test.h5", "--configfile", config)
     assert tree.plan(*target) == {"images": 1}
     subprocess.run(
-        [sys.executable, "-m", "snakemake", *target], cwd=tree.root, env=tree.environment(), check=True
+        [sys.executable, "-m", "snakemake", *target],
+        cwd=tree.root,
+        env=tree.environment(),
+        check=True,
     )
     with open_hdf5(tree.root / "results/images/test.h5", "images") as file:
         assert list(file["names"].asstr()) == ["cat.png"]

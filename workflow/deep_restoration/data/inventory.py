@@ -1,4 +1,7 @@
-"""Which image files a folder holds, or that a file is one, and why others are left out. Standard library only."""
+"""Which image files a folder holds, or that a file is one, and why others are left out.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 

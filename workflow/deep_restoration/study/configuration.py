@@ -46,9 +46,9 @@ def with_store(config: dict) -> dict:
 
 
 def based(config: dict, given: dict, everything: Callable[[], dict]) -> dict:
-    """What a study starts from: the study of config/config.yaml with what the user has `given` over it
-    (`config`), with `base: everything` that of config/everything.yaml (which the function reads) with the same
-    over it, or with `base: none` what the user has given alone."""
+    """What a study starts from: that of config/config.yaml with what the user has `given` over it (`config`),
+    with `base: everything` that of config/everything.yaml (which the function reads) with the same over
+    it, or with `base: none` what the user has given alone."""
     base = given.get("base")
     if base == "everything":
         return merged(everything(), given)

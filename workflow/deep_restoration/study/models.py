@@ -1024,6 +1024,11 @@ class Figures(Model):
     """What the pictures show"""
 
     images: int = Field(6, ge=1, le=32, description="Test images in a gallery")
+    files: bool = Field(
+        True,
+        description="Whether every reconstructed test image is a PNG of its own, too: "
+        "results/pictures/<classifier>/<layer>/<recipe>/<image>.png",
+    )
     details: Details = Details()
 
 

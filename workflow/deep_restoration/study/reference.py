@@ -19,15 +19,16 @@ A study is a file with the keys that differ from [config.yaml](config.yaml), giv
 tables in JSON Schema, for editors. Numbers in powers of ten need a point and a sign, or YAML reads text:
 `1.0e-3`.
 
-**Starting from more or less.** `base: everything` changes [everything.yaml](everything.yaml) in place of config.yaml: a study of
-every stage on a small network that is trained on the spot. `base: none` starts from nothing: the files of
-the study name all that it has, and the defaults below are the rest. (Snakemake has read config.yaml all the
-same; what counts are the files after `--configfile` and the values after `--config`.)
+**Starting from more or less.** `base: everything` changes [everything.yaml](everything.yaml) in place of
+config.yaml: a study of every stage on a small network that is trained on the spot. `base: none` starts from
+nothing: the files of the study name all that it has, and the defaults below are the rest. (Snakemake has
+read config.yaml all the same; what counts are the files after `--configfile` and the values after
+`--config`.)
 
 **Leaving things out.** `null` drops, wherever it stands in the place of
 
-- an entry that has a name of yours (`classifiers: {efficientnet: null}`, `recipes: {tv: null}`, and in a recipe
-  `priors: {tv: null}`): the study does not have it;
+- an entry that has a name of yours (`classifiers: {efficientnet: null}`, `recipes: {tv: null}`, and in a
+  recipe `priors: {tv: null}`): the study does not have it;
 - a section of such entries (`visualisations: null`): it has none of them; - `linear_inverse`, `denoising`,
 `restarts` or `prior_selection`: the study goes without this part, and without its
   figures and tables;
