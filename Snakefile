@@ -72,6 +72,9 @@ rule all:
         "results/tables/time_to_quality.csv",
         "results/tables/discrimination.csv" if STUDY["priors"] else [],
         "results/tables/inverters.csv" if STUDY["inverters"] else [],
+        expand("results/pictures/{classifier}", classifier=STUDY["classifiers"])
+        if STUDY["figures"]["files"]
+        else [],
 
 
 rule statistics:

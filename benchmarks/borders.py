@@ -6,7 +6,7 @@
     python benchmarks/borders.py speed
 
 WEIGHTS are those of torchvision's squeezenet1_0; TRAIN and TEST are folders of photographs. Priors are
-trained with the settings of config/config.yaml and config/denoising.yaml, once; both borders use the same
+trained with the settings of config/everything.yaml and config/denoising.yaml, once; both borders use the same
 one. `images` reconstructs test photographs from three layers under a prior of images; `features` under total
 variation of one weight and a prior of the maps of a layer in between. Weights are tuned for each border on
 other training photographs, on one grid, which grows until it brackets the best of both. Errors are given by

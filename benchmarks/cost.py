@@ -3,7 +3,7 @@
 python benchmarks/cost.py --study config/paper.yaml --plan plan.txt --run FOLDER [FILE ...] > docs/cost.md
 
 `--plan`: what `snakemake -n --configfile config/paper.yaml` printed. `--run`, as often as there are runs: the
-folder with logs/ and results/, and the configuration files on top of config.yaml.
+folder with logs/ and results/, and the configuration files on top of what they start from.
 
 The work of every job is counted (study_work.py). Two rates of this machine, operations and bytes a
 second, and the time of a pass through a network are fitted to the reconstructions of the first run; each

@@ -24,6 +24,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 STUDY = """
+base: everything
 images: {size: 96, embedded_train: 100, embedded_test: 16}
 classifiers: {alexnet: {layers: [conv2]}}
 exemplar: {steps: 20}

@@ -76,19 +76,15 @@ class Job(NamedTuple):
 
 
 def study(*files: str | Path) -> dict:
-    """The checked configuration of config.yaml with these files on top, as Snakemake merges them."""
-    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    for file in files:
-        config = _merged(config, yaml.safe_load(Path(file).read_text(encoding="utf-8")))
-    return preflight.prepare(config, planning=True)
+    """The checked configuration of these files, as Snakemake merges them."""
 
+    def read(file: str | Path) -> dict:
+        return yaml.safe_load(Path(file).read_text(encoding="utf-8"))
 
-def _merged(base: dict, changes: dict) -> dict:
-    result = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = _merged(result[key], value) if both else value
-    return result
+    given: dict = functools.reduce(configuration.merged, map(read, files), {})
+    config = configuration.merged(read(ROOT / "config/config.yaml"), given)
+    everything = functools.partial(read, ROOT / "config/everything.yaml")
+    return preflight.prepare(configuration.based(config, given, everything), planning=True)
 
 
 @functools.cache

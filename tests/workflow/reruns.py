@@ -16,7 +16,13 @@ MAPS_TOLD = {
     "all",
 }
 TOLD = {"discrimination", "plot_discrimination"} | MAPS_TOLD
-Reconstructed = {"reconstruct", "evaluate", "plot_overview"} | MEASURED | PAPERS | TIMED | TOLD
+Reconstructed = (
+    {"reconstruct", "evaluate", "plot_overview", "write_pictures"}
+    | MEASURED
+    | PAPERS
+    | TIMED
+    | TOLD
+)
 DENOISED = {"denoise", "plot_denoising", "prior_tables", "report", "all"}
 LEARNED = {"train_prior", "describe_filters", "plot_prior", "discrimination"} | DENOISED
 # What follows a change of inverse networks, besides the recipes that use them.

@@ -40,6 +40,24 @@ def test_table_has_a_row_for_every_layer_recipe_and_image(finished):
     assert found == {(la, r, i) for la in LAYERS for r in measured for i in names}
 
 
+def test_every_reconstructed_image_is_a_picture(finished):
+    import numpy as np
+    from PIL import Image
+
+    from deep_restoration.files.hdf5 import open_hdf5
+
+    folder = finished.root / "results/pictures/alexnet"
+    names = ("chelsea-000", "coffee-000")
+    expected = {f"{la}/{r}/{i}.png" for la in LAYERS for r in RECIPES for i in names}
+    assert {p.relative_to(folder).as_posix() for p in folder.rglob("*.png")} == expected
+    path = finished.root / "results/reconstructions/alexnet/conv2/tv.h5"
+    with (
+        open_hdf5(path, "reconstructions") as file,
+        Image.open(folder / "conv2/tv/coffee-000.png") as picture,
+    ):
+        assert np.abs(np.asarray(picture) / 255 - file["images"][1]).max() < 0.51 / 255
+
+
 def test_baselines_are_made_of_the_training_images_and_measured_in_every_table(finished):
     import numpy as np
 
@@ -561,7 +579,7 @@ def test_the_study_at_full_size_is_planned_before_its_images_are_there(tmp_path)
     assert "select_priors" not in stats  # paper-inverters.yaml has them, at few layers
     assert stats["reconstruct_restarts"] == "162"  # three recipes
     for split in ("train", "test"):
-        assert output.count(f"images.{split}: there is no folder imagenet/{split} yet") == 1
+        assert output.count(f"images.{split}: there is no imagenet/{split} yet") == 1
 
     done = run()
     output = done.stdout + done.stderr

@@ -78,6 +78,7 @@ SETTINGS = {
         "figures: {images: 1}",
         {"plot_reconstructions", "plot_details", "report", "all"},
     ),
+    "no images as files": ("figures: {files: false}", {"report", "all"}),
     "the size of a detail": ("figures: {details: {side: 20}}", {"plot_details", "report", "all"}),
     "the recipes shown in detail": (
         "figures: {details: {recipes: [tv, foe]}}",

@@ -9,7 +9,7 @@ from tests.tree import TINY, Tree, rows_of, same_content
 
 pytestmark = pytest.mark.slow
 
-DEFAULT = "config/config.yaml"  # the study over which the tiny one is laid
+DEFAULT = "config/everything.yaml"  # the study over which the tiny one is laid
 
 RECONSTRUCTIONS = [f"results/reconstructions/alexnet/conv1/{r}.h5" for r in ("tv", "pure")]
 STARTS = "results/restarts/alexnet/conv1/pure.h5"

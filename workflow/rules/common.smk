@@ -3,6 +3,7 @@
 import os
 import sys
 
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
 
@@ -30,10 +31,16 @@ if not PLANNING and (closed := launch.closed_folders("results", "logs")):
         "make it writable, or compute elsewhere (snakemake --directory)"
     )
 
+
+def everything():
+    """The study of config/everything.yaml."""
+    return load_configfile(Path(workflow.basedir) / "config" / "everything.yaml")
+
+
 try:
     # What the user gave, without config/config.yaml, which Snakemake has put below it in `config`.
     GIVEN = workflow.config_settings.overwrite_config
-    STUDY = configuration.with_store(configuration.based(config, GIVEN))
+    STUDY = configuration.with_store(configuration.based(config, GIVEN, everything))
     STUDY = preflight.prepare(STUDY, PLANNING)
 except configuration.ConfigurationError as error:
     raise WorkflowError(str(error)) from None

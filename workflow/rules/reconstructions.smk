@@ -120,3 +120,26 @@ rule reconstruct:
         "Reconstructing images from {wildcards.classifier} {wildcards.layer} by {wildcards.recipe}"
     script:
         "../scripts/reconstruct.py"
+
+
+rule write_pictures:
+    "Write the images reconstructed from every layer by every recipe as PNG files."
+    input:
+        layers_of(
+            "results/reconstructions/{classifier}/{layer}/{recipe}.h5", recipe=STUDY["recipes"]
+        ),
+    output:
+        directory("results/pictures/{classifier}"),
+    log:
+        "logs/write_pictures/{classifier}.log",
+    benchmark:
+        "logs/benchmarks/write_pictures/{classifier}.tsv"
+    resources:
+        mem_mb=grows(1500),
+        runtime=grows(60),
+    params:
+        code=code("write_pictures.py"),
+    message:
+        "Writing the images reconstructed from {wildcards.classifier} as PNG files"
+    script:
+        "../scripts/write_pictures.py"

@@ -12,13 +12,13 @@ with job(snakemake):
     if embedded := settings["source"] == "embedded":
         stream = images.embedded_crops(settings["split"], count, size, settings["seed"])
     else:
-        found = inventory.survey(params.folder)
+        found, folder = inventory.survey(params.folder), inventory.folder_of(params.folder)
         if str(found):
             log.info("%s: %s", params.folder, found)
         files = splits.evenly_spaced(found.images, count)
-        stream = images.folder_images(params.folder, files, size, snakemake.threads)
+        stream = images.folder_images(folder, files, size, snakemake.threads)
     with create_hdf5(snakemake.output[0], "images", provenance_of(params)) as file:
         kept, rejected = preparation.store(file, stream, count, size)
         if not embedded:
-            hashing.require(settings["content"], params.folder, files, params.hashes)
+            hashing.require(settings["content"], folder, files, params.hashes)
             preparation.require(kept, rejected, settings["unusable"], *params.least)

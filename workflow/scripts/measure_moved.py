@@ -10,11 +10,11 @@ with job(snakemake):
     from deep_restoration.networks import saved
 
     settings, name = snakemake.params.settings, snakemake.wildcards.classifier
-    layers, folder = settings["layers"], snakemake.params.folder
-    network = saved.load(snakemake.input.network, layers)
+    layers, source = settings["layers"], snakemake.params.folder
+    network, folder = saved.load(snakemake.input.network, layers), inventory.folder_of(source)
     names = []
     if settings["source"] == "folder":
-        names = splits.evenly_spaced(inventory.image_files(folder), settings["count"])
+        names = splits.evenly_spaced(inventory.image_files(source), settings["count"])
         hashing.require(settings["content"], folder, names, snakemake.params.hashes)
     rows = []
     shown = moved.photographs(settings["source"], folder, names, settings["size"])

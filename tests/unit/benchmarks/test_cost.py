@@ -21,6 +21,7 @@ from deep_restoration.priors.ridge import Ridge
 from deep_restoration.priors.spectral import Spectral
 from deep_restoration.priors.unet import Gate, Network, UNet
 
+EVERYTHING = study_work.ROOT / "config" / "everything.yaml"
 SIZE, LAYERS = 96, ("conv2", "pool5")
 
 
@@ -170,7 +171,7 @@ def test_the_sets_of_added_priors_are_at_most_those_counted(layers):
 
 
 def test_every_job_of_a_study_is_counted():
-    plan = study_work.study()
+    plan = study_work.study(EVERYTHING)
     jobs = list(study_work.Counter(plan, 1500, 8)())
     names = [(job.rule, job.name) for job in jobs]
     assert len(set(names)) == len(names)
@@ -184,7 +185,7 @@ def test_every_job_of_a_study_is_counted():
 
 
 def test_an_annealing_counts_its_gradients_and_its_surrogates():
-    plan = study_work.study()
+    plan = study_work.study(EVERYTHING)
     work = {(job.rule, job.name): job.work for job in study_work.Counter(plan, 1500, 8)()}
     key = "alexnet/conv2/annealed"
     anneal = plan["recipes"]["annealed"]["anneal"]
@@ -213,7 +214,7 @@ def test_an_annealing_counts_its_gradients_and_its_surrogates():
 
 
 def test_priors_cost_in_the_phases_that_have_them_alone():
-    plan = study_work.study()
+    plan = study_work.study(EVERYTHING)
     counter = study_work.Classifier(study_work.Counter(plan, 1500, 8), "alexnet")
 
     def update(*phases):

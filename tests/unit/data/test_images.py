@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -670,6 +671,14 @@ def test_embedded_splits_share_no_photograph():
     train, test = images.EMBEDDED["train"], images.EMBEDDED["test"]
     assert not set(train) & set(test)
     assert not set(train.values()) & set(test.values())
+
+
+def test_embedded_photographs_come_with_the_packages_themselves():
+    """Others of scikit-image's would be downloaded."""
+    packages = {"skimage": "scikit-image", "sklearn": "scikit-learn", "matplotlib": "matplotlib"}
+    for package, file in [*images.EMBEDDED["train"].values(), *images.EMBEDDED["test"].values()]:
+        installed = {str(path) for path in metadata.files(packages[package]) or []}
+        assert f"{package}/{file}" in installed
 
 
 def test_first_test_crops_show_the_whole_centre_square():

@@ -69,6 +69,29 @@ def test_linked_folders_and_files_count(tmp_path):
     assert inventory.image_files(tmp_path / "photos") == ["2.jpg", "link/1.jpg"]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "b.PNG", "c.txt", "link.jpg"])
+def test_a_single_image_is_all_that_there_is(tmp_path, name):
+    write(tmp_path / "other.jpg")
+    write(tmp_path / "a.jpg")
+    write(tmp_path / "b.PNG")
+    (tmp_path / "c.txt").write_bytes(JPEG)
+    (tmp_path / "link.jpg").symlink_to(tmp_path / "a.jpg")
+    file = tmp_path / name
+    assert inventory.survey(file) == inventory.Survey([name], {}, 0)
+    assert inventory.folder_of(file) == inventory.folder_of(tmp_path) == tmp_path
+    assert (inventory.folder_of(file) / name).is_file()
+
+
+def test_a_single_file_that_is_no_image_or_not_there_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"file .*a\.txt is not taken: no image \(.*\.jpg"):
+        inventory.survey(write(tmp_path / "a.txt"))
+    (tmp_path / "a.jpg.part").write_bytes(JPEG)
+    with pytest.raises(ValueError, match=r"a\.jpg\.part is not taken: JPEG, but by its suffix"):
+        inventory.survey(tmp_path / "a.jpg.part")
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*b\.jpg"):
+        inventory.survey(tmp_path / "b.jpg")
+
+
 def test_missing_and_empty_folders_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="nowhere"):
         inventory.image_files(tmp_path / "nowhere")

@@ -13,7 +13,8 @@ from deep_restoration.study.completion import completed
 from deep_restoration.study.configuration import ConfigurationError
 
 CONFIG = Path(__file__).parents[3] / "config"
-SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+SHIPPED = yaml.safe_load((CONFIG / "everything.yaml").read_text(encoding="utf-8"))
+DEFAULT = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
 DENOISER = {"method": "denoiser"}
 MAPS = {"recipe": "tv", "prior": "features"}
 
@@ -28,6 +29,12 @@ def study(changes):
             place = place.setdefault(part, {})
         place[last] = value
     return result
+
+
+def based(given):
+    """What a study starts from that a user has given, as the rules ask."""
+    under = configuration.merged(DEFAULT, given)
+    return configuration.based(under, given, lambda: copy.deepcopy(SHIPPED))
 
 
 def value(config, key):
@@ -268,19 +275,33 @@ def test_only_must_name_recipes_that_are_there(only, parts):
 def test_a_study_starts_from_the_default_one_or_from_nothing():
     given = {key: SHIPPED[key] for key in ("images", "classifiers")}
     given |= {"recipes": {"pure": SHIPPED["recipes"]["pure"]}}
-    assert configuration.based(SHIPPED, given) is SHIPPED
+    assert based(given)["recipes"] == DEFAULT["recipes"] | given["recipes"]
+    assert based(given)["figures"] == DEFAULT["figures"]
     given |= {"base": "none"}
-    found = preflight.prepare(configuration.based(SHIPPED | given, given))
+    found = preflight.prepare(based(given))
     assert list(found["recipes"]) == ["pure"]
     for section in ("priors", "patches", "inverters", "visualisations"):
         assert found[section] == {}
-    assert found["exemplar"]["steps"] == 220  # the default of the key; config.yaml has 170
+    assert found["exemplar"]["steps"] == 220  # the default of the key; everything.yaml has 170
 
 
 def test_a_study_that_starts_from_nothing_has_to_name_what_it_is_of():
     given = {"base": "none", "recipes": {"pure": SHIPPED["recipes"]["pure"]}}
     with pytest.raises(ConfigurationError, match="the configuration lacks images, classifiers"):
-        preflight.prepare(configuration.based(SHIPPED | given, given))
+        preflight.prepare(based(given))
+
+
+def test_a_study_may_start_from_everything():
+    changes = {"base": "everything", "recipes": {"tv": {"box": False}, "pure": None}}
+    found = based(changes)
+    assert found["classifiers"] == SHIPPED["classifiers"]
+    assert found["recipes"]["tv"] == SHIPPED["recipes"]["tv"] | {"box": False}
+    assert list(preflight.prepare(found)["recipes"]) == [
+        name for name in SHIPPED["recipes"] if name != "pure"
+    ]
+    assert preflight.prepare(based({"base": "everything"})) == preflight.prepare(
+        SHIPPED | {"base": "everything"}
+    )
 
 
 # ------------------------------------------------------------------------------ kept

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from deep_restoration.data import splits
 from deep_restoration.jobs import preflight
@@ -18,7 +19,7 @@ from deep_restoration.study.configuration import ConfigurationError
 from deep_restoration.study.wording import nearest
 
 CONFIG = Path(__file__).parents[3] / "config"
-SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+SHIPPED = yaml.safe_load((CONFIG / "everything.yaml").read_text(encoding="utf-8"))
 DROP = object()
 
 
@@ -364,18 +365,15 @@ def test_the_prior_of_linear_inverses_may_take_all_images():
 FILES = {path.stem: path for path in CONFIG.glob("*.yaml")}
 
 
-def merged(config, changes):
-    """Two configurations as Snakemake puts one over the other."""
-    result = dict(config)
-    for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(result.get(key), dict)
-        result[key] = merged(result[key], value) if both else value
-    return result
+def read(name):
+    return yaml.safe_load(FILES[name].read_text(encoding="utf-8"))
 
 
 def shipped(name):
-    """A shipped study, over the default one."""
-    return merged(SHIPPED, yaml.safe_load(FILES[name].read_text(encoding="utf-8")))
+    """A shipped study, over what it starts from."""
+    given = read(name)
+    config = configuration.merged(read("config"), given)
+    return configuration.based(config, given, lambda: read("everything"))
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -387,7 +385,7 @@ def test_shipped_studies_are_planned_before_their_images_are_there(name, tmp_pat
     folders["denoising.images"] = found["denoising"]["images"]
     given = ("embedded", "test", None)
     folders = {key: source for key, source in folders.items() if source not in given}
-    assert bool(folders) == (name != "config")
+    assert bool(folders) == (name not in ("config", "everything"))
     if folders:
         lines = lines_of(refused(shipped(name)))
         assert [line.split(";")[0] for line in lines] == [
@@ -457,11 +455,27 @@ def test_a_plan_refuses_a_folder_without_images(tmp_path):
     assert "holds no image" in line
 
 
-def test_a_plan_refuses_a_file_for_a_folder(tmp_path):
+def test_a_plan_refuses_a_file_that_is_no_image(tmp_path):
     (tmp_path / "photos").touch()
     source = str(tmp_path / "photos")
     (line,) = lines_of(refused(study(("images.train", source)), True))
-    assert f"images.train is '{source}': there is no folder" in line
+    assert f"images.train is '{source}': file {source} is not taken: no image" in line
+
+
+def test_a_single_photograph_may_be_reconstructed_but_is_too_little_to_learn_from(tmp_path):
+    source = str(tmp_path / "cat.png")
+    Image.new("RGB", (4, 4)).save(source)
+    found = preflight.prepare(study(("images.test", source)))
+    assert preflight.image_counts(found)["test"] == 1
+    (line, *_) = lines_of(refused(study(("images.train", source))))
+    assert f"images.train is '{source}', which holds 1 image; " in line
+    assert line.endswith("at least 2")
+
+
+def test_a_single_photograph_that_is_not_there_is_a_file(tmp_path):
+    source = str(tmp_path / "cat.png")
+    (line,) = lines_of(refused(study(("images.test", source))))
+    assert line == f"  images.test is '{source}': there is no file {source}"
 
 
 # ------------------------------------------------------------------------------ faults

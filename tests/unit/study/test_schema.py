@@ -14,7 +14,7 @@ from deep_restoration.study import models, schema
 from deep_restoration.study.completion import completed
 
 ROOT = Path(__file__).parents[3]
-SHIPPED = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+SHIPPED = yaml.safe_load((ROOT / "config/everything.yaml").read_text(encoding="utf-8"))
 
 
 def rules(rule):

@@ -12,7 +12,7 @@ from deep_restoration.study import schema, visualisations
 from deep_restoration.study.configuration import ConfigurationError
 
 CONFIG = Path(__file__).parents[3] / "config"
-SHIPPED = yaml.safe_load((CONFIG / "config.yaml").read_text(encoding="utf-8"))
+SHIPPED = yaml.safe_load((CONFIG / "everything.yaml").read_text(encoding="utf-8"))
 
 
 def study(entry, **more):

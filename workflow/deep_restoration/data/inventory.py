@@ -1,4 +1,7 @@
-"""Which image files a folder holds, and why others are left out. Standard library only."""
+"""Which image files a folder holds, or that a file is one, and why others are left out.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -84,7 +87,7 @@ HEIC = "HEIC, which needs pillow-heif: pip install pillow-heif"
 
 
 class Survey(NamedTuple):
-    """What lies below a folder: paths relative to it, sorted."""
+    """What lies below a folder, or that a single file is one: paths relative to its `folder_of`, sorted."""
 
     images: list[str]
     left_out: dict[str, str]  # what looks like an image and is not taken, and why
@@ -104,21 +107,29 @@ class Survey(NamedTuple):
         return "; ".join(parts)
 
 
-def image_files(folder: str | os.PathLike) -> list[str]:
-    """Paths of the image files below `folder`, relative to it, sorted. Raises as `survey` does."""
-    return survey(folder).images
+def folder_of(source: str | os.PathLike) -> Path:
+    """The folder to which the paths of a `survey` are relative: `source`, or that of the single file."""
+    source = Path(source)
+    return source.parent if source.is_file() else source
 
 
-def survey(folder: str | os.PathLike) -> Survey:
-    """Which files below `folder` are images. Links are followed once, hidden files and folders left alone.
+def image_files(source: str | os.PathLike) -> list[str]:
+    """Paths of the image files below a folder, relative to it, sorted; of a single file its name. Raises as
+    `survey` does."""
+    return survey(source).images
+
+
+def survey(source: str | os.PathLike) -> Survey:
+    """Which files below a folder are images. Links are followed once, hidden files and folders left alone. A
+    `source` that is no folder but an image is that one.
 
     A file counts by its suffix, whatever its case. One of another suffix, or of none, counts by its first
     bytes; that costs 15 microseconds each where they are in memory, as much as looking up an image's hash.
-    Raises FileNotFoundError when there is no such folder, and ValueError when one cannot be listed or
-    none holds an image.
+    Raises FileNotFoundError when there is no such folder or file, and ValueError when one cannot be listed
+    or none holds an image.
     """
     found, left_out, others, known = [], {}, 0, _suffixes()
-    for name, entry in _walk(folder):
+    for name, entry in _single(source) if Path(source).is_file() else _walk(source):
         if os.path.splitext(name)[1].lower() in known:
             found.append(name)
             continue
@@ -131,8 +142,11 @@ def survey(folder: str | os.PathLike) -> Survey:
             others += 1
     result = Survey(sorted(found), dict(sorted(left_out.items())), others)
     if not found:
-        rest = f"; {result}" if str(result) else ""
-        raise ValueError(f"folder {folder} holds no image ({' '.join(sorted(SUFFIXES))}){rest}")
+        rest, suffixes = f"; {result}" if str(result) else "", " ".join(sorted(SUFFIXES))
+        if Path(source).is_file():
+            why = ", ".join(left_out.values()) or f"no image ({suffixes})"
+            raise ValueError(f"file {source} is not taken: {why}")
+        raise ValueError(f"folder {source} holds no image ({suffixes}){rest}")
     return result
 
 
@@ -145,6 +159,13 @@ def reads_heic() -> bool:
     return importlib.util.find_spec("pillow_heif") is not None
 
 
+def _single(file: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
+    """A file as `_walk` would find it in its folder, whatever else is there."""
+    file = Path(file)
+    with os.scandir(file.parent) as listing:
+        yield from ((file.name, entry) for entry in listing if entry.name == file.name)
+
+
 def _walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
     """Files below a folder, by relative path: every folder once, however many links lead to it.
 
@@ -152,7 +173,8 @@ def _walk(folder: str | os.PathLike) -> Iterator[tuple[str, os.DirEntry]]:
     """
     root = Path(folder)
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder}")
+        what = "file" if root.suffix.lower() in SUFFIXES | HEIF else "folder"
+        raise FileNotFoundError(f"there is no {what} {folder}")
     seen, waiting = set(), [""]
     while waiting:
         inner = waiting.pop()

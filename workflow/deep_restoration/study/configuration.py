@@ -45,10 +45,23 @@ def with_store(config: dict) -> dict:
     return config | {"store": os.environ[STORE] or None} if STORE in os.environ else config
 
 
-def based(config: dict, given: dict) -> dict:
-    """What a study starts from: the defaults of config/config.yaml with what the user has `given` over
-    them, or with `base: none` what the user has given alone."""
-    return dict(given) if given.get("base") == "none" else config
+def based(config: dict, given: dict, everything: Callable[[], dict]) -> dict:
+    """What a study starts from: that of config/config.yaml with what the user has `given` over it (`config`),
+    with `base: everything` that of config/everything.yaml (which the function reads) with the same over
+    it, or with `base: none` what the user has given alone."""
+    base = given.get("base")
+    if base == "everything":
+        return merged(everything(), given)
+    return dict(given) if base == "none" else config
+
+
+def merged(base: dict, changes: dict) -> dict:
+    """A configuration with another over it, as Snakemake lays one file over another."""
+    result = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if both else value
+    return result
 
 
 def folder(path: str) -> Path:

@@ -76,8 +76,8 @@ class Images(Model):
     )
     test: str = Field(
         min_length=1,
-        description="`embedded` (other photographs than the training ones) or a folder. Only reconstructed "
-        "and measured",
+        description="`embedded` (other photographs than the training ones), a folder, or one image file. "
+        "Only reconstructed and measured",
     )
     size: int = Field(
         ge=32,
@@ -1024,17 +1024,22 @@ class Figures(Model):
     """What the pictures show"""
 
     images: int = Field(6, ge=1, le=32, description="Test images in a gallery")
+    files: bool = Field(
+        True,
+        description="Whether every reconstructed test image is a PNG of its own, too: "
+        "results/pictures/<classifier>/<layer>/<recipe>/<image>.png",
+    )
     details: Details = Details()
 
 
 class Study(Model):
     """Deep Restoration study"""
 
-    base: Literal["default", "none"] = Field(
+    base: Literal["default", "everything", "none"] = Field(
         "default",
-        description="What the study's files change: `default`, the study of config/config.yaml, whose "
-        "entries it has, too; `none`, nothing: it has what its files name, and the defaults of keys "
-        "listed here",
+        description="What the study's files change: `default` or `everything`, the study of "
+        "config/config.yaml or config/everything.yaml, whose entries it has, too; `none`, nothing: it has "
+        "what its files name, and the defaults of keys listed here",
     )
     only: Names | None = Field(
         None,

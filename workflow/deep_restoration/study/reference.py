@@ -19,10 +19,16 @@ A study is a file with the keys that differ from [config.yaml](config.yaml), giv
 tables in JSON Schema, for editors. Numbers in powers of ten need a point and a sign, or YAML reads text:
 `1.0e-3`.
 
+**Starting from more or less.** `base: everything` changes [everything.yaml](everything.yaml) in place of
+config.yaml: a study of every stage on a small network that is trained on the spot. `base: none` starts from
+nothing: the files of the study name all that it has, and the defaults below are the rest. (Snakemake has
+read config.yaml all the same; what counts are the files after `--configfile` and the values after
+`--config`.)
+
 **Leaving things out.** `null` drops, wherever it stands in the place of
 
-- an entry that has a name of yours (`classifiers: {alexnet: null}`, `recipes: {tv: null}`, and in a recipe
-  `priors: {tv: null}`): the study does not have it;
+- an entry that has a name of yours (`classifiers: {efficientnet: null}`, `recipes: {tv: null}`, and in a
+  recipe `priors: {tv: null}`): the study does not have it;
 - a section of such entries (`visualisations: null`): it has none of them; - `linear_inverse`, `denoising`,
 `restarts` or `prior_selection`: the study goes without this part, and without its
   figures and tables;
@@ -33,12 +39,9 @@ tables in JSON Schema, for editors. Numbers in powers of ten need a point and a 
 Where the tables say that null is a value, it means what they say. Everywhere else it is an error. What
 names a thing that was dropped is an error, too, which says what dropped it.
 
-**Starting from less.** `only: [tv, foe]` keeps these recipes of all, and what they need; it may also name
+**Keeping few.** `only: [tv, foe]` keeps these recipes of all, and what they need; it may also name
 priors, inverters, visualisations, and the sections `linear_inverse`, `denoising`, `restarts` and
-`prior_selection`, which are dropped otherwise. `base: none` starts from nothing: config.yaml then gives no
-classifier, recipe or other entry, and no value; the files of the study name all that it has, and the
-defaults below are the rest. (Snakemake has read config.yaml all the same; what counts are the files after
-`--configfile` and the values after `--config`.)
+`prior_selection`, which are dropped otherwise.
 """
 
 

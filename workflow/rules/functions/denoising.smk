@@ -20,7 +20,9 @@ def denoising_files():
 def denoising_folder(wildcards, threads):
     """As `image_folder`: not recorded."""
     source = STUDY["denoising"]["images"]
-    return "" if source in (None, "test") else str(configuration.folder(source))
+    return (
+        "" if source in (None, "test") else str(inventory.folder_of(configuration.folder(source)))
+    )
 
 
 def denoising_settings(wildcards):

@@ -11,14 +11,15 @@ IMAGE_HASHES = Path(".snakemake") / "deep_restoration" / "images.json"
 
 @lru_cache(maxsize=None)
 def image_inventory(split):
-    """Which files a folder of images holds (train, test, or those to denoise), and their content."""
+    """Which files a folder of images holds (train, test, or those to denoise), and their content; of a single
+    file that one."""
     section, name = ("denoising", "images") if split == "denoising" else ("images", split)
     source, key = STUDY[section][name], f"{section}.{name}"
     if source in (configuration.EMBEDDED, None) or (split == "denoising" and source == "test"):
         return None
     folder = configuration.folder(source)
     if PLANNING and not folder.exists():
-        print(f"{key}: there is no folder {source} yet; planned without it", file=sys.stderr)
+        print(f"{key}: there is no {source} yet; planned without it", file=sys.stderr)
         return {}
     found = inventory.survey(folder)
     if found.left_out and workflow.is_main_process:
@@ -26,7 +27,7 @@ def image_inventory(split):
     files = found.images
     if split == "test":
         files = spacing.evenly_spaced(files, STUDY["images"]["test_count"])
-    return hashing.content_hashes(folder, files, IMAGE_HASHES)
+    return hashing.content_hashes(inventory.folder_of(folder), files, IMAGE_HASHES)
 
 
 def check_disjoint():
@@ -61,7 +62,7 @@ def image_settings(wildcards):
 
 
 def image_folder(wildcards, threads):
-    """Where the files lie. Snakemake does not record params that depend on threads, so that a folder
+    """Where the files lie, or the single file. Snakemake does not record params that depend on threads, so that a folder
     that was moved with its images reruns nothing."""
     source = STUDY["images"][wildcards.split]
     return "" if source == "embedded" else str(configuration.folder(source))
