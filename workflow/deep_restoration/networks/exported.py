@@ -67,9 +67,8 @@ class _Exported:
 
     def _counts(self, node: torch.fx.Node) -> bool:
         """Whether anything depends on it: not on checks of sizes and types."""
-        target = node.target
-        changes = isinstance(target, torch._ops.OpOverload) and _is_in_place(target)
-        return bool(node.users) or (changes and node.args[0].name not in self.weights)
+        changed = _changed(node)
+        return bool(node.users) or (changed is not None and changed.name not in self.weights)
 
     def _add(self, name: str, kind: str, arguments: Any, keywords: dict, **more: Any) -> None:
         step = {"name": name, "kind": kind, **more}
@@ -110,8 +109,8 @@ class _Exported:
             name = self._name(f"{path}.{word}" if path else word)
             self._add(name, "function", arguments, keywords, target=target)
         self.called[node.name] = name
-        if isinstance(node.target, torch._ops.OpOverload) and _is_in_place(node.target):
-            self.called[node.args[0].name] = name  # what reads it from here on reads the result
+        if (changed := _changed(node)) is not None:
+            self.called[changed.name] = name  # what reads it from here on reads the result
 
     def _inside(self, node: torch.fx.Node) -> str:
         """The path of the innermost module that a node was recorded in."""
@@ -126,8 +125,8 @@ class _Exported:
         beside = (other for other in (node.prev, node.next) if other.op == "call_function")
         if any(other.users and self._inside(other) == path for other in beside):
             return False
-        weights = {self.weights.get(source.name) for source in node.all_input_nodes} - {None}
-        if any(weight.rpartition(".")[0] != path for weight in weights):
+        names = [source.name for source in node.all_input_nodes if source.name in self.weights]
+        if any(self.weights[name].rpartition(".")[0] != path for name in names):
             return False
         try:
             settings_of(module)
@@ -153,14 +152,19 @@ class _Exported:
 
 def _changes_a_view(node: torch.fx.Node) -> bool:
     """Whether a part of another tensor is changed in place, and with it that tensor."""
-    if not (isinstance(node.target, torch._ops.OpOverload) and _is_in_place(node.target)):
-        return False
-    part = node.args[0].target
-    return isinstance(part, torch._ops.OpOverload) and part.is_view
+    part = _changed(node)
+    return (
+        part is not None and isinstance(part.target, torch._ops.OpOverload) and part.target.is_view
+    )
 
 
-def _is_in_place(function: torch._ops.OpOverload) -> bool:
-    return function._schema.name.endswith("_")
+def _changed(node: torch.fx.Node) -> torch.fx.Node | None:
+    """What the node changes in place, if anything."""
+    function = node.target
+    if not isinstance(function, torch._ops.OpOverload) or not function._schema.name.endswith("_"):
+        return None
+    first = node.args[0]
+    return first if isinstance(first, torch.fx.Node) else None
 
 
 def _target(function: Any) -> tuple[str, str]:

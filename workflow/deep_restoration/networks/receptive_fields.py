@@ -77,8 +77,9 @@ def of_layers(
             shape = present(value, how).shape[1:] if how else value.shape[1:]
             maps = how is not None and len(shape) in (VECTOR, MAPS)
             if here.unknown and maps:
-                measurable = network is not None and len(shape) == MAPS
-                field = _measured(network([name]), name, size) if measurable else math.inf
+                field = math.inf
+                if network and len(shape) == MAPS:
+                    field = _measured(network([name]), name, size)
                 stride = size / shape[1] if len(shape) == MAPS else here.stride
                 here = _Sight(stride, max(here.field, field), here.beyond)
             if maps and len(shape) == MAPS:
