@@ -60,7 +60,7 @@ def test_a_row_has_type_limits_default_and_description():
         *("`held_out`", "number", "more than 0, at most 0.5", "`0.05`"),
     ]
     assert row(text, "classifiers", "std")[1:4] == [
-        *("list of numbers (at least 0.001, at most 1)", "3 entries", "`[0.229, 0.224, 0.225]`"),
+        *("list of numbers (at least 0.001, at most 1) or null", "3 entries", "`null`"),
     ]
     assert row(text, "patches", "size")[1:4] == [
         *("integer (at least 1, at most 64), or `next`", "", "`8`"),
