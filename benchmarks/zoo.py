@@ -20,7 +20,6 @@ from deep_restoration.inversion.schedules import Phase
 from deep_restoration.inverters.chain import Chain
 from deep_restoration.inverters.plan import plan_chain
 from deep_restoration.networks import graph, receptive_fields, sources
-from deep_restoration.networks.weights import constants
 from deep_restoration.priors.registry import HAND_CRAFTED
 from deep_restoration.priors.registry import Given as Known
 from deep_restoration.runtime.checkpoints import Checkpoint
@@ -67,12 +66,7 @@ def tried(architecture: str, size: int) -> Tried:
     """Raises ValueError, with the sentence that a user reads, where the network cannot be used."""
     started = time.process_time()
     model, steps = sources.traced(architecture, size)
-    state = {
-        **dict(model.named_parameters()),
-        **dict(model.named_buffers()),
-        **constants(steps, model),
-    }
-    state = {name: value.detach() for name, value in state.items()}
+    state = sources.tensors_of(steps, model)
     build = functools.partial(graph.Network, steps)
     layers, stop = receptive_fields.of_layers(steps, size, lambda names: build(names).load(state))
     if stop:

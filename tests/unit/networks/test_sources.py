@@ -16,7 +16,6 @@ from PIL import Image
 from torch import nn
 
 from deep_restoration.networks import names, receptive_fields, saved, sources
-from deep_restoration.networks.weights import constants
 
 LITE = "timm:tf_efficientnet_lite0"
 OWN = """
@@ -88,12 +87,7 @@ def test_every_stage_of_swin_can_be_inverted():
 def test_receptive_fields_of_timm_contain_what_the_gradient_reaches(architecture):
     model, steps = sources.traced(architecture, 96)
     layers, _ = receptive_fields.of_layers(steps, 96)
-    state = {
-        **dict(model.named_parameters()),
-        **dict(model.named_buffers()),
-        **constants(steps, model),
-    }
-    state = {name: value.detach() for name, value in state.items()}
+    state = sources.tensors_of(steps, model)
     middle = [n for n, f in layers.items() if f["waypoint"] and len(f["shape"]) == 3][:12]
     network = zoo.graph.Network(steps, middle).load(state)
     image = zoo.smooth(96)[:1].requires_grad_()

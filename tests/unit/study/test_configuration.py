@@ -1459,7 +1459,7 @@ DEEP_FAULTS = {
     ),
     "published weights of an architecture without any": (
         [("classifiers.alexnet.weights", "IMAGENET1K_V1")],
-        ["weights is 'IMAGENET1K_V1'", "no such weights for alexnet_lrn", "nearest: exemplar"],
+        ["weights is 'IMAGENET1K_V1'", "no such published weights for alexnet_lrn", "nearest: exemplar"],
     ),
     "priors added where no layer is in front": (
         [

@@ -11,13 +11,13 @@ pool5), every other network those that `print(model)` shows (`features.4`, `laye
 
 from __future__ import annotations
 
-import copy
 import importlib
 import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -87,22 +87,22 @@ def steps_of(
     had.
     """
     model = model if model is not None else build(architecture, size)
-    size, reasons = size or 224, []
-    try:
-        expected = output_of(checked := _awake(model), size)
-    except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
-        expected, checked = None, model
-        reasons.append(f"it takes no images of {size} pixels: {_first_line(error)}")
+    size, reasons, expected = size or 224, [], None
     tracers = (lambda: _by_fx(architecture, model)), (lambda: exported.trace(model, size))
-    for tracer in tracers:
+    with _awake(model):
         try:
-            steps = tracer()
-        except Exception as error:  # of many kinds, from anywhere in the network's own code
-            reasons.append(_first_line(error))
-            continue
-        if expected is None or _same(steps, checked, model, expected, size):
-            return receptive_fields.with_axes(steps, size)
-        reasons.append("what was traced computes something else than the module")
+            expected = output_of(model, size)
+        except (RuntimeError, ValueError, AssertionError, TypeError, IndexError) as error:
+            reasons.append(f"it takes no images of {size} pixels: {_first_line(error)}")
+        for tracer in tracers:
+            try:
+                steps = tracer()
+            except Exception as error:  # of many kinds, from anywhere in the network's own code
+                reasons.append(_first_line(error))
+                continue
+            if expected is None or _same(steps, model, expected, size):
+                return receptive_fields.with_axes(steps, size)
+            reasons.append("what was traced computes something else than the module")
     why = reasons[0] if expected is None else reasons[-1]
     raise ValueError(f"{architecture} cannot be used: {why}")
 
@@ -119,14 +119,26 @@ def _by_fx(architecture: str, model: nn.Module) -> list[dict]:
     return trace.trace(model, NodePathTracer(), literature_names(architecture, model))
 
 
-def _awake(model: nn.Module) -> nn.Module:
-    """A copy of which no weight is zero throughout: those of a new network may hide what is in front."""
-    model, draw = copy.deepcopy(model), torch.Generator().manual_seed(0)
+@contextmanager
+def _awake(model: nn.Module) -> Iterator[None]:
+    """While it lasts, no weight is zero throughout: those of a new network may hide what is in front."""
+    draw = torch.Generator().manual_seed(0)
+    asleep = [weight for weight in model.parameters() if not weight.any()]
     with torch.no_grad():
-        for weight in model.parameters():
-            if not weight.any():
-                weight.copy_(0.05 * torch.randn(weight.shape, generator=draw))
-    return model
+        for weight in asleep:
+            weight.copy_(0.05 * torch.randn(weight.shape, generator=draw))
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight in asleep:
+                weight.zero_()
+
+
+def tensors_of(steps: Sequence[dict], model: nn.Module) -> State:
+    """All tensors that the traced steps of a module may need, its own."""
+    found = {**constants(steps, model), **dict(model.named_parameters())}
+    return {name: v.detach() for name, v in {**found, **dict(model.named_buffers())}.items()}
 
 
 def output_of(model: nn.Module, size: int) -> torch.Tensor:
@@ -144,20 +156,10 @@ def output_of(model: nn.Module, size: int) -> torch.Tensor:
     return result
 
 
-def _same(
-    steps: list[dict], model: nn.Module, made: nn.Module, expected: torch.Tensor, size: int
-) -> bool:
-    """Whether steps compute what the module computes; `made`: the module that was traced, with the tensors
-    that tracing has added."""
+def _same(steps: list[dict], model: nn.Module, expected: torch.Tensor, size: int) -> bool:
+    """Whether the traced steps compute what the module computes."""
     last = steps[-1]["name"]
-    state = {
-        **constants(steps, made),
-        **dict(model.named_parameters()),
-        **dict(model.named_buffers()),
-    }
-    network = graph.Network(steps, [last]).load(
-        {name: value.detach() for name, value in state.items()}
-    )
+    network = graph.Network(steps, [last]).load(tensors_of(steps, model))
     found = network(torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0)))[last]
     if found.shape != expected.shape:
         return False
@@ -228,8 +230,7 @@ def weights_of(
     if weights == "file":
         state, origin = read_weights(path, sha256), str(path)
     elif weights == "module":
-        state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        state = {name: value.detach() for name, value in state.items()}
+        state = tensors_of(steps, model)
     else:
         state = published_weights(architecture, weights, size)
     return fit_weights(steps, layers, state, origin, constants(steps, model))
@@ -474,18 +475,12 @@ def examined(
 ) -> tuple[nn.Module, list[dict], dict[str, dict], str | None]:
     """The module and steps of an architecture, as `traced`, and what `receptive_fields.of_layers` says."""
     model, steps = traced(architecture, size, seed)
-    awake = _awake(model)
-    tensors = {
-        **constants(steps, model),
-        **dict(awake.named_parameters()),
-        **dict(awake.named_buffers()),
-    }
-    state = {name: value.detach() for name, value in tensors.items()}
-
-    def network(layers: Sequence[str]) -> graph.Network:
-        return graph.Network(steps, layers).load(state)
-
-    return model, steps, *receptive_fields.of_layers(steps, size, network)
+    with _awake(model):
+        state = tensors_of(steps, model)
+        layers, stop = receptive_fields.of_layers(
+            steps, size, lambda names: graph.Network(steps, names).load(state)
+        )
+    return model, steps, layers, stop
 
 
 def examine(architecture: str, size: int) -> dict:
