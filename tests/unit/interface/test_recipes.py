@@ -22,13 +22,13 @@ def foe(tmp_path):
     return tmp_path
 
 
-def test_the_recipes_are_those_of_the_default_study():
+def test_the_recipes_are_those_of_everything():
     from pathlib import Path
 
     import yaml
 
     root = Path(__file__).resolve().parents[3]
-    study = yaml.safe_load((root / "config" / "config.yaml").read_text())
+    study = yaml.safe_load((root / "config" / "everything.yaml").read_text())
     found = recipes.recipes()
     assert found == study["recipes"]
     found["tv"]["optimiser"] = "adam"  # a copy

@@ -297,7 +297,7 @@ def test_scripts_learn_of_nothing_that_is_not_in_the_key():
 def test_the_library_reads_no_setting_from_the_environment():
     # Threads, checkpoints, the processes of a training, the store itself, the cache of plans.
     known = {"runtime/__init__.py", "runtime/checkpoints.py", "runtime/parallel.py"}
-    known |= {"study/configuration.py", "files/kept.py"}
+    known |= {"study/configuration.py", "files/kept.py", "interface/shell.py"}
     library = WORKFLOW / "deep_restoration"
     for path in library.rglob("*.py"):
         if str(path.relative_to(library)) not in known and path.parent.name != "jobs":
@@ -318,7 +318,7 @@ def test_params_outside_the_key_are_those_that_snakemake_does_not_record():
 
 def test_rules_that_draw_and_gather_are_not_shared_and_all_others_are():
     rules = "".join(path.read_text() for path in sorted((WORKFLOW / "rules").glob("*.smk")))
-    drawn = {"report", "tables", "time_to_quality"}
+    drawn = {"report", "tables", "time_to_quality", "write_pictures"}
     for name, body in re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", rules, re.M):
         gathers = name.startswith("plot_") or name.endswith(("_table", "_tables")) or name in drawn
         assert ("store=store" in body) != gathers, name

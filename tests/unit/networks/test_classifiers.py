@@ -557,7 +557,7 @@ def test_published_weights_without_a_network_say_which_file_to_put_where(offline
 
 
 def test_published_weights_that_do_not_exist_list_those_that_do(offline):
-    with pytest.raises(ValueError, match=r"'V9' for resnet50; allowed: .*_V1, .*_V2, DEFAULT"):
+    with pytest.raises(ValueError, match=r"'V9' of resnet50; allowed: .*_V1, .*_V2, DEFAULT"):
         sources.published_weights("resnet50", "V9")
 
 

@@ -1,7 +1,7 @@
 """Which recipes one image can be inverted by, and what each takes. Imports no torch.
 
-The recipes by name are those of the default study, config/config.yaml, which is part of the package
-(`default_study.yaml`, a link). One of your own is a dictionary in the same format.
+The recipes by name are those of config/everything.yaml, which is part of the package
+(`everything.yaml`, a link). One of your own is a dictionary in the same format.
 """
 
 from __future__ import annotations
@@ -31,17 +31,18 @@ ENTRIES: dict[str, dict[str, str]] = {
 
 
 @functools.cache
-def _default_study() -> dict:
-    text = (files("deep_restoration.interface") / "default_study.yaml").read_text("utf-8")
+def _everything() -> dict:
+    text = (files("deep_restoration.interface") / "everything.yaml").read_text("utf-8")
     return yaml.load(text, LOADER)
 
 
 def recipes() -> dict[str, dict]:
-    """The entries of the default study's recipes by name, a copy to change: what `invert` takes as `recipe`.
+    """The entries of the recipes of config/everything.yaml by name, a copy to change: what `invert` takes as
+    `recipe`.
 
     Those that need what a study makes layer by layer are there, too; `needs` says what it is.
     """
-    return json.loads(json.dumps(_default_study()["recipes"]))
+    return json.loads(json.dumps(_everything()["recipes"]))
 
 
 def needs(entry: dict) -> str:
@@ -64,7 +65,7 @@ def needs(entry: dict) -> str:
 
 @functools.cache
 def _priors_of_maps() -> list[str]:
-    study, _ = completed(_default_study())
+    study, _ = completed(_everything())
     return [name for name in study["priors"] if source_of(study, name) == "features"]
 
 
@@ -89,7 +90,7 @@ def chosen(recipe: str | dict, priors: Files | None = None) -> tuple[dict, dict[
             f"recipe is of type {type(entry).__name__}; allowed: a name ({', '.join(recipes())}), or a "
             "dictionary of a recipe's keys"
         )
-    study = _default_study()
+    study = _everything()
     config, dropped = completed(study | {"recipes": {name: entry}})
     entry = config["recipes"][name]
     if reason := needs(entry):

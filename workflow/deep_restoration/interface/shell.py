@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         commands.add_parser,
         "recipes",
         help="list what an image can be reconstructed by",
-        description="List the recipes of the default study, and which of them take more than one image.",
+        description="List the recipes of config/everything.yaml, and which of them take more than one image.",
         epilog=f"example:\n  {PROGRAM} recipes",
     )
     return top
