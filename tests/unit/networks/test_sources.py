@@ -17,6 +17,7 @@ from torch import nn
 
 from deep_restoration.networks import names, receptive_fields, saved, sources
 
+REFUSED = {"timm:efficientvit_b0": "cannot be used: it switches autocast or gradients on the way"}
 LITE = "timm:tf_efficientnet_lite0"
 OWN = """
 import torch
@@ -65,6 +66,10 @@ def test_families_of_networks_can_be_used(architecture, size):
 @pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "size"), zoo.LARGE)
 def test_large_networks_can_be_used(architecture, size):
+    if architecture in REFUSED:
+        with pytest.raises(ValueError, match=REFUSED[architecture]):
+            zoo.tried(architecture, size)
+        return
     found = zoo.tried(architecture, size)
     assert found.usable > 0.1 * found.layers  # inside of attention little is
     assert found.fell < 1
