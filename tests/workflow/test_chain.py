@@ -25,9 +25,9 @@ RECIPES = [
     "mahendran2016",
     "foe",
     "annealed",
+    "inverter_joint",
     "inverter_joint+foe",
     "tv+features",
-    "inverter_joint",
 ]
 
 
@@ -335,7 +335,7 @@ def test_priors_are_told_apart_by_what_they_do(finished):
     denoised = rows_of(tables / "denoising.csv")
     assert [(row["prior"], row["estimator"]) for row in denoised] == [
         *((prior, "MAP") for prior in ("tv", "ica", "foe", "dae")),
-        *(("dae", "posterior mean"), ("edge", "MAP"), ("wiener", "MAP")),
+        *(("dae", "posterior mean"), ("wiener", "MAP"), ("edge", "MAP")),
     ]
     assert all(row["colour"] == "images" and row["images"] == "2" for row in denoised)
     for row in rows_of(finished.root / "results/denoising/foe.map.images.csv"):
