@@ -16,7 +16,8 @@ sys.path.insert(0, str(SCRIPTS.parent))
 
 from deep_restoration.jobs import launch, preflight
 from deep_restoration.jobs.fingerprint import Library
-from deep_restoration.study import configuration, feature_layers, registry, visualisations
+from deep_restoration.study import configuration, families, feature_layers, registry, visualisations
+from deep_restoration.study.configuration import canonical
 
 launch.prepare_environment()
 LIBRARY = Library(SCRIPTS.parent / "deep_restoration")
@@ -68,13 +69,6 @@ wildcard_constraints:
     kind=names(visualisations.kinds()),
 
 
-def canonical(value):
-    """Keys in order, so that reordering the configuration is no change."""
-    if isinstance(value, dict):
-        return {key: canonical(value[key]) for key in sorted(value)}
-    return [canonical(item) for item in value] if isinstance(value, list) else value
-
-
 def code(script):
     """The fingerprint of a script and of all project code that it reaches."""
     return LIBRARY.fingerprint(SCRIPTS / script)
@@ -123,29 +117,6 @@ def sight(wildcards):
     """Stride and receptive field of the wildcard's layer."""
     layer = layers_before(wildcards)[wildcards.layer]
     return {key: layer[key] for key in ("receptive_field", "stride")}
-
-
-def learned_recipes():
-    """Names of the recipes that use anything learned."""
-    return [
-        name
-        for name, recipe in STUDY["recipes"].items()
-        if recipe.get("inverter") or set(registry.named_priors(recipe)) & set(STUDY["priors"])
-    ]
-
-
-def recipe_families():
-    """Of every recipe: inverter, if an inverse network has a part in it, learned, or hand-crafted."""
-    return canonical(
-        {
-            name: (
-                ("inverter" if recipe.get("inverter") else "learned")
-                if name in learned_recipes()
-                else "hand-crafted"
-            )
-            for name, recipe in STUDY["recipes"].items()
-        }
-    )
 
 
 def store(wildcards, threads):

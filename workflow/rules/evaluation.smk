@@ -117,7 +117,7 @@ rule tables:
         runtime=grows(10),
     params:
         settings={"seed": STUDY["seed"]},
-        learned=learned_recipes(),
+        learned=families.learned(STUDY),
         code=code("tables.py"),
     message:
         "Gathering the tables"

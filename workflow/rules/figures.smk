@@ -305,7 +305,7 @@ rule plot_reconstructions:
         settings=canonical(
             {"images": STUDY["figures"]["images"], "recipes": list(STUDY["recipes"])}
         ),
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("plot_reconstructions.py"),
     script:
         "../scripts/plot_reconstructions.py"
@@ -334,7 +334,7 @@ rule plot_details:
         runtime=grows(10),
     params:
         settings=detail_settings(),
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("plot_details.py"),
     script:
         "../scripts/plot_details.py"
@@ -357,7 +357,7 @@ rule plot_measures:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("plot_measures.py"),
     script:
         "../scripts/plot_measures.py"

@@ -84,7 +84,7 @@ rule time_to_quality:
         mem_mb=grows(1000),
         runtime=grows(10),
     params:
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("time_to_quality.py"),
     message:
         "Reading from the traces when each recipe reaches which quality"
@@ -114,7 +114,7 @@ rule plot_time_to_quality:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("plot_time_to_quality.py"),
     script:
         "../scripts/plot_time_to_quality.py"
@@ -138,7 +138,7 @@ rule plot_published:
         mem_mb=grows(1500),
         runtime=grows(10),
     params:
-        families=recipe_families(),
+        families=families.of_recipes(STUDY),
         code=code("plot_published.py"),
     script:
         "../scripts/plot_published.py"

@@ -246,10 +246,8 @@ def test_the_receptive_field_is_what_changes_the_middle_unit():
     assert found["stride"] == 27 / 8
 
 
-def test_geometry_is_that_of_the_traced_network(small_classifier):
-    """Where images are small, a larger one says what a unit would see of it."""
-    steps, state = small_classifier
-    layers, _ = receptive_fields.of_layers(steps, 64)
+def module_of(state) -> nn.Sequential:
+    """The module whose traced steps `small_classifier` gives."""
     model = nn.Sequential(
         OrderedDict(
             conv1=nn.Conv2d(3, 8, 5, stride=2),
@@ -259,6 +257,14 @@ def test_geometry_is_that_of_the_traced_network(small_classifier):
         )
     )
     model.load_state_dict(state)
+    return model
+
+
+def test_geometry_is_that_of_the_traced_network(small_classifier):
+    """Where images are small, a larger one says what a unit would see of it."""
+    steps, state = small_classifier
+    layers, _ = receptive_fields.of_layers(steps, 64)
+    model = module_of(state)
     for size in (16, 64):
         for layer in ("conv1", "relu1", "conv2"):
             with lent(model):
@@ -302,15 +308,7 @@ def test_it_is_a_network_as_others_are(small_classifier):
     steps, state = small_classifier
     network = graph.Network(steps, ["conv2"], MEAN, STD).load(state)
     torch.manual_seed(3)
-    model = nn.Sequential(
-        OrderedDict(
-            conv1=nn.Conv2d(3, 8, 5, stride=2),
-            relu1=nn.ReLU(inplace=True),
-            pool1=nn.MaxPool2d(3, 2),
-            conv2=nn.Conv2d(8, 6, 3, padding=1),
-        )
-    )
-    model.load_state_dict(state)
+    model = module_of(state)
     assert [step["name"] for step in trace.trace(model)] == [step["name"] for step in steps]
     with lent(model):
         hooked = Hooked(model, "conv2", MEAN, STD, SIDE)

@@ -17,7 +17,7 @@ from pathlib import Path
 from ..data import inventory, spacing
 from ..files.hashing import file_hash
 from ..files.kept import kept
-from ..networks.names import own_file
+from ..networks.names import IMAGENET_MEAN, IMAGENET_STD, own_file
 from ..study import visualisations
 from ..study.completion import completed, keep_only
 from ..study.configuration import (
@@ -43,8 +43,6 @@ from ..study.registry import LEARNED
 from ..study.wording import nearest
 from .fingerprint import installed, reached
 
-# Mean and spread of the colours of ImageNet, by which most classifiers normalise.
-IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 LIBRARY = Path(__file__).resolve().parents[1]
 
 
@@ -81,7 +79,7 @@ def prepare(config: dict, planning: bool = False) -> dict:
         for name, entry in config["classifiers"].items()
     }
     for name, entry in config["classifiers"].items():
-        mean, std = known[name]["weights"].get(entry["weights"], IMAGENET)
+        mean, std = known[name]["weights"].get(entry["weights"], (IMAGENET_MEAN, IMAGENET_STD))
         entry |= {"mean": entry["mean"] or list(mean), "std": entry["std"] or list(std)}
     shown = config["visualisations"].items()
     check = visualisations.faults

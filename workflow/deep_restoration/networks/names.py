@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+# Mean and spread of the colours of ImageNet, by which most classifiers normalise.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
 OWN = "own"
 PREFIXES = ("timm",)  # of names that are neither torchvision's nor the user's own
 

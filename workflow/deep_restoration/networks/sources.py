@@ -28,11 +28,9 @@ from torch import nn
 
 from . import exported, graph, receptive_fields, trace
 from .alexnet import alexnet_lrn, literature_names
-from .names import OWN, kind, own_file
+from .names import IMAGENET_MEAN, IMAGENET_STD, OWN, kind, own_file
 from .weights import constants, fit_weights, read_weights
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 EQUAL = 1e-5  # of the largest output, by which traced steps may differ from the module
 
 State = dict[str, torch.Tensor]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 from . import searched, visualisations
 from .registry import FITTED, HAND_CRAFTED, LEARNED, PUBLISHED, annealing
@@ -62,6 +63,13 @@ def merged(base: dict, changes: dict) -> dict:
         both = isinstance(value, dict) and isinstance(result.get(key), dict)
         result[key] = merged(result[key], value) if both else value
     return result
+
+
+def canonical(value: Any) -> Any:
+    """Keys in order, at any depth, so that reordering the configuration is no change."""
+    if isinstance(value, dict):
+        return {key: canonical(value[key]) for key in sorted(value)}
+    return [canonical(item) for item in value] if isinstance(value, list) else value
 
 
 def folder(path: str) -> Path:
