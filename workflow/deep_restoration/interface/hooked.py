@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from ..networks.receptive_fields import touched
 from ..study.wording import nearest
 
 PROBES = 2  # images of noise: a unit that one of them leaves silent, another may excite
@@ -186,10 +187,9 @@ def _measured(network: Hooked, size: int) -> tuple[int, bool]:
         unit = maps[:, :, maps.shape[2] // 2, maps.shape[3] // 2]
         weights = torch.rand(unit.shape, generator=draw).to(unit) + 0.5  # nothing cancels exactly
         (gradient,) = torch.autograd.grad((unit * weights).sum(), noise)
-    touched = (gradient != 0).any(1).any(0)
-    if not touched.any():  # silent in all of them: nothing is known
+    places = touched(gradient)
+    if not all(places):  # silent in all of them: nothing is known
         return size, False
-    places = [touched.any(axis).nonzero().flatten().tolist() for axis in (0, 1)]
     first, last = min(found[0] for found in places), max(found[-1] for found in places)
     field = max(found[-1] - found[0] + 1 for found in places)
     return field, first == 0 or last == size - 1

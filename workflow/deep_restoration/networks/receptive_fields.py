@@ -82,8 +82,7 @@ def of_layers(
                     field = _measured(network([name]), name, size)
                 stride = size / shape[1] if len(shape) == MAPS else here.stride
                 here = _Sight(stride, max(here.field, field), here.beyond)
-            if maps and len(shape) == MAPS:
-                seen[name] = here = here.at(shape[1])
+            seen[name] = here = here.at(shape[1]) if maps and len(shape) == MAPS else here
             result[name] = {
                 "shape": list(shape),
                 "maps": maps,
@@ -119,7 +118,7 @@ def with_axes(steps: Sequence[dict], size: int) -> list[dict]:
             how = axes.presentation(known[step["name"]])
             if how is None and value.ndim == 2 and len(value) == BATCH:
                 how = {"order": [0, 1]}
-            if how and value.ndim > 2 and not _grows(value, larger.get(step["name"]), how):
+            if how and value.ndim > 2 and not _keeps_channels(value, larger.get(step["name"]), how):
                 how = None
             if how != {"order": list(range(value.ndim))}:
                 step = {**step, "axes": how}
@@ -127,7 +126,7 @@ def with_axes(steps: Sequence[dict], size: int) -> list[dict]:
     return result
 
 
-def _grows(value: torch.Tensor, larger: Any, how: dict) -> bool:
+def _keeps_channels(value: torch.Tensor, larger: Any, how: dict) -> bool:
     """Whether a value for an image of twice the size has as many channels."""
     channels = how["order"][1]
     return not isinstance(larger, torch.Tensor) or larger.shape[channels] == value.shape[channels]
@@ -200,10 +199,7 @@ def _measured(network: Network, layer: str, size: int) -> float:
         for row, column in zip(*map(_middle, maps.shape[2:]), strict=True):
             total = maps[0, :, row, column].square().sum()
             (gradient,) = torch.autograd.grad(total, image, retain_graph=True)
-            touched = (gradient != 0).any(1)[0]
-            for axis in (0, 1):
-                places = touched.any(axis).nonzero().flatten().tolist()
-                sides += [places[-1] - places[0] + 1] if places else []
+            sides += [places[-1] - places[0] + 1 for places in touched(gradient) if places]
     return max(sides) if max(sides) < size else math.inf
 
 
@@ -236,11 +232,17 @@ def seen(network: nn.Module, layer: str, size: int) -> tuple[slice, slice]:
     with torch.enable_grad(), torch.autocast(noise.device.type, enabled=False):
         maps = network(noise)[layer]
         (gradient,) = torch.autograd.grad(maps.square().sum(), noise)
-    touched = (gradient != 0).any(1).any(0)
-    if not touched.any():
+    places = touched(gradient)
+    if not all(places):
         return slice(0, size), slice(0, size)
-    places = (touched.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     rows, columns = (slice(found[0], found[-1] + 1) for found in places)
+    return rows, columns
+
+
+def touched(gradient: torch.Tensor) -> tuple[list[int], list[int]]:
+    """Rows and columns, each in order, in which any of the images N x 3 x H x W has a gradient."""
+    pixels = (gradient != 0).any(1).any(0)
+    rows, columns = (pixels.any(axis).nonzero().flatten().tolist() for axis in (1, 0))
     return rows, columns
 
 
